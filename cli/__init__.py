@@ -1,0 +1,1 @@
+"""The `pegasus` command: parse, call, print. No logic."""

@@ -1,0 +1,76 @@
+"""A track in memory: one video after perception, as arrays.
+
+Legend: T frames, S side of the square frame in pixels, K shape axes, E expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+LANDMARKS = 478
+BLENDSHAPES = 52
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One video after perception: frames in one fixed square crop, with mattes, parts, landmarks, rig parameters and camera.
+
+    Image coordinates are fractions of the crop's side, x right, y down, (0, 0) the corner of the first pixel. Camera space is
+    OpenCV's: x right, y down, z away from the camera, metres. A pose is a rotation vector (radians) and a translation (metres)
+    that takes the rig's rest space, flipped to face the camera, to camera space; zero rotation looks into the camera.
+    """
+
+    source: str  # what the frames came from: a file's name, not its path
+    rig: str  # the name of the rig that the parameters belong to
+    images: Bytes  # (T, S, S, 3) RGB, with the video's own background
+    mattes: Bytes  # (T, S, S) opacity of the person, 0–255
+    parts: Bytes  # (T, S, S) `Label`
+    landmarks: Floats  # (T, 478, 2) fractions of the side
+    blendshapes: Floats  # (T, 52) scores of the landmark model in the rig's order of expressions, 0–1
+    shape: Floats  # (K,) identity of the person
+    expression: Floats  # (T, E)
+    head: Floats  # (T, 6) rotation vector, translation
+    torso: Floats  # (T, 6) rotation vector, translation
+    jaw: Floats  # (T, 3) rotation vector of the jaw joint; zero on the open rig, whose jaw the expression jawOpen moves
+    eyes: Floats  # (T, 6) rotation vectors of eye.L and eye.R; zero on the open rig, whose gaze the expressions move
+    camera: Floats  # (T, 3) focal length, principal point x and y, all in sides of the crop
+    times: Floats  # (T,) seconds from the start of the video
+    indices: npt.NDArray[np.int32]  # (T,) the frame's number in the video
+    quality: Floats  # (T,) 0–1
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Side of the frames in pixels."""
+        return int(self.images.shape[1])
+
+    def select(self, frames: Sequence[int] | npt.NDArray[np.int64] | slice) -> Track:
+        """The same track with only the frames named, in that order."""
+        chosen = frames if isinstance(frames, slice) else np.asarray(frames, dtype=np.int64)
+        per_frame = {
+            field.name: getattr(self, field.name)[chosen]
+            for field in fields(self)
+            if field.name not in ("source", "rig", "shape")
+        }
+        return replace(self, **per_frame)
+
+    def held_out(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Frame numbers to fit, and the last tenth (one at least), which no fit may see."""
+        last = max(len(self) // 10, 1)
+        frames = np.arange(len(self))
+        return frames[:-last], frames[-last:]
+
+    def on_white(self) -> Bytes:
+        """The person on a white background, (T, S, S, 3) RGB."""
+        matte = self.mattes[..., None].astype(np.uint16)
+        blended = (self.images * matte + 255 * (255 - matte) + 127) // 255
+        return blended.astype(np.uint8)

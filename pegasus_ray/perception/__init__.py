@@ -1,0 +1,1 @@
+"""From frames to landmarks, mattes, parts and identity, and the rig fitted to them."""

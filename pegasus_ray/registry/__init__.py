@@ -1,0 +1,1 @@
+"""Avatars shared through a hub or a folder."""

@@ -1,0 +1,1 @@
+"""Cameras, point rasterisers and mesh ray casting."""

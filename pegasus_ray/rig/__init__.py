@@ -1,0 +1,1 @@
+"""Parametric heads: shape, expression and pose to vertices."""

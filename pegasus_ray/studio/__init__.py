@@ -1,0 +1,1 @@
+"""Procedural people and their talking-head videos, with exact truth."""

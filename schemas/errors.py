@@ -1,0 +1,55 @@
+"""Errors as typed values: each names the input, what is wrong with it, and the way out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an item failed: the closed vocabulary of `failed[].reason` in `--json` and of the ledger."""
+
+    NOT_FOUND = "not_found"
+    EMPTY_FILE = "empty_file"
+    NOT_A_VIDEO = "not_a_video"
+    TRUNCATED = "truncated"
+    NO_FACE = "no_face"
+    TOO_FEW_FRAMES = "too_few_frames"
+    ASSET_MISSING = "asset_missing"
+    ASSET_CORRUPT = "asset_corrupt"
+    BAD_LIBRARY = "bad_library"
+    BAD_CONFIG = "bad_config"
+    BAD_REFERENCE = "bad_reference"
+    MISSING_ATTRIBUTE = "missing_attribute"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    WORKER_DIED = "worker_died"
+    CONSENT = "consent"
+    INTERNAL = "internal"
+
+
+class PegasusError(Exception):
+    """A failure that a user can act on.
+
+    Args:
+        reason: the machine-readable kind.
+        message: one sentence: what happened and the way out.
+        subject: the input it is about (a path, a key, an option), if there is one.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, subject: str = "") -> None:
+        super().__init__(reason, message, subject)
+        self.reason = reason
+        self.message = message
+        self.subject = subject
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.message}" if self.subject else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keyword-only arguments survive pickling, so that the error crosses a Ray boundary whole."""
+        return (_rebuild, (self.reason, self.message, self.subject))
+
+
+def _rebuild(reason: Reason, message: str, subject: str) -> PegasusError:
+    return PegasusError(reason, message, subject=subject)
