@@ -1,0 +1,247 @@
+"""The rasteriser's Warp kernels: one source for CPU and CUDA, gradients written by hand.
+
+Legend: B frames, N points, C features, K points a pixel, S side in pixels, P = S² pixels. Rows and pixels are numbered
+through the whole batch where a kernel takes `first`, so that a launch can do a part of it.
+"""
+# A kernel is Warp's own language, which only looks like Python: its annotations are values, and `float(0.0)` declares a
+# variable that a loop may change. No `from __future__ import annotations`: a vector type is known only in its function.
+# mypy: ignore-errors
+# ruff: noqa: UP018, RUF046
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import warp as wp
+
+# The gradients are ours. No fused multiply-add: a pixel is covered or not by the very same roundings as in torch.
+wp.set_module_options({"enable_backward": False, "fuse_fp": False})
+
+
+@wp.func
+def first_pixel(centre: float, radius: float, lowest: int) -> int:
+    """The first pixel whose centre the disc can cover, `lowest` at least."""
+    return int(wp.max(float(lowest), wp.ceil(centre - radius - 0.5)))
+
+
+@wp.func
+def end_pixel(centre: float, radius: float, end: int) -> int:
+    """One past the last pixel whose centre the disc can cover, `end` at most."""
+    return int(wp.min(float(end), wp.floor(centre + radius - 0.5) + 1.0))
+
+
+@wp.func
+def covers(centre: wp.vec2, radius: float, column: int, row: int) -> bool:
+    """Whether the disc covers the pixel's centre."""
+    dx = float(column) + 0.5 - centre[0]
+    dy = float(row) + 0.5 - centre[1]
+    return dx * dx + dy * dy < radius * radius
+
+
+@wp.kernel
+def lay_in_order(
+    first_row: int,
+    end_row: int,
+    size: int,
+    per_pixel: int,
+    pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
+    radii: wp.array2d(dtype=wp.float32),  # (B, N)
+    order: wp.array2d(dtype=wp.int32),  # (B, N) points by depth
+    drawn: wp.array1d(dtype=wp.int32),  # (B,) how many of them are drawn
+    filled: wp.array2d(dtype=wp.int32),  # (B, P) out: points of each pixel so far
+    indices: wp.array3d(dtype=wp.int32),  # (B, P, K) out
+):
+    """For a CPU: a frame's points are laid down one by one, nearest first, and each pixel keeps its first K."""
+    frame = wp.tid()
+    lowest = wp.max(first_row - frame * size, 0)
+    end = wp.min(end_row - frame * size, size)
+    if lowest >= end:
+        return
+    for rank in range(drawn[frame]):
+        point = order[frame, rank]
+        centre = pixels[frame, point]
+        radius = radii[frame, point]
+        for row in range(first_pixel(centre[1], radius, lowest), end_pixel(centre[1], radius, end)):
+            for column in range(first_pixel(centre[0], radius, 0), end_pixel(centre[0], radius, size)):
+                if covers(centre, radius, column, row):
+                    pixel = row * size + column
+                    count = filled[frame, pixel]
+                    if count < per_pixel:
+                        indices[frame, pixel, count] = point
+                        filled[frame, pixel] = count + 1
+
+
+@wp.kernel
+def count_covering(
+    size: int,
+    pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
+    radii: wp.array2d(dtype=wp.float32),  # (B, N)
+    order: wp.array2d(dtype=wp.int32),  # (B, N)
+    drawn: wp.array1d(dtype=wp.int32),  # (B,)
+    counts: wp.array2d(dtype=wp.int32),  # (B, P) out: zero at first
+):
+    """For CUDA, 1 of 3: how many points cover each pixel."""
+    frame, rank = wp.tid()
+    if rank >= drawn[frame]:
+        return
+    point = order[frame, rank]
+    centre = pixels[frame, point]
+    radius = radii[frame, point]
+    for row in range(first_pixel(centre[1], radius, 0), end_pixel(centre[1], radius, size)):
+        for column in range(first_pixel(centre[0], radius, 0), end_pixel(centre[0], radius, size)):
+            if covers(centre, radius, column, row):
+                wp.atomic_add(counts, frame, row * size + column, 1)
+
+
+@wp.kernel
+def list_covering(
+    size: int,
+    pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
+    radii: wp.array2d(dtype=wp.float32),  # (B, N)
+    order: wp.array2d(dtype=wp.int32),  # (B, N)
+    drawn: wp.array1d(dtype=wp.int32),  # (B,)
+    ends: wp.array2d(dtype=wp.int32),  # (B, P) in: where each pixel's list begins; out: where it ends
+    ranks: wp.array1d(dtype=wp.int32),  # out: the lists, in any order
+):
+    """For CUDA, 2 of 3: the list of each pixel, of ranks by depth."""
+    frame, rank = wp.tid()
+    if rank >= drawn[frame]:
+        return
+    point = order[frame, rank]
+    centre = pixels[frame, point]
+    radius = radii[frame, point]
+    for row in range(first_pixel(centre[1], radius, 0), end_pixel(centre[1], radius, size)):
+        for column in range(first_pixel(centre[0], radius, 0), end_pixel(centre[0], radius, size)):
+            if covers(centre, radius, column, row):
+                ranks[wp.atomic_add(ends, frame, row * size + column, 1)] = rank
+
+
+@wp.kernel
+def select_nearest(
+    per_pixel: int,
+    order: wp.array2d(dtype=wp.int32),  # (B, N)
+    counts: wp.array2d(dtype=wp.int32),  # (B, P)
+    ends: wp.array2d(dtype=wp.int32),  # (B, P)
+    ranks: wp.array1d(dtype=wp.int32),
+    filled: wp.array2d(dtype=wp.int32),  # (B, P) out
+    indices: wp.array3d(dtype=wp.int32),  # (B, P, K) out
+):
+    """For CUDA, 3 of 3: the K lowest ranks of each list, by insertion. A list's own order does not matter."""
+    frame, pixel = wp.tid()
+    count = counts[frame, pixel]
+    begin = ends[frame, pixel] - count
+    kept = int(0)
+    for entry in range(count):
+        rank = ranks[begin + entry]
+        place = int(kept)
+        if kept == per_pixel:
+            place = per_pixel - 1
+            if rank > indices[frame, pixel, place]:
+                place = per_pixel
+        if place < per_pixel:
+            while place > 0 and indices[frame, pixel, wp.max(place - 1, 0)] > rank:
+                indices[frame, pixel, place] = indices[frame, pixel, place - 1]
+                place = place - 1
+            indices[frame, pixel, place] = rank
+            kept = wp.min(kept + 1, per_pixel)
+    filled[frame, pixel] = kept
+    for k in range(kept):
+        indices[frame, pixel, k] = order[frame, indices[frame, pixel, k]]
+
+
+class ShadeKernels(NamedTuple):
+    """The kernels for one number of features."""
+
+    vector: Any  # Warp's type of a point's features
+    shade: Any
+    shade_backward: Any
+
+
+@cache
+def shade_kernels(width: int) -> ShadeKernels:
+    """Blending of `width` features a point: a vector of fixed length, 1.5 to 4 times as fast as a loop."""
+    vector = wp.types.vector(length=width, dtype=wp.float32)
+
+    @wp.kernel(module="unique", module_options={"enable_backward": False, "fuse_fp": False})
+    def shade(
+        first: int,
+        size: int,
+        pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
+        radii: wp.array2d(dtype=wp.float32),  # (B, N)
+        opacity: wp.array2d(dtype=wp.float32),  # (B or 1, N)
+        features: wp.array2d(dtype=vector),  # (B or 1, N)
+        filled: wp.array2d(dtype=wp.int32),  # (B, P)
+        indices: wp.array3d(dtype=wp.int32),  # (B, P, K)
+        picture: wp.array2d(dtype=vector),  # (B, P) out
+        alpha: wp.array2d(dtype=wp.float32),  # (B, P) out
+        before: wp.array3d(dtype=wp.float32),  # (B, P, K) out: transmittance in front of each point
+    ):
+        number = first + wp.tid()
+        frame = number / (size * size)
+        pixel = number - frame * size * size
+        at = wp.vec2(float(pixel % size) + 0.5, float(pixel / size) + 0.5)
+        opacity_frame = wp.min(frame, opacity.shape[0] - 1)
+        features_frame = wp.min(frame, features.shape[0] - 1)
+        blended = vector()
+        transmittance = float(1.0)
+        for k in range(filled[frame, pixel]):
+            point = indices[frame, pixel, k]
+            offset = at - pixels[frame, point]
+            radius = radii[frame, point]
+            a = opacity[opacity_frame, point] * (1.0 - wp.dot(offset, offset) / (radius * radius))
+            before[frame, pixel, k] = transmittance
+            blended += features[features_frame, point] * (a * transmittance)
+            transmittance *= 1.0 - a
+        picture[frame, pixel] = blended
+        alpha[frame, pixel] = 1.0 - transmittance
+
+    @wp.kernel(module="unique", module_options={"enable_backward": False, "fuse_fp": False})
+    def shade_backward(
+        first: int,
+        size: int,
+        pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
+        radii: wp.array2d(dtype=wp.float32),  # (B, N)
+        opacity: wp.array2d(dtype=wp.float32),  # (B or 1, N)
+        features: wp.array2d(dtype=vector),  # (B or 1, N)
+        filled: wp.array2d(dtype=wp.int32),  # (B, P)
+        indices: wp.array3d(dtype=wp.int32),  # (B, P, K)
+        before: wp.array3d(dtype=wp.float32),  # (B, P, K)
+        picture_grad: wp.array2d(dtype=vector),  # (B, P)
+        alpha_grad: wp.array2d(dtype=wp.float32),  # (B, P)
+        pixels_grad: wp.array2d(dtype=wp.vec2),  # (B, N) out
+        radii_grad: wp.array2d(dtype=wp.float32),  # (B, N) out
+        opacity_grad: wp.array2d(dtype=wp.float32),  # (B or 1, N) out
+        features_grad: wp.array2d(dtype=vector),  # (B or 1, N) out
+    ):
+        # Back to front, so that what lies behind a point is blended anew, by products alone: the usual way, front to
+        # back, divides by 1 − a, which is zero at an opaque point's centre. Alpha is one more feature, 1 at any point.
+        number = first + wp.tid()
+        frame = number / (size * size)
+        pixel = number - frame * size * size
+        at = wp.vec2(float(pixel % size) + 0.5, float(pixel / size) + 0.5)
+        opacity_frame = wp.min(frame, opacity.shape[0] - 1)
+        features_frame = wp.min(frame, features.shape[0] - 1)
+        gradient = picture_grad[frame, pixel]
+        gradient_alpha = alpha_grad[frame, pixel]
+        count = filled[frame, pixel]
+        behind = float(0.0)
+        for step in range(count):
+            k = count - 1 - step
+            point = indices[frame, pixel, k]
+            offset = at - pixels[frame, point]
+            radius = radii[frame, point]
+            o = opacity[opacity_frame, point]
+            distance = wp.dot(offset, offset)
+            square = radius * radius
+            falloff = 1.0 - distance / square
+            a = o * falloff
+            transmittance = before[frame, pixel, k]
+            own = wp.dot(gradient, features[features_frame, point]) + gradient_alpha
+            a_grad = transmittance * (own - behind)
+            behind = a * own + (1.0 - a) * behind
+            falloff_grad = a_grad * o / square
+            wp.atomic_add(features_grad, features_frame, point, gradient * (a * transmittance))
+            wp.atomic_add(opacity_grad, opacity_frame, point, a_grad * falloff)
+            wp.atomic_add(pixels_grad, frame, point, offset * (2.0 * falloff_grad))
+            wp.atomic_add(radii_grad, frame, point, 2.0 * falloff_grad * distance / radius)
+
+    return ShadeKernels(vector, shade, shade_backward)
