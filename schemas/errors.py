@@ -25,6 +25,7 @@ class Reason(StrEnum):
     DISK_FULL = "disk_full"
     WORKER_DIED = "worker_died"
     CONSENT = "consent"
+    CORRUPT = "corrupt"
     INTERNAL = "internal"
 
 

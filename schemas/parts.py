@@ -1,4 +1,6 @@
-"""Face parts and attributes: the 19 classes of a face parser, the parts an avatar's points carry, the paper's attributes P.
+"""Face parts and attributes.
+
+The 19 classes of a face parser, the parts that an avatar's points carry, and the attributes P of the paper.
 
 Source: paper §4.2 and `CelebAMask-HQ`'s class order, which the common face parsers share.
 """

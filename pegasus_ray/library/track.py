@@ -20,11 +20,12 @@ BLENDSHAPES = 52
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """One video after perception: frames in one fixed square crop, with mattes, parts, landmarks, rig parameters and camera.
+    """One video after perception: frames in one fixed square crop, mattes, parts, landmarks, rig parameters, camera.
 
-    Image coordinates are fractions of the crop's side, x right, y down, (0, 0) the corner of the first pixel. Camera space is
-    OpenCV's: x right, y down, z away from the camera, metres. A pose is a rotation vector (radians) and a translation (metres)
-    that takes the rig's rest space, flipped to face the camera, to camera space; zero rotation looks into the camera.
+    Image coordinates are fractions of the crop's side, x right, y down, (0, 0) the corner of the first pixel. Camera
+    space is OpenCV's: x right, y down, z away from the camera, metres. A pose is a rotation vector (radians) and a
+    translation (metres) that takes the rig's rest space, flipped to face the camera, to camera space; zero rotation
+    looks into the camera.
     """
 
     source: str  # what the frames came from: a file's name, not its path

@@ -1,0 +1,116 @@
+"""Keys from content: the same work has the same key on every machine.
+
+A key is the first 16 hex digits of the sha256 of the inputs' digests, the configuration, the digests of the models used
+and the format's version. The code's version is not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from pegasus_ray.schemas.errors import PegasusError, Reason
+
+KEY_LENGTH = 16
+_BLOCK = 1 << 20
+
+
+def plain(value: object) -> object:
+    """A value as JSON types: dataclasses become objects, enumerations their value, paths their POSIX form, sets sorted
+    lists.
+
+    Raises:
+        PegasusError: BAD_CONFIG for NaN, infinities, keys that are not text, and types that have no one way to be
+            written.
+    """
+    if value is None or (isinstance(value, bool | int) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PegasusError(Reason.BAD_CONFIG, f"{value} cannot be part of a key; give a finite number")
+        return value + 0.0  # −0.0 and 0.0 are the same configuration
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {_name(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+    raise PegasusError(Reason.BAD_CONFIG, f"a {type(value).__name__} cannot be part of a key; use numbers, text, lists")
+
+
+def canonical_json(value: object) -> str:
+    """The one way to write a value.
+
+    Sorted names, no white space, ASCII, the shortest floats that read back the same.
+    """
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(data: bytes) -> str:
+    """sha256 of some bytes, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's content, 64 hex digits.
+
+    Raises:
+        PegasusError: NOT_FOUND if there is no such file.
+    """
+    seen = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                seen.update(block)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise PegasusError(Reason.NOT_FOUND, "no such file; check the path", subject=str(path)) from error
+    return seen.hexdigest()
+
+
+def key_of(
+    kind: str,
+    inputs: Mapping[str, str],
+    config: object,
+    models: Mapping[str, str] | None = None,
+    *,
+    format_version: int,
+) -> str:
+    """The key of a piece of work.
+
+    Args:
+        kind: what is made (a shelf of the library).
+        inputs: by name, the digests of input files and the keys of upstream results.
+        config: the configuration: a dataclass or a mapping.
+        models: by name, the digests of the model files used.
+        format_version: `FORMAT_VERSIONS[kind]`.
+
+    Returns:
+        16 hex digits.
+    """
+    text = canonical_json([kind, inputs, config, models or {}, format_version])
+    return digest(text.encode("ascii"))[:KEY_LENGTH]
+
+
+def _name(name: object) -> str:
+    if isinstance(name, Enum):
+        name = name.value
+    if not isinstance(name, str):
+        raise PegasusError(Reason.BAD_CONFIG, f"{name!r} names a setting, but names are text")
+    return name

@@ -1,0 +1,182 @@
+"""Tracks as tables: `frames-00000.parquet`, … with a row a frame; the round trip is exact.
+
+Legend: T frames, S side in pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pegasus_ray.library.images import Picture, decode_all, depth_to_steps, encode_all, steps_to_depth
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.track import Bytes, Floats, Track
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import InputEntry, Kind, Manifest, Provenance
+from pegasus_ray.schemas.tables import IMAGE, OK, TRACK_SCHEMA_VERSION, track_schema
+
+FRAMES_PER_FILE = 256
+
+_PICTURES = {"image": "images", "matte": "mattes", "parts": "parts"}  # column → field
+_LISTS = ("landmarks", "blendshapes", "expression", "head", "torso", "jaw", "eyes", "camera")
+_NUMBERS = {"index": "indices", "time": "times", "quality": "quality"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What only a rendered video can tell about its frames."""
+
+    depth: Floats  # (T, S, S) metres, 0 = nothing there; kept to 0.1 mm
+    normals: Bytes  # (T, S, S, 3) `normals_to_rgb` in camera space
+
+
+def save_track(
+    library: Library, key: str, track: Track, provenance: Provenance, *, truth: Truth | None = None
+) -> Manifest:
+    """Commit a track. `source` and `rig` of the provenance are taken from the track.
+
+    Raises:
+        PegasusError: as `Library.commit`.
+    """
+    starts = range(0, len(track), FRAMES_PER_FILE)
+    files = {
+        f"frames-{number:05d}.parquet": parquet_bytes(_table(track, truth, slice(start, start + FRAMES_PER_FILE)))
+        for number, start in enumerate(starts)
+    }
+    named = provenance.model_copy(update={"source": provenance.source or track.source, "rig": track.rig})
+    return library.commit(Kind.TRACKS, key, files, named)
+
+
+def load_track(library: Library, key: str) -> Track:
+    """Read a track.
+
+    Raises:
+        PegasusError: BAD_REFERENCE if it is not there, CORRUPT if its content has changed.
+    """
+    table = _read(library, key)
+    facts = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+    pictures: dict[str, Any] = {field: decode_all(image_bytes(table, name)) for name, field in _PICTURES.items()}
+    lists: dict[str, Any] = {name: list_array(table, name) for name in _LISTS}
+    lists["landmarks"] = lists["landmarks"].reshape(len(table), -1, 2)
+    numbers: dict[str, Any] = {field: table[name].to_numpy().copy() for name, field in _NUMBERS.items()}
+    shape = list_array(table.slice(0, 1), "shape")[0]
+    return Track(source=facts["source"], rig=facts["rig"], shape=shape, **pictures, **lists, **numbers)
+
+
+def load_truth(library: Library, key: str) -> Truth | None:
+    """The exact depth and normals of a track's frames, if it has them."""
+    table = _read(library, key, columns=["depth", "normals"])
+    if table["depth"].null_count:
+        return None
+    steps: Any = decode_all(image_bytes(table, "depth"))
+    normals: Any = decode_all(image_bytes(table, "normals"))
+    return Truth(depth=steps_to_depth(steps), normals=normals)
+
+
+def track_input(key: str) -> InputEntry:
+    """A track as an input of another result."""
+    return InputEntry(name="track", key=key)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file. Pictures are compressed already; the rest takes zstd."""
+    plain = {field.name for field in table.schema if field.type == IMAGE}
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        compression={path: "none" if path.split(".")[0] in plain else "zstd" for path in _leaf_paths(table.schema)},
+        use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
+        write_statistics=False,
+    )
+    return buffer.getvalue()
+
+
+def image_column(pictures: Picture) -> pa.Array:
+    """T pictures as a column of `struct<bytes, path>`."""
+    data = pa.array(encode_all(pictures), pa.binary())
+    return pa.StructArray.from_arrays([data, pa.nulls(len(data), pa.string())], fields=list(IMAGE))
+
+
+def image_bytes(table: pa.Table, column: str) -> list[bytes]:
+    """The PNG bytes of a picture column."""
+    data: list[bytes] = pa.compute.struct_field(table[column], "bytes").to_pylist()
+    return data
+
+
+def list_column(values: Floats) -> pa.Array:
+    """Rows (T, …) as lists of fixed length."""
+    flat = np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+
+
+def list_array(table: pa.Table, column: str) -> Floats:
+    """A column of lists of fixed length as an array (T, length)."""
+    length = table.schema.field(column).type.list_size
+    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table[column].chunks]
+    values: Floats = np.concatenate(chunks).reshape(len(table), length).astype(np.float32)
+    return values
+
+
+def _table(track: Track, truth: Truth | None, frames: slice) -> pa.Table:
+    part = track.select(frames)
+    count = len(part)
+    schema = track_schema(
+        shape=part.shape.shape[0],
+        expression=part.expression.shape[1],
+        blendshapes=part.blendshapes.shape[1],
+        source=track.source,
+        rig=track.rig,
+    )
+    nothing = pa.nulls(count, IMAGE)
+    columns: dict[str, pa.Array] = {
+        **{name: image_column(getattr(part, field)) for name, field in _PICTURES.items()},
+        **{name: list_column(getattr(part, name)) for name in _LISTS},
+        **{name: pa.array(getattr(part, field)) for name, field in _NUMBERS.items()},
+        "shape": list_column(np.broadcast_to(part.shape, (count, *part.shape.shape))),
+        "depth": nothing if truth is None else image_column(depth_to_steps(truth.depth[frames])),
+        "normals": nothing if truth is None else image_column(truth.normals[frames]),
+        "status": pa.array([OK] * count),
+        "error": pa.array([""] * count),
+    }
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _read(library: Library, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+    manifest = library.expect(Kind.TRACKS, key)
+    tables = []
+    for file in manifest.files:
+        table = pq.read_table(io.BytesIO(library.read_entry(manifest, file.name)), columns=columns)
+        check_schema(table, "track", TRACK_SCHEMA_VERSION, f"{Kind.TRACKS}/{key}")
+        tables.append(table)
+    return pa.concat_tables(tables)
+
+
+def check_schema(table: pa.Table, name: str, version: int, subject: str) -> None:
+    """Refuse a table of another kind, or from a later version.
+
+    Raises:
+        PegasusError: BAD_LIBRARY, with the way out.
+    """
+    facts = table.schema.metadata or {}
+    found = (facts.get(b"schema", b"?").decode(), facts.get(b"schema_version", b"?").decode())
+    if found != (name, str(version)):
+        message = f"is a table {found[0]} of version {found[1]}, not {name} {version}; use the release that wrote it"
+        raise PegasusError(Reason.BAD_LIBRARY, message, subject=subject)
+
+
+def _leaf_paths(schema: pa.Schema) -> Iterator[str]:
+    """Parquet's names of a schema's leaf columns."""
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            yield from (f"{field.name}.{child.name}" for child in field.type)
+        elif pa.types.is_fixed_size_list(field.type):
+            yield f"{field.name}.list.element"
+        else:
+            yield field.name
