@@ -1,1 +1,1 @@
-"""The avatar model: codes, points on the rig, shading, losses, the fitting loop."""
+"""The avatar model: points bound to a rig, codes, shading, losses, the fitting loop."""

@@ -1,0 +1,63 @@
+"""Configuration of a fit: nested, frozen, keyword-only; each part beside what it configures would be one file too many here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pegasus_ray.avatar.initialize import PointBudget
+from pegasus_ray.avatar.losses import LossWeights
+from pegasus_ray.schemas.errors import PegasusError, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One resolution of the fit."""
+
+    scale: float  # of the track's side
+    steps: int
+    points: int = 0  # grown to at the start of the stage, after pruning
+    per_pixel: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRates:
+    """Adam's rates at the start of each stage, a step."""
+
+    offsets: float = 1.5e-4  # metres
+    log_radii: float = 6e-3
+    opacity_logits: float = 2e-2
+    albedo: float = 6e-3
+    position_basis: float = 2e-5  # metres
+    colour_basis: float = 1e-3
+    lights: float = 2e-3
+    head: float = 3e-4  # radians; translations move by METRES_A_RADIAN of it
+    torso: float = 1e-3  # radians
+    expression: float = 2e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """The preset `fast`: explicit points on the rig."""
+
+    stages: tuple[Stage, ...] = (
+        Stage(scale=0.5, steps=700),
+        Stage(scale=0.75, steps=900, points=16000),
+        Stage(scale=1.0, steps=1400, points=22000, per_pixel=14),
+    )
+    budget: PointBudget = field(default_factory=PointBudget)
+    weights: LossWeights = field(default_factory=LossWeights)
+    rates: LearningRates = field(default_factory=LearningRates)
+    motion_components: int = 10
+    motion_noise: float = 0.2
+    refine_tracking: bool = True  # pose and expression of the fitted frames move a little while the avatar is learned
+    tracking_prior: float = 1.0
+    evidence_frames: int = 24  # frames looked at to carve, prune and label
+    checkpoint_every: int = 500  # steps
+    seed: int = 0
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.stages or any(stage.steps < 1 or not 0 < stage.scale <= 1 for stage in self.stages):
+            raise PegasusError(
+                Reason.BAD_CONFIG, "a fit needs stages of at least one step and a scale in (0, 1]", subject="fit.stages"
+            )

@@ -1,0 +1,68 @@
+"""Loss terms of the fit, one small function each (paper §4.3 and the facts on fitting a real video).
+
+Legend: B frames, S side, Z motion components, N points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """How much each term counts."""
+
+    colour: float = 3.0
+    edges: float = 1.5
+    square: float = 8.0
+    mask: float = 1.0
+    offsets: float = 2.0  # a square metre, mean over the points
+    position_basis: float = 50.0  # a square metre
+    colour_basis: float = 0.02
+
+
+def colour_loss(rendered: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L1 of images (B, S, S, 3) 0–1, optionally weighted by a map (B, S, S)."""
+    error = (rendered - truth).abs().mean(-1)
+    return error.mean() if weight is None else (error * weight).mean()
+
+
+def square_loss(rendered: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error of images (B, S, S, 3), optionally weighted by a map (B, S, S)."""
+    error = (rendered - truth).square().mean(-1)
+    return error.mean() if weight is None else (error * weight).mean()
+
+
+def edge_loss(rendered: Tensor, truth: Tensor) -> Tensor:
+    """L1 of the images' horizontal and vertical differences: keeps what the eye calls sharp."""
+    error = rendered - truth
+    return error.diff(dim=1).abs().mean() + error.diff(dim=2).abs().mean()
+
+
+def mask_loss(alpha: Tensor, matte: Tensor) -> Tensor:
+    """L1 of opacity (B, S, S) against the matte, both 0–1."""
+    return (alpha - matte).abs().mean()
+
+
+def basis_loss(basis: Tensor) -> Tensor:
+    """Mean square of a motion basis (Z, N, 3), summed over the components."""
+    return basis.square().mean() * basis.shape[0]
+
+
+def segment_loss(rendered: Tensor, truth: Tensor) -> Tensor:
+    """Binary cross-entropy of a composited share (B, S, S) 0–1 against a mask (paper Eq. 10's χ)."""
+    return torch.nn.functional.binary_cross_entropy(rendered.clamp(1e-4, 1 - 1e-4), truth)
+
+
+def normal_loss(rendered: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """L1 of normals (B, S, S, 3) against pseudo ground truth inside a mask (B, S, S)."""
+    error = (rendered - truth).abs().sum(-1) * mask
+    return error.sum() / mask.sum().clamp(min=1.0)
+
+
+def code_loss(codes: Tensor) -> Tensor:
+    """Mean square of latent codes, which keeps them near the origin they were drawn around."""
+    return codes.square().mean()

@@ -1,0 +1,205 @@
+"""The explicit avatar: points bound to a rig's surface, each with its own offset, radius, opacity, albedo, parts and motion.
+
+This is the paper's DB avatar in the preset `fast`: what the reference learns as fields over space is learned here a point, and what
+it learns as skinning and expression fields is read off the rig where the point is bound.
+
+Legend: N points, K shape axes, E expressions, J joints, Z motion components, G groups, P parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.points import CanonicalPoints
+from pegasus_ray.rig.model import Rig, surface
+
+ROTATION_WEIGHT = 1.5
+"""How much a radian of head rotation counts beside a unit of expression in a motion code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionCode:
+    """A short linear code of expression and head rotation, in which a point may move and change colour beyond the rig."""
+
+    mean: Tensor  # (E + 3,)
+    components: Tensor  # (Z, E + 3)
+    scale: Tensor  # (Z,) one unit of each component
+
+    @staticmethod
+    def of(expression: Tensor, head: Tensor, components: int) -> MotionCode:
+        """The principal components of a performance.
+
+        Small components get a floor under their scale (half of the first): they would be noise blown up, and what is learned on
+        them does not hold on unseen frames (the facts on fitting a real video).
+
+        Args:
+            expression: (T, E).
+            head: (T, 6) rotation vector and translation.
+            components: Z; components that the performance does not span are zero.
+        """
+        signal = _signal(expression, head)
+        mean = signal.mean(0)
+        _, spread, directions = torch.linalg.svd(signal - mean, full_matrices=False)
+        rank = min(components, len(spread))
+        deviation = torch.zeros(components).to(signal)
+        deviation[:rank] = spread[:rank] / max(len(signal), 1) ** 0.5
+        basis = torch.zeros(components, signal.shape[1]).to(signal)
+        basis[:rank] = directions[:rank]
+        return MotionCode(mean=mean, components=basis, scale=deviation.clamp(min=max(0.5 * float(deviation[0]), 1e-3)))
+
+    def encode(self, expression: Tensor, head: Tensor) -> Tensor:
+        """Codes (B, Z), clamped to ±2.5, of expressions (B, E) and head poses (B, 6)."""
+        return ((_signal(expression, head) - self.mean) @ self.components.T / self.scale).clamp(-2.5, 2.5)
+
+
+def _signal(expression: Tensor, head: Tensor) -> Tensor:
+    return torch.cat([expression, ROTATION_WEIGHT * head[:, :3]], dim=-1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchors:
+    """What the rig says at the places where points are bound; constant while an avatar is fitted."""
+
+    joints: Tensor  # (J, 3) metres, rest space
+    positions: Tensor  # (N, 3) metres, rest space, of the given shape
+    normals: Tensor  # (N, 3)
+    expression_basis: Tensor  # (E, N, 3)
+    skin_weights: Tensor  # (N, J)
+
+    @staticmethod
+    def of(rig: Rig, shape: Tensor, triangles: Tensor, barycentric: Tensor) -> Anchors:
+        """Read the rig with `shape` (K,) at points bound to `triangles` (N,) with `barycentric` (N, 3)."""
+        at = lambda values: surface(values, rig.faces, triangles, barycentric)  # noqa: E731
+        vertices = rig.template + torch.einsum("k,kvc->vc", shape, rig.shape_basis)
+        basis = at(rig.expression_basis.transpose(0, 1).flatten(1)).unflatten(1, (-1, 3)).transpose(0, 1)
+        return Anchors(
+            joints=rig.joints(shape[None])[0],
+            positions=at(vertices),
+            normals=torch.nn.functional.normalize(at(vertex_normals(vertices, rig.faces)), dim=-1),
+            expression_basis=basis.contiguous(),
+            skin_weights=at(rig.skin_weights),
+        )
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Area-weighted unit normals (V, 3) of a mesh."""
+    corners = vertices[faces]
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    total = torch.zeros_like(vertices)
+    for corner in range(3):
+        total.index_add_(0, faces[:, corner], normals)
+    return torch.nn.functional.normalize(total, dim=-1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Avatar:
+    """A person as points on a rig.
+
+    Points of several people may stand in one avatar (a borrowed part): each group keeps the motion code and the light that its
+    points were learned under.
+    """
+
+    rig: str
+    shape: Tensor  # (K,)
+    triangles: Tensor  # (N,) int64
+    barycentric: Tensor  # (N, 3)
+    offsets: Tensor  # (N, 3) metres from the bound place, rest space
+    log_radii: Tensor  # (N,) of metres
+    opacity_logits: Tensor  # (N,)
+    albedo: Tensor  # (N, 3)
+    part_logits: Tensor  # (N, P)
+    position_basis: Tensor  # (Z, N, 3)
+    colour_basis: Tensor  # (Z, N, 3)
+    groups: Tensor  # (N,) int64
+    lights: Tensor  # (G, 9, 3)
+    motions: tuple[MotionCode, ...]  # G of them
+
+    def __len__(self) -> int:
+        return int(self.triangles.shape[0])
+
+    def anchors(self, rig: Rig, shape: Tensor | None = None) -> Anchors:
+        """Where the points are bound, on the avatar's own shape or another (K,)."""
+        return Anchors.of(rig, self.shape if shape is None else shape, self.triangles, self.barycentric)
+
+    def canonical(self, anchors: Anchors) -> CanonicalPoints:
+        """The points in rest space; differentiable in every tensor of the avatar."""
+        return CanonicalPoints(
+            joints=anchors.joints,
+            positions=anchors.positions + self.offsets,
+            normals=anchors.normals,
+            radii=self.log_radii.exp(),
+            opacity=OPACITY_LIMIT * torch.sigmoid(self.opacity_logits),
+            albedo=self.albedo,
+            parts=torch.softmax(self.part_logits, dim=-1),
+            expression_basis=anchors.expression_basis,
+            skin_weights=anchors.skin_weights,
+            position_basis=self.position_basis,
+            colour_basis=self.colour_basis,
+            light=self.lights[0] if len(self.motions) == 1 else self.lights[self.groups],
+        )
+
+    def motion(self, expression: Tensor, head: Tensor) -> Tensor:
+        """Motion codes of frames: (B, Z), or (B, Z, N) where the avatar has several groups."""
+        codes = [motion.encode(expression, head) for motion in self.motions]
+        return codes[0] if len(codes) == 1 else torch.stack(codes, dim=-1)[..., self.groups]
+
+    def select(self, keep: Tensor) -> Avatar:
+        """Only the points that `keep` names, by mask or by index (N',)."""
+        return replace(
+            self,
+            **{name: getattr(self, name)[keep] for name in PER_POINT},
+            **{name: getattr(self, name)[:, keep] for name in BASES},
+        )
+
+    def detach(self) -> Avatar:
+        """The same avatar outside any graph."""
+        return replace(
+            self,
+            **{
+                f.name: getattr(self, f.name).detach()
+                for f in fields(self)
+                if isinstance(getattr(self, f.name), Tensor)
+            },
+        )
+
+
+OPACITY_LIMIT = 0.99
+"""No point is opaque: what lies behind keeps a gradient."""
+
+PER_POINT = ("triangles", "barycentric", "offsets", "log_radii", "opacity_logits", "albedo", "part_logits", "groups")
+BASES = ("position_basis", "colour_basis")
+
+
+def join(first: Avatar, second: Avatar) -> Avatar:
+    """Both avatars' points in one avatar, on the first one's shape; each keeps its own motion codes and light.
+
+    The second's offsets are taken as they are: re-anchoring on the shared rig is what aligns them.
+    """
+    components = max(first.position_basis.shape[0], second.position_basis.shape[0])
+    padded = [_pad(avatar, components) for avatar in (first, second)]
+    shifted = replace(padded[1], groups=padded[1].groups + len(first.motions))
+    return replace(
+        padded[0],
+        **{name: torch.cat([getattr(padded[0], name), getattr(shifted, name)]) for name in PER_POINT},
+        **{name: torch.cat([getattr(padded[0], name), getattr(shifted, name)], dim=1) for name in BASES},
+        lights=torch.cat([first.lights, second.lights]),
+        motions=padded[0].motions + padded[1].motions,
+    )
+
+
+def _pad(avatar: Avatar, components: int) -> Avatar:
+    """The same avatar with zero motion components up to `components`."""
+    extra = components - avatar.position_basis.shape[0]
+    if extra == 0:
+        return avatar
+    grow = lambda basis: torch.cat([basis, basis.new_zeros(extra, *basis.shape[1:])])  # noqa: E731
+    motions = tuple(
+        replace(
+            motion, components=grow(motion.components), scale=torch.cat([motion.scale, motion.scale.new_ones(extra)])
+        )
+        for motion in avatar.motions
+    )
+    return replace(avatar, motions=motions, **{name: grow(getattr(avatar, name)) for name in BASES})

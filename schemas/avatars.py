@@ -1,0 +1,36 @@
+"""What stands in an avatar's `config.json`: a closed schema with bounds, checked before any tensor is read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pegasus_ray.schemas.parts import Attribute
+
+AVATAR_FORMAT = 1
+MAX_POINTS = 2_000_000
+MAX_COMPONENTS = 64
+MAX_GROUPS = 64
+MAX_AXES = 1024
+
+
+class AvatarConfig(BaseModel):
+    """An explicit avatar, or a generative one where `sources` are named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = AVATAR_FORMAT
+    kind: Literal["avatar", "generative"] = "avatar"
+    preset: str = Field(default="fast", max_length=64)
+    rig: str = Field(max_length=64)
+    points: int = Field(ge=1, le=MAX_POINTS)
+    components: int = Field(ge=0, le=MAX_COMPONENTS)
+    groups: int = Field(ge=1, le=MAX_GROUPS)
+    axes: int = Field(ge=1, le=MAX_AXES)
+    expressions: int = Field(ge=1, le=MAX_AXES)
+    attributes: tuple[Attribute, ...] = ()
+    """The attributes that this avatar may give."""
+    sources: dict[Attribute, tuple[str, ...]] = Field(default_factory=dict)
+    """A generative avatar's codes: the key of the avatar that each was learned from, an attribute."""
+    code_size: int = Field(default=0, ge=0, le=1024)
