@@ -1,0 +1,256 @@
+"""Bakes the open rig from MakeHuman's CC0 data: head, neck and upper chest, eyes, teeth, tongue and lashes.
+
+Identity: pairs such as nose-base-down and nose-base-up become one signed axis, left and right merge into one. Axes of
+the whole head are shifted so that the eyes stay where they are and the origin remains between them.
+
+Legend: V vertices kept, A all vertices of the base mesh, F faces kept, J joints.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+import torch
+
+from pegasus_ray.rig.makehuman import BaseMesh, Floats, Ints, MakeHumanData
+from pegasus_ray.rig.model import GLOBAL_GROUPS, LandmarkEmbedding, Rig, Tissue
+from pegasus_ray.schemas.parts import Part
+
+METRES: Final = 0.1  # a decimetre
+CHEST: Final = 4.2  # decimetres below the eyes where the mesh ends
+SHOULDER: Final = 2.9  # decimetres to either side where it ends
+JOINTS: Final = ("root", "neck", "head", "jaw", "eye.L", "eye.R")
+NAME: Final = "open"
+
+GROUPS: Final = ("head", "neck", "nose", "mouth", "eyes", "ears", "cheek", "chin", "forehead", "eyebrows")
+NEGATIVE_OF: Final = {
+    "incr": "decr",
+    "up": "down",
+    "out": "in",
+    "forward": "backward",
+    "convex": "concave",
+    "uncompress": "compress",
+}
+PIECES: Final = {
+    "body": Tissue.SKIN,
+    "helper-l-eye": Tissue.EYE,
+    "helper-r-eye": Tissue.EYE,
+    "helper-upper-teeth": Tissue.TEETH,
+    "helper-lower-teeth": Tissue.TEETH,
+    "helper-tongue": Tissue.TONGUE,
+    "helper-l-eyelashes-1": Tissue.LASHES,
+    "helper-l-eyelashes-2": Tissue.LASHES,
+    "helper-r-eyelashes-1": Tissue.LASHES,
+    "helper-r-eyelashes-2": Tissue.LASHES,
+}
+NECK_BONES: Final = {  # shares of (root, neck, head): the neck's joint is halfway between torso and head
+    "neck01": (0.5, 0.5, 0.0),
+    "neck02": (0.0, 0.9, 0.1),
+    "neck03": (0.0, 0.3, 0.7),
+}
+
+
+def bake(data: MakeHumanData) -> Rig:
+    """The open rig in float32, without a landmark embedding."""
+    base = data.base_mesh()
+    count = len(base.vertices)
+    male = data.target("macrodetails/caucasian-male-young", count)
+    average = data.target("macrodetails/universal-male-young-averagemuscle-averageweight", count)
+    whole = base.vertices + male + average
+    eyes = [base.vertices_of(f"helper-{side}-eye") for side in "lr"]
+    whole = whole - np.mean([whole[eye].mean(0) for eye in eyes], axis=0)
+
+    corners, tissue = _cut(base, whole)
+    kept, faces = np.unique(corners[..., 0], return_inverse=True)
+    faces = faces.reshape(-1, 3)
+    uvs = base.uvs[corners[..., 1]]
+    weights = _joint_weights(data, base, count)[kept]
+    template = whole[kept]
+
+    axes = _identity(data, count) | _macro(data, count, male, average)
+    for name, offsets in axes.items():
+        if name.partition("/")[0] in GLOBAL_GROUPS:
+            offsets -= np.mean([offsets[eye].mean(0) for eye in eyes], axis=0)
+    on_head = weights[:, JOINTS.index("root")] < 0.5
+    shape = {name: offsets[kept] for name, offsets in axes.items() if np.abs(offsets[kept][on_head]).max() > 1e-3}
+    expressions = {name: data.expression(name, count)[kept] for name in data.expressions()}
+    tissue = _refine_tissue(data, tissue, uvs)
+
+    return Rig(
+        name=NAME,
+        template=_float(template * METRES),
+        faces=torch.from_numpy(faces),
+        uvs=_float(uvs),
+        shape_basis=_float(np.stack(list(shape.values())) * METRES),
+        expression_basis=_float(np.stack(list(expressions.values())) * METRES),
+        skin_weights=_float(weights),
+        joint_regressor=_float(_regressor(base, whole, eyes, kept)),
+        tissue=torch.from_numpy(tissue),
+        parts=torch.from_numpy(_parts(data, template, faces, uvs, tissue, weights, shape)),
+        shape_names=tuple(shape),
+        expression_names=tuple(expressions),
+        joint_names=JOINTS,
+        landmarks=LandmarkEmbedding.unknown(),
+    )
+
+
+def _float(values: Floats) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _cut(base: BaseMesh, whole: Floats) -> tuple[Ints, Ints]:
+    """Corners (F, 3, 2) and tissue (F,) of the faces kept."""
+    corners, tissue = [], []
+    for group, kind in PIECES.items():
+        triangles = base.triangles[group]
+        if group == "body":
+            points = whole[triangles[..., 0]]
+            inside = (points[..., 1] > -CHEST) & (np.abs(points[..., 0]) < SHOULDER)
+            triangles = triangles[inside.all(1)]
+        corners.append(triangles)
+        tissue.append(np.full(len(triangles), int(kind), dtype=np.int64))
+    return np.concatenate(corners), np.concatenate(tissue)
+
+
+def axis_name(target: str) -> tuple[str, int]:
+    """The signed axis that a target belongs to and its sign on it: l-eye-trans-down → eyes/trans-up, −1."""
+    group, _, stem = target.partition("/")
+    stem = re.sub(r"^[lr]-", "", stem)
+    stem = re.sub(rf"^{group.removesuffix('s')}s?-", "", stem)
+    start, _, ending = stem.rpartition("-")
+    for positive, negative in NEGATIVE_OF.items():
+        if ending == negative:
+            return f"{group}/{start}-{positive}", -1
+    return f"{group}/{stem}", 1
+
+
+def _identity(data: MakeHumanData, count: int) -> dict[str, Floats]:
+    """The named signed axes (A, 3): mean of the positive target and the negated negative one, both sides together."""
+    sides: dict[str, dict[int, Floats]] = {}
+    for target in (name for group in GROUPS for name in data.targets(group)):
+        if target.startswith("head/head-trans"):
+            continue  # where the head is on the neck is the pose's to say
+        axis, sign = axis_name(target)
+        ends = sides.setdefault(axis, {})
+        ends[sign] = ends.get(sign, np.zeros((count, 3))) + sign * data.target(target, count)
+    return {axis: np.mean(list(ends.values()), axis=0) for axis, ends in sides.items()}
+
+
+def _macro(data: MakeHumanData, count: int, male: Floats, average: Floats) -> dict[str, Floats]:
+    """Sex, age, ancestry and weight as differences to the young caucasian man of average build, (A, 3)."""
+
+    def detail(name: str) -> Floats:
+        return data.target(f"macrodetails/{name}", count)
+
+    def person(kind: str) -> Floats:
+        return detail(f"caucasian-{kind}") + detail(f"universal-{kind}-averagemuscle-averageweight") - male - average
+
+    return {
+        "macro/female": person("female-young"),
+        "macro/old": person("male-old"),
+        "macro/child": person("male-child"),
+        "macro/african": detail("african-male-young") - male,
+        "macro/asian": detail("asian-male-young") - male,
+        "macro/fat": detail("universal-male-young-averagemuscle-maxweight") - average,
+        "macro/thin": detail("universal-male-young-averagemuscle-minweight") - average,
+        "macro/muscle": detail("universal-male-young-maxmuscle-averageweight") - average,
+    }
+
+
+def _joint_weights(data: MakeHumanData, base: BaseMesh, count: int) -> Floats:
+    """Skinning weights (A, J): each bone's weight goes to the joint that it hangs on."""
+    parents = data.bone_parents()
+    weights = np.zeros((count, len(JOINTS)))
+    for bone, dense in data.bone_weights(count).items():
+        ancestor = bone
+        while ancestor not in NECK_BONES and ancestor not in JOINTS:
+            ancestor = parents[ancestor]
+        if ancestor in NECK_BONES:
+            weights[:, :3] += dense[:, None] * NECK_BONES[ancestor]
+        else:
+            weights[:, JOINTS.index(ancestor)] += dense
+    for group, joint in {
+        "helper-l-eye": "eye.L",
+        "helper-r-eye": "eye.R",
+        "helper-upper-teeth": "head",
+        "helper-lower-teeth": "jaw",
+        "helper-tongue": "jaw",
+    }.items():
+        weights[base.vertices_of(group)] = np.eye(len(JOINTS))[JOINTS.index(joint)]
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1e-9)
+    return weights
+
+
+def _regressor(base: BaseMesh, whole: Floats, eyes: list[Ints], kept: Ints) -> Floats:
+    """Joints as affine combinations of the vertices kept, (J, V).
+
+    Each takes the smallest weights of its 64 nearest vertices that give its place exactly.
+    """
+    cubes = {"root": "joint-spine-1", "neck": "joint-neck", "head": "joint-head", "jaw": "joint-mouth"}
+    regressor = np.zeros((len(JOINTS), len(kept)))
+    for row, joint in enumerate(JOINTS):
+        if joint in cubes:
+            place = whole[base.vertices_of(cubes[joint])].mean(0)
+            near = np.argsort(np.linalg.norm(whole[kept] - place, axis=1))[:64]
+            system = np.concatenate([whole[kept][near].T, np.ones((1, len(near)))])
+            regressor[row, near] = np.linalg.lstsq(system, np.append(place, 1.0), rcond=None)[0]
+        else:
+            eye = np.searchsorted(kept, eyes[JOINTS.index(joint) - JOINTS.index("eye.L")])
+            regressor[row, eye] = 1 / len(eye)
+    return regressor
+
+
+def _sample(mask: Floats, uvs: Floats) -> Floats:
+    """A mask at the faces, (F,): the mean of the centroid's and the corners' texels."""
+    places = np.concatenate([uvs, uvs.mean(1, keepdims=True)], axis=1)
+    rows = np.clip(((1 - places[..., 1]) * mask.shape[0]).astype(int), 0, mask.shape[0] - 1)
+    columns = np.clip((places[..., 0] * mask.shape[1]).astype(int), 0, mask.shape[1] - 1)
+    sampled: Floats = mask[rows, columns].mean(1)
+    return sampled
+
+
+def _refine_tissue(data: MakeHumanData, tissue: Ints, uvs: Floats) -> Ints:
+    """Lips and the inside of the mouth, told from the skin by the masks."""
+    skin = tissue == Tissue.SKIN
+    refined = tissue.copy()
+    refined[skin & (_sample(data.mask("lips"), uvs) > 0.5)] = Tissue.LIPS
+    refined[skin & (_sample(data.mask("inside-mouth"), uvs) > 0.5)] = Tissue.MOUTH
+    return refined
+
+
+def _parts(
+    data: MakeHumanData,
+    template: Floats,
+    faces: Ints,
+    uvs: Floats,
+    tissue: Ints,
+    weights: Floats,
+    shape: dict[str, Floats],
+) -> Ints:
+    """The part of each face on the bare head, (F,)."""
+    centre = template[faces].mean(1)
+    held = weights[faces].mean(1)
+    skin = tissue == Tissue.SKIN
+    parts = np.full(len(faces), int(Part.SKIN), dtype=np.int64)
+
+    lower = held[:, JOINTS.index("root")]
+    parts[skin & (held[:, JOINTS.index("neck")] + lower > 0.5)] = Part.NECK
+    parts[skin & (lower > 0.5)] = Part.CLOTH
+
+    axes = ("scale-depth-incr", "scale-horiz-incr", "hump-incr", "width2-incr")
+    moved = [np.linalg.norm(shape[f"nose/{axis}"], axis=1) for axis in axes]
+    nose = np.max([motion / motion.max() for motion in moved], axis=0)
+    parts[skin & (nose[faces].mean(1) > 0.4)] = Part.NOSE
+
+    eye = template[np.unique(faces[tissue == Tissue.EYE])]
+    across = np.abs(centre[:, 0]) - np.abs(eye[:, 0]).mean()
+    above = centre[:, 1] - 0.19 - 0.03 * np.cos(7 * (across - 0.06))
+    brow = (across > -0.17) & (across < 0.28) & (np.abs(above) < 0.055) & (centre[:, 2] > -0.4)
+    parts[skin & brow] = Part.EYEBROWS
+
+    parts[skin & (_sample(data.mask("ears"), uvs) > 0.5)] = Part.EARS
+    parts[np.isin(tissue, (Tissue.LIPS, Tissue.TEETH, Tissue.TONGUE, Tissue.MOUTH))] = Part.MOUTH
+    parts[np.isin(tissue, (Tissue.EYE, Tissue.LASHES))] = Part.EYES
+    return parts

@@ -1,0 +1,267 @@
+"""A parametric head: shape, expression and pose to points in camera space.
+
+Rig space: metres, y up, face towards +z, x to the person's left, origin midway between the eyeballs. Camera space:
+x right, y down, z forward. A pose is a rotation vector and a translation; zero rotation looks into the camera.
+
+Legend: B frames, V vertices, F faces, K shape axes, E expressions, J joints, N points on the surface, L landmarks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.library.track import LANDMARKS, Track
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+GLOBAL_GROUPS = ("head", "neck", "macro")
+"""Groups of identity axes that describe the whole head, not one feature of it."""
+
+
+class Tissue(IntEnum):
+    """What a face of the mesh is made of."""
+
+    SKIN = 0
+    LIPS = 1
+    EYE = 2
+    TEETH = 3
+    TONGUE = 4
+    LASHES = 5
+    MOUTH = 6  # the inside of the mouth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkEmbedding:
+    """Where each landmark of the face model lies on the mesh."""
+
+    triangles: Tensor  # (L,) int64 face of the rig
+    barycentric: Tensor  # (L, 3)
+    weights: Tensor  # (L,) trust; 0 where the place is unknown
+
+    @staticmethod
+    def unknown() -> LandmarkEmbedding:
+        """No landmark's place is known."""
+        return LandmarkEmbedding(
+            triangles=torch.zeros(LANDMARKS, dtype=torch.int64),
+            barycentric=torch.full((LANDMARKS, 3), 1 / 3),
+            weights=torch.zeros(LANDMARKS),
+        )
+
+    def to(self, device: torch.device | str) -> LandmarkEmbedding:
+        """The same on another device."""
+        return LandmarkEmbedding(
+            triangles=self.triangles.to(device),
+            barycentric=self.barycentric.to(device),
+            weights=self.weights.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """A parametric head with named identity axes and expressions."""
+
+    name: str
+    template: Tensor  # (V, 3) metres
+    faces: Tensor  # (F, 3) int64
+    uvs: Tensor  # (F, 3, 2) texture coordinates of the faces' corners, v up
+    shape_basis: Tensor  # (K, V, 3) metres a unit of the axis
+    expression_basis: Tensor  # (E, V, 3) metres at full expression
+    skin_weights: Tensor  # (V, J), rows sum to 1
+    joint_regressor: Tensor  # (J, V), rows sum to 1
+    tissue: Tensor  # (F,) int64 `Tissue`
+    parts: Tensor  # (F,) int64 `Part` on the bare head
+    shape_names: tuple[str, ...]  # "group/axis", named after what the positive direction does
+    expression_names: tuple[str, ...]
+    joint_names: tuple[str, ...]
+    landmarks: LandmarkEmbedding
+
+    @property
+    def topology(self) -> str:
+        """Digest of what a landmark embedding depends on: the faces and the number of vertices."""
+        digest = hashlib.sha256(f"{self.template.shape[0]}:".encode())
+        digest.update(self.faces.cpu().to(torch.int64).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def axes_of(self, attribute: Attribute) -> Tensor:
+        """The identity axes that belong to an attribute, (K,) bool; none for hair and hat."""
+        return self._axes_in((attribute.value,))
+
+    @property
+    def global_axes(self) -> Tensor:
+        """The axes of the head's form, neck, age, weight and sex, (K,) bool: a swap takes them from the target."""
+        return self._axes_in(GLOBAL_GROUPS)
+
+    def _axes_in(self, groups: Sequence[str]) -> Tensor:
+        inside = [name.partition("/")[0] in groups for name in self.shape_names]
+        return torch.tensor(inside, dtype=torch.bool, device=self.template.device)
+
+    def mix_shape(self, target: Tensor, source: Tensor, attribute: Attribute) -> Tensor:
+        """The target's shape wearing the source's attribute, (..., K): its own axes from the source, the rest kept."""
+        return torch.where(self.axes_of(attribute), source, target)
+
+    def vertices(
+        self,
+        shape: Tensor,  # (B | 1, K)
+        expression: Tensor,  # (B, E)
+    ) -> Tensor:
+        """The mesh in rest space, (B, V, 3) metres."""
+        still = self.template + torch.einsum("bk,kvc->bvc", shape, self.shape_basis)
+        return still + torch.einsum("be,evc->bvc", expression, self.expression_basis)
+
+    def joints(self, shape: Tensor) -> Tensor:
+        """The joints of shapes (B, K) in rest space, (B, J, 3) metres."""
+        axes = torch.einsum("jv,kvc->kjc", self.joint_regressor, self.shape_basis)
+        return self.joint_regressor @ self.template + torch.einsum("bk,kjc->bjc", shape, axes)
+
+    def to(self, device: torch.device | str) -> Rig:
+        """The same on another device."""
+        moved = {
+            field.name: getattr(self, field.name).to(device)
+            for field in fields(self)
+            if isinstance(getattr(self, field.name), Tensor | LandmarkEmbedding)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """Where head and torso are, and how jaw and eyes are turned on the head."""
+
+    head: Tensor  # (B, 6) rotation vector, translation: rig → camera
+    torso: Tensor  # (B, 6) rotation vector, translation: rig → camera
+    jaw: Tensor  # (B, 3) rotation vector about the jaw's joint, in rig space
+    eyes: Tensor  # (B, 6) rotation vectors of eye.L and eye.R about their joints, in rig space
+
+    @staticmethod
+    def of(track: Track, frames: Sequence[int] | slice = slice(None), device: torch.device | str = "cpu") -> Pose:
+        """The pose of a track's frames."""
+        return Pose(
+            **{
+                name: torch.as_tensor(getattr(track, name)[frames], dtype=torch.float32, device=device)
+                for name in ("head", "torso", "jaw", "eyes")
+            }
+        )
+
+    @staticmethod
+    def still(head: Tensor, torso: Tensor | None = None) -> Pose:
+        """Jaw and eyes at rest on heads (B, 6); the torso follows the head rigidly when none is given."""
+        return Pose(
+            head=head,
+            torso=head if torso is None else torso,
+            jaw=head.new_zeros(head.shape[0], 3),
+            eyes=head.new_zeros(head.shape[0], 6),
+        )
+
+    def select(self, frames: Tensor | slice) -> Pose:
+        """The pose of some of the frames."""
+        return Pose(head=self.head[frames], torso=self.torso[frames], jaw=self.jaw[frames], eyes=self.eyes[frames])
+
+
+def rodrigues(
+    rotation: Tensor,  # (..., 3) rotation vectors, radians
+) -> Tensor:
+    """Rotation matrices (..., 3, 3) of rotation vectors; smooth at zero, with exact gradients there."""
+    squared = (rotation * rotation).sum(-1)[..., None, None]
+    small = squared < 1e-6
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    sine = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
+    cosine = torch.where(small, 0.5 - squared / 24, (1 - torch.cos(angle)) / safe)
+    x, y, z = rotation.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*rotation.shape, 3)
+    return torch.eye(3, dtype=rotation.dtype, device=rotation.device) + sine * cross + cosine * (cross @ cross)
+
+
+def rigid(
+    pose: Tensor,  # (B, 6) rotation vector, translation
+) -> Tensor:
+    """Rig → camera transforms (B, 3, 4): the rotation of the flipped rig, and the translation."""
+    flip = torch.tensor([1.0, -1.0, -1.0], dtype=pose.dtype, device=pose.device)
+    return torch.cat([rodrigues(pose[:, :3]) * flip, pose[:, 3:, None]], -1)
+
+
+def _about(rotation: Tensor, pivot: Tensor) -> Tensor:
+    """Rotations (B, 3) about pivots (B | 1, 3) in rest space, (B, 3, 4)."""
+    turn = rodrigues(rotation)
+    return torch.cat([turn, pivot[..., None] - turn @ pivot[..., None]], -1)
+
+
+def _compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Outer ∘ inner of affine transforms (B, 3, 4)."""
+    linear = outer[..., :3]
+    return torch.cat([linear @ inner[..., :3], linear @ inner[..., 3:] + outer[..., 3:]], -1)
+
+
+def bone_transforms(
+    rig: Rig,
+    pose: Pose,
+    joints: Tensor,  # (1 | B, J, 3) `Rig.joints` of the shape
+) -> Tensor:
+    """The joints' rest → camera transforms, (B, J, 3, 4), in the order of `rig.joint_names`.
+
+    The root follows the torso, the neck is the mean of torso and head, jaw and eyes turn on the head.
+
+    Raises:
+        PegasusError: BAD_CONFIG where the rig has a joint whose motion is not known.
+    """
+    head, torso = rigid(pose.head), rigid(pose.torso)
+    turns = {"jaw": pose.jaw, "eye.L": pose.eyes[:, :3], "eye.R": pose.eyes[:, 3:]}
+    bones: list[Tensor] = []
+    for index, name in enumerate(rig.joint_names):
+        if name == "root":
+            bones.append(torso)
+        elif name == "neck":
+            bones.append((head + torso) / 2)
+        elif name == "head":
+            bones.append(head)
+        elif name in turns:
+            bones.append(_compose(head, _about(turns[name], joints[:, index])))
+        else:
+            raise PegasusError(
+                Reason.BAD_CONFIG, f"joint {name!r} of rig {rig.name!r} has no known motion", subject=name
+            )
+    return torch.stack(bones, 1)
+
+
+def skin(
+    points: Tensor,  # (N, 3) | (B, N, 3) rest space, metres
+    weights: Tensor,  # (N, J)
+    transforms: Tensor,  # (B, J, 3, 4)
+) -> Tensor:
+    """Linear blend skinning: points in camera space, (B, N, 3) metres."""
+    blended = _blend(weights, transforms)
+    batch = points if points.ndim == 3 else points[None]
+    return (blended[..., :3] @ batch[..., None])[..., 0] + blended[..., 3]
+
+
+def skin_normals(
+    normals: Tensor,  # (N, 3) | (B, N, 3) rest space
+    weights: Tensor,  # (N, J)
+    transforms: Tensor,  # (B, J, 3, 4)
+) -> Tensor:
+    """Directions turned with the bones, of unit length, (B, N, 3) in camera space."""
+    batch = normals if normals.ndim == 3 else normals[None]
+    turned = (_blend(weights, transforms)[..., :3] @ batch[..., None])[..., 0]
+    return torch.nn.functional.normalize(turned, dim=-1)
+
+
+def _blend(weights: Tensor, transforms: Tensor) -> Tensor:
+    return (weights @ transforms.flatten(2)).reshape(transforms.shape[0], weights.shape[0], 3, 4)
+
+
+def surface(
+    values: Tensor,  # (V, ...)
+    faces: Tensor,  # (F, 3)
+    triangles: Tensor,  # (N,) face of each point
+    barycentric: Tensor,  # (N, 3)
+) -> Tensor:
+    """Any quantity of the vertices, interpolated at points bound to the surface, (N, ...)."""
+    corners = values[faces[triangles]]
+    return (corners * barycentric.reshape(*barycentric.shape, *[1] * (values.ndim - 1))).sum(1)
