@@ -85,11 +85,28 @@ class Manifest(Provenance):
         return next((entry for entry in self.files if entry.name == name), None)
 
 
+class Stage(StrEnum):
+    """The stages of the way through, by their verbs."""
+
+    TRACK = "track"
+    FIT = "fit"
+    SWAP = "swap"
+    PERSONALIZE = "personalize"
+    TRANSFER = "transfer"
+
+    @property
+    def kind(self) -> Kind:
+        """The shelf that the stage fills."""
+        return _KINDS[self]
+
+
+_KINDS = dict(zip(Stage, Kind, strict=True))
+
+
 class EventKind(StrEnum):
     """What may happen to an item of work."""
 
     STARTED = "started"
-    HEARTBEAT = "heartbeat"
     DONE = "done"
     FAILED = "failed"
     QUARANTINED = "quarantined"
@@ -100,8 +117,8 @@ class LedgerEvent(_Closed):
     """One line of an item's history. Names no machine."""
 
     event: EventKind
-    stage: str
-    key: str
+    stage: Stage
+    key: Key
     subject: str = ""  # the input, as a person would name it
     attempt: int = Field(default=1, ge=0)
     time: float  # seconds since 1970
@@ -113,8 +130,8 @@ class LedgerEvent(_Closed):
 class PlannedItem(_Closed):
     """An item of work that a run means to do."""
 
-    stage: str
-    key: str
+    stage: Stage
+    key: Key
     subject: str = ""
 
 

@@ -106,7 +106,9 @@ class LocalStorage:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                return _create_without_links(final, data)
+                if final.exists():  # no hard links here: whole all the same, but of two writers at once the last wins
+                    return False
+                temporary.replace(final)
         return True
 
     def read(self, path: str) -> bytes:
@@ -243,24 +245,6 @@ class RemoteStorage:
 def _filesystem(location: str) -> tuple[Any, str]:
     filesystem, root = fsspec.core.url_to_fs(location)
     return filesystem, str(root).rstrip("/")
-
-
-def _create_without_links(final: Path, data: bytes) -> bool:
-    """Exclusive create where hard links are missing.
-
-    A kill in the middle leaves a torn file, which has no valid manifest in it.
-    """
-    try:
-        descriptor = os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-    except OSError:
-        final.unlink(missing_ok=True)
-        raise
-    return True
 
 
 def _blocks(data: bytes | Path, size: int = 1 << 20) -> Iterator[bytes]:

@@ -1,0 +1,215 @@
+"""The ledger: what was tried, what failed, what is set aside. One small file an event, never changed, no database.
+
+A file's name says stage, key, time, attempt and event, so that counting needs no reading. The one exception to "never
+changed" is the heartbeat: the file of a start is written again while its attempt lives, and its age tells the living
+from the dead.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from pegasus_ray.library.library import Library
+from pegasus_ray.schemas.errors import Reason
+from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Plan, PlannedItem, Stage
+
+LEDGER = "ledger"
+BEAT = 30.0
+"""Seconds between heartbeats."""
+STALE = 300.0
+"""Seconds without a heartbeat after which an attempt counts as dead."""
+
+_ENDS = (EventKind.DONE, EventKind.FAILED, EventKind.QUARANTINED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCounts:
+    """How many items of a stage stand where."""
+
+    done: int = 0
+    running: int = 0
+    waiting: int = 0
+    failed: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """An event as its file's name tells it."""
+
+    path: str
+    key: str
+    milliseconds: int
+    attempt: int
+    event: EventKind
+    age: float  # seconds
+
+
+class Attempt:
+    """One try at an item, written down: its start at once, its end by `done`, `failed` or `quarantined`."""
+
+    def __init__(self, library: Library, item: PlannedItem, *, number: int = 1) -> None:
+        self.library = library
+        self.item = item
+        self.number = number
+        self.began = time.monotonic()
+        self._event = _event(item, EventKind.STARTED, number)
+        self._path = _path(self._event)
+        self._beaten = self.began
+        _write(library, self._event, self._path)
+
+    def beat(self) -> None:
+        """Say that the attempt lives. Cheap: call it as often as you like."""
+        now = time.monotonic()
+        if now - self._beaten >= BEAT:
+            self._beaten = now
+            _write(self.library, self._event, self._path)
+
+    def done(self) -> None:
+        """The item is made."""
+        self._end(EventKind.DONE, None, "")
+
+    def failed(self, reason: Reason, message: str) -> None:
+        """The attempt failed; the next run tries again."""
+        self._end(EventKind.FAILED, reason, message)
+
+    def quarantined(self, reason: Reason, message: str) -> None:
+        """Set aside: no run tries again until a person releases it."""
+        self._end(EventKind.QUARANTINED, reason, message)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.began
+
+    def _end(self, event: EventKind, reason: Reason | None, message: str) -> None:
+        end = _event(self.item, event, self.number)
+        facts = {"seconds": self.seconds, "reason": reason, "message": message}
+        _write(self.library, end.model_copy(update=facts), _path(end))
+
+
+def write_plan(library: Library, items: Iterable[PlannedItem]) -> Plan:
+    """Write down what a run means to do, so that `status` knows what waits."""
+    plan = Plan(time=time.time(), items=tuple(items))
+    name = f"{int(plan.time * 1000):013d}-{secrets.token_hex(4)}.json"
+    library.storage.put(f"{LEDGER}/plans/{name}", plan.model_dump_json().encode())
+    return plan
+
+
+def release(library: Library, item: PlannedItem) -> None:
+    """Let a run try an item again that was set aside."""
+    event = _event(item, EventKind.RELEASED, 0)
+    _write(library, event, _path(event))
+
+
+def status(library: Library) -> dict[Stage, StageCounts]:
+    """Where the items of each stage stand.
+
+    Done is what has a valid manifest. Of the rest, the last event of each decides: begun and alive is running, failed
+    and quarantined are what they say. What is planned and none of these is waiting.
+    """
+    planned = _planned(library)
+    counts = {}
+    for stage in Stage:
+        done = set(library.list(stage.kind))
+        last = {key: line for key, line in _last_lines(library, stage).items() if key not in done}
+        running = {key for key, line in last.items() if line.event is EventKind.STARTED and line.age < STALE}
+        failed = {key for key, line in last.items() if line.event is EventKind.FAILED}
+        quarantined = {key for key, line in last.items() if line.event is EventKind.QUARANTINED}
+        known = planned.get(stage, set()) | last.keys()
+        counts[stage] = StageCounts(
+            done=len(done),
+            running=len(running),
+            waiting=len(known - done - running - failed - quarantined),
+            failed=len(failed),
+            quarantined=len(quarantined),
+        )
+    return counts
+
+
+def failures(library: Library) -> list[LedgerEvent]:
+    """The last event of each item that failed or was set aside and has not been made since, oldest first."""
+    found = []
+    for stage in Stage:
+        for key, line in _last_lines(library, stage).items():
+            bad = line.event in (EventKind.FAILED, EventKind.QUARANTINED)
+            event = _read(library, line) if bad and not library.exists(stage.kind, key) else None
+            if event is not None:
+                found.append(event)
+    return sorted(found, key=lambda event: event.time)
+
+
+def quarantine_of(library: Library, stage: Stage, key: str) -> LedgerEvent | None:
+    """Why an item is set aside; None if it is not."""
+    line = _last_lines(library, stage).get(key)
+    return _read(library, line) if line is not None and line.event is EventKind.QUARANTINED else None
+
+
+def history(library: Library, stage: Stage) -> Iterator[LedgerEvent]:
+    """All events of a stage in order of time."""
+    for line in sorted(_lines(library, stage), key=_order):
+        event = _read(library, line)
+        if event is not None:
+            yield event
+
+
+def _event(item: PlannedItem, event: EventKind, attempt: int) -> LedgerEvent:
+    return LedgerEvent(
+        event=event, stage=item.stage, key=item.key, subject=item.subject, attempt=attempt, time=time.time()
+    )
+
+
+def _path(event: LedgerEvent) -> str:
+    moment = f"{int(event.time * 1000):013d}"
+    name = f"{event.key}-{moment}-{event.attempt:03d}-{event.event}-{secrets.token_hex(4)}.json"
+    return f"{LEDGER}/{event.stage}/{name}"
+
+
+def _write(library: Library, event: LedgerEvent, path: str) -> None:
+    library.storage.put(path, event.model_dump_json().encode())
+
+
+def _read(library: Library, line: _Line) -> LedgerEvent | None:
+    try:
+        return LedgerEvent.model_validate_json(library.storage.read(line.path))
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _lines(library: Library, stage: Stage) -> Iterator[_Line]:
+    folder = f"{LEDGER}/{stage}"
+    for entry in library.storage.files(folder):
+        fields = entry.name.removesuffix(".json").split("-")
+        if len(fields) == 5:
+            key, moment, attempt, event, _ = fields
+            yield _Line(
+                path=f"{folder}/{entry.name}",
+                key=key,
+                milliseconds=int(moment),
+                attempt=int(attempt),
+                event=EventKind(event),
+                age=entry.age,
+            )
+
+
+def _order(line: _Line) -> tuple[int, int, bool]:
+    """By time; where the clock did not tick, by attempt, and its end after its start."""
+    return line.milliseconds, line.attempt, line.event in _ENDS
+
+
+def _last_lines(library: Library, stage: Stage) -> dict[str, _Line]:
+    return {line.key: line for line in sorted(_lines(library, stage), key=_order)}
+
+
+def _planned(library: Library) -> dict[Stage, set[str]]:
+    planned: dict[Stage, set[str]] = {}
+    for entry in library.storage.files(f"{LEDGER}/plans"):
+        if entry.name.endswith(".json"):
+            for item in Plan.model_validate_json(library.storage.read(f"{LEDGER}/plans/{entry.name}")).items:
+                planned.setdefault(item.stage, set()).add(item.key)
+    return planned

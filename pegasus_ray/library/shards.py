@@ -1,0 +1,104 @@
+"""A swap is committed shard by shard: a shard is one row of the plan, so a killed run loses one at most.
+
+A shard's name comes from its row of the plan, and a name that can be seen has its whole content (see `storage`): so the
+run that takes over trusts the shards that it finds. Readers trust nothing but the manifest, which is written once all
+shards are there.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pegasus_ray.library.keys import digest, key_of
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.swaps import Swap, swap_bytes
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance
+from pegasus_ray.schemas.tables import OK, SCORES
+
+FRAMES_PER_SHARD = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One row of a plan: some frames of one swap."""
+
+    swap: str  # key
+    frames: tuple[int, ...]  # numbers in the target's track
+
+    @property
+    def name(self) -> str:
+        """The file's name: the same whoever writes it, and whenever."""
+        version = FORMAT_VERSIONS[Kind.SWAPS]
+        return f"part-{key_of('shard', {'swap': self.swap}, {'frames': self.frames}, format_version=version)}.parquet"
+
+
+def plan_shards(swap: str, frames: Sequence[int], *, per_shard: int = FRAMES_PER_SHARD) -> tuple[Shard, ...]:
+    """The rows of a swap's plan: `per_shard` frames each."""
+    starts = range(0, len(frames), per_shard)
+    return tuple(Shard(swap=swap, frames=tuple(int(i) for i in frames[at : at + per_shard])) for at in starts)
+
+
+def missing_shards(library: Library, shards: Sequence[Shard]) -> tuple[Shard, ...]:
+    """Those that are still to be made."""
+    there = {
+        (key, entry.name)
+        for key in {shard.swap for shard in shards}
+        for entry in library.storage.files(f"{Kind.SWAPS}/{key}")
+    }
+    return tuple(shard for shard in shards if (shard.swap, shard.name) not in there)
+
+
+def write_shard(library: Library, shard: Shard, swap: Swap) -> bool:
+    """Commit one shard. False if another writer was first.
+
+    Raises:
+        PegasusError: INTERNAL if the frames are not those of the plan, DISK_FULL.
+    """
+    if sorted([*swap.indices.tolist(), *swap.failures]) != sorted(shard.frames):
+        raise PegasusError(
+            Reason.INTERNAL, "the swapped frames are not the plan's", subject=f"{Kind.SWAPS}/{shard.swap}"
+        )
+    return library.storage.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", swap_bytes(swap))
+
+
+def seal_swap(library: Library, key: str, shards: Sequence[Shard], provenance: Provenance) -> Manifest:
+    """Write the manifest over a swap's shards, and the mean scores into its summary.
+
+    Raises:
+        PegasusError: CORRUPT if a shard is missing or cannot be read; it is removed, and the next run makes it again.
+    """
+    standing = library.manifest(Kind.SWAPS, key)
+    if standing is not None:
+        return standing
+    entries, tables = [], []
+    for shard in shards:
+        entry, table = _inspect(library, shard)
+        entries.append(entry)
+        tables.append(table)
+    rows = pa.concat_tables(tables)
+    good = rows.filter(pc.equal(rows["status"], OK))
+    summary: dict[str, float | int | str] = {"frames": len(good), "failed": len(rows) - len(good)}
+    if len(good):
+        summary |= {name: float(pc.mean(pc.struct_field(good["scores"], name)).as_py()) for name in SCORES}
+    filled = provenance.model_copy(update={"summary": {**provenance.summary, **summary}})
+    return library.seal(Kind.SWAPS, key, entries, filled)
+
+
+def _inspect(library: Library, shard: Shard) -> tuple[FileEntry, pa.Table]:
+    """A shard's entry in the manifest, and its columns of status and scores."""
+    path = f"{Kind.SWAPS}/{shard.swap}/{shard.name}"
+    try:
+        data = library.storage.read(path)
+        table = pq.read_table(io.BytesIO(data), columns=["status", "scores"])
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        library.storage.remove(path)
+        message = "a shard is missing or cannot be read; run the same command again to make it"
+        raise PegasusError(Reason.CORRUPT, message, subject=path) from error
+    return FileEntry(name=shard.name, path=shard.name, size=len(data), sha256=digest(data)), table

@@ -1,0 +1,92 @@
+"""Invariants: each item stands in one place;
+
+A manifest outweighs all events; a start without heartbeats is dead after a while.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pegasus_ray.library import ledger
+from pegasus_ray.library.ledger import Attempt, StageCounts, failures, history, quarantine_of, status, write_plan
+from pegasus_ray.library.library import Library
+from pegasus_ray.schemas.errors import Reason
+from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenance, Stage
+
+
+def item(number: int, stage: Stage = Stage.FIT) -> PlannedItem:
+    return PlannedItem(stage=stage, key=f"{number:016x}", subject=f"person {number}")
+
+
+@pytest.fixture(params=["folder", "memory"])
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
+    return Library(tmp_path / "lib" if request.param == "folder" else f"memory://{request.node.name}-{tmp_path.name}")
+
+
+def test_an_item_goes_from_waiting_to_running_to_its_end(library: Library) -> None:
+    assert status(library)[Stage.FIT] == StageCounts()
+    write_plan(library, [item(1), item(2), item(3), item(4), item(5)])
+    assert status(library)[Stage.FIT] == StageCounts(waiting=5)
+    attempts = [Attempt(library, item(number)) for number in range(1, 5)]
+    assert status(library)[Stage.FIT] == StageCounts(running=4, waiting=1)
+    attempts[0].failed(Reason.NO_FACE, "no face; give another video")
+    attempts[1].quarantined(Reason.WORKER_DIED, "the worker died three times")
+    library.commit(Kind.AVATARS, item(3).key, {"a": b"1"}, Provenance())
+    attempts[2].done()
+    assert status(library)[Stage.FIT] == StageCounts(done=1, running=1, waiting=1, failed=1, quarantined=1)
+    assert status(library)[Stage.SWAP] == StageCounts()
+    assert [event.reason for event in failures(library)] == [Reason.NO_FACE, Reason.WORKER_DIED]
+    assert failures(library)[0].subject == "person 1"
+    assert failures(library)[0].seconds >= 0
+
+
+def test_what_is_made_after_all_has_not_failed(library: Library) -> None:
+    Attempt(library, item(1)).failed(Reason.OUT_OF_MEMORY, "too large")
+    library.commit(Kind.AVATARS, item(1).key, {"a": b"1"}, Provenance())
+    assert failures(library) == []
+    assert status(library)[Stage.FIT] == StageCounts(done=1)
+
+
+def test_quarantine_lasts_until_release(library: Library) -> None:
+    assert quarantine_of(library, Stage.FIT, item(1).key) is None
+    Attempt(library, item(1), number=3).quarantined(Reason.WORKER_DIED, "died")
+    event = quarantine_of(library, Stage.FIT, item(1).key)
+    assert event is not None
+    assert (event.reason, event.attempt) == (Reason.WORKER_DIED, 3)
+    time.sleep(0.002)
+    ledger.release(library, item(1))
+    assert quarantine_of(library, Stage.FIT, item(1).key) is None
+    assert status(library)[Stage.FIT] == StageCounts(waiting=1)
+
+
+def test_a_start_without_heartbeats_is_dead_and_a_beat_revives_it(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    attempt = Attempt(library, item(1))
+    (path,) = (tmp_path / "ledger" / "fit").iterdir()
+    long_ago = time.time() - ledger.STALE - 10
+    os.utime(path, (long_ago, long_ago))
+    assert status(library)[Stage.FIT] == StageCounts(waiting=1)
+    attempt.beat()
+    assert status(library)[Stage.FIT] == StageCounts(waiting=1), "too soon for a beat: nothing is written"
+    attempt._beaten -= ledger.BEAT
+    attempt.beat()
+    assert status(library)[Stage.FIT] == StageCounts(running=1)
+    assert len(list((tmp_path / "ledger" / "fit").iterdir())) == 1
+
+
+def test_history_keeps_all_and_names_no_machine(library: Library) -> None:
+    for number in (1, 2):
+        attempt = Attempt(library, item(1), number=number)
+        attempt.failed(Reason.WORKER_DIED, "died")
+    events = list(history(library, Stage.FIT))
+    assert [(event.attempt, event.event) for event in events] == [
+        (1, EventKind.STARTED),
+        (1, EventKind.FAILED),
+        (2, EventKind.STARTED),
+        (2, EventKind.FAILED),
+    ]
+    assert os.uname().nodename not in events[0].model_dump_json()
