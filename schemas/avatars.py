@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pegasus_ray.schemas.parts import Attribute
 
-AVATAR_FORMAT = 1
 MAX_POINTS = 2_000_000
 MAX_COMPONENTS = 64
 MAX_GROUPS = 64
@@ -20,7 +19,7 @@ class AvatarConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = AVATAR_FORMAT
+    format: Literal[1] = 1
     kind: Literal["avatar", "generative"] = "avatar"
     preset: str = Field(default="fast", max_length=64)
     rig: str = Field(max_length=64)

@@ -1,13 +1,12 @@
 """A fit's state on disk, so that a killed fit resumes exactly where it was. Safetensors and JSON; nothing is unpickled.
 
-A checkpoint is private to the machine and the run that wrote it; it is replaced atomically and ignored when its configuration differs.
+A checkpoint is private to the machine that wrote it; it is replaced atomically, and ignored when its configuration differs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def save_checkpoint(
     save_file(
         {name: value.contiguous() for name, value in tensors.items()}, half, metadata={"about": json.dumps(about)}
     )
-    os.replace(half, path)
+    half.replace(path)
 
 
 def load_checkpoint(path: Path, config: FitConfig) -> Checkpoint | None:
@@ -95,9 +94,10 @@ def load_checkpoint(path: Path, config: FitConfig) -> Checkpoint | None:
         return None
     if about["format"] != FORMAT or about["config"] != _digest(config):
         return None
-    group = lambda prefix: {
-        name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
-    }  # noqa: E731
+
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
     return Checkpoint(
         avatar=rebuild_avatar(about["rig"], group("avatar.")),
         residuals=group("residual."),

@@ -1,4 +1,4 @@
-"""Configuration of a fit: nested, frozen, keyword-only; each part beside what it configures would be one file too many here."""
+"""Configuration of a fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FitConfig:
     evidence_frames: int = 24  # frames looked at to carve, prune and label
     checkpoint_every: int = 500  # steps
     seed: int = 0
-    threads: int = 2
+    threads: int = 1  # beside other fits on the same cores one thread a fit is far faster than several
 
     def __post_init__(self) -> None:
         if not self.stages or any(stage.steps < 1 or not 0 < stage.scale <= 1 for stage in self.stages):

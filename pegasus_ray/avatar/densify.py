@@ -11,11 +11,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.model import BASES, PER_POINT, Avatar
+from pegasus_ray.avatar.model import Avatar
 
 
 def worth_keeping(avatar: Avatar, seen: Tensor, *, least_seen: float = 0.5, least_opacity: float = 0.08) -> Tensor:
-    """Which points (N,) were seen, with at least `least_seen` pixels of weight in all frames looked at, and are not transparent."""
+    """Which points (N,) were seen, by `least_seen` pixels of weight over all frames looked at, and are not transparent."""
     return (seen > least_seen) & (torch.sigmoid(avatar.opacity_logits) > least_opacity)
 
 
@@ -40,12 +40,7 @@ def grow_points(avatar: Avatar, pull: Tensor, count: int, generator: torch.Gener
     )
     shrunk = avatar.log_radii - 0.5 * math.log(2) * torch.log2(1 + clones) / 2
     grown = replace(avatar, log_radii=shrunk)
-    everyone = torch.cat([torch.arange(len(avatar), device=pull.device), parents])
-    grown = replace(
-        grown,
-        **{name: getattr(grown, name)[everyone] for name in PER_POINT},
-        **{name: getattr(grown, name)[:, everyone] for name in BASES},
-    )
+    grown = grown.select(torch.cat([torch.arange(len(avatar), device=pull.device), parents]))
     step = (
         torch.randn(missing, 3, generator=generator).to(pull.device) * grown.log_radii[len(avatar) :].exp()[:, None] / 2
     )

@@ -1,7 +1,7 @@
 """Fitting an avatar to a track: coarse to fine, by Adam on the rendered frames.
 
-The loop knows nothing of where it runs: it reports progress by a callback, resumes exactly from its checkpoint, and says so when it
-diverges.
+The loop knows nothing of where it runs: it reports progress by a callback, resumes exactly from its checkpoint, and says so when
+it diverges.
 
 Legend: T frames, N points.
 """
@@ -62,7 +62,7 @@ def fit_avatar(
         device: where to compute.
 
     Raises:
-        PegasusError: DIVERGED when the loss is no longer a number or the head lies outside the mattes; TOO_FEW_FRAMES under four frames.
+        PegasusError: DIVERGED when the loss is no longer a number or the head lies outside the mattes; TOO_FEW_FRAMES under four.
     """
     if len(track) < 4:
         raise PegasusError(

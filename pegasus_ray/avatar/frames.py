@@ -33,8 +33,8 @@ class Parameters:
     @staticmethod
     def of(track: Track, *, device: torch.device | str = "cpu") -> Parameters:
         """The parameters as they were tracked."""
-        as_tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values)).to(device)  # noqa: E731
-        return Parameters(**{f.name: as_tensor(getattr(track, f.name)) for f in fields(Parameters)})
+        arrays = {field.name: np.ascontiguousarray(getattr(track, field.name)) for field in fields(Parameters)}
+        return Parameters(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
 
     def __len__(self) -> int:
         return int(self.expression.shape[0])

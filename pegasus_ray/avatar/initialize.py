@@ -122,7 +122,7 @@ def scatter_points(
 
 
 def _sample(weights: Tensor, count: int, depth: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Triangles (count,), barycentric coordinates (count, 3) and heights (count,) in metres, uniform over the weighted surface."""
+    """Triangles (count,), barycentric coordinates (count, 3) and heights (count,) in metres, even over the surface."""
     triangles = torch.multinomial(weights, count, replacement=True, generator=generator)
     u, v, height = torch.rand(3, count, generator=generator)
     root = u.sqrt()

@@ -47,11 +47,6 @@ def mask_loss(alpha: Tensor, matte: Tensor) -> Tensor:
     return (alpha - matte).abs().mean()
 
 
-def basis_loss(basis: Tensor) -> Tensor:
-    """Mean square of a motion basis (Z, N, 3), summed over the components."""
-    return basis.square().mean() * basis.shape[0]
-
-
 def segment_loss(rendered: Tensor, truth: Tensor) -> Tensor:
     """Binary cross-entropy of a composited share (B, S, S) 0–1 against a mask (paper Eq. 10's χ)."""
     return torch.nn.functional.binary_cross_entropy(rendered.clamp(1e-4, 1 - 1e-4), truth)

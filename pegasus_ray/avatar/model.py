@@ -1,14 +1,16 @@
 """The explicit avatar: points bound to a rig's surface, each with its own offset, radius, opacity, albedo, parts and motion.
 
-This is the paper's DB avatar in the preset `fast`: what the reference learns as fields over space is learned here a point, and what
-it learns as skinning and expression fields is read off the rig where the point is bound.
+This is the paper's DB avatar in the preset `fast`: what the reference learns as fields over space is learned here a point, and
+what it learns as skinning and expression fields is read off the rig where the point is bound.
 
 Legend: N points, K shape axes, E expressions, J joints, Z motion components, G groups, P parts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,9 +74,12 @@ class Anchors:
     @staticmethod
     def of(rig: Rig, shape: Tensor, triangles: Tensor, barycentric: Tensor) -> Anchors:
         """Read the rig with `shape` (K,) at points bound to `triangles` (N,) with `barycentric` (N, 3)."""
-        at = lambda values: surface(values, rig.faces, triangles, barycentric)  # noqa: E731
+
+        def at(values: Tensor) -> Tensor:
+            return surface(values, rig.faces, triangles, barycentric)
+
         vertices = rig.template + torch.einsum("k,kvc->vc", shape, rig.shape_basis)
-        basis = at(rig.expression_basis.transpose(0, 1).flatten(1)).unflatten(1, (-1, 3)).transpose(0, 1)
+        basis = at(rig.expression_basis.transpose(0, 1)).transpose(0, 1)
         return Anchors(
             joints=rig.joints(shape[None])[0],
             positions=at(vertices),
@@ -133,7 +138,7 @@ class Avatar:
             radii=self.log_radii.exp(),
             opacity=OPACITY_LIMIT * torch.sigmoid(self.opacity_logits),
             albedo=self.albedo,
-            parts=torch.softmax(self.part_logits, dim=-1),
+            part_logits=self.part_logits,
             expression_basis=anchors.expression_basis,
             skin_weights=anchors.skin_weights,
             position_basis=self.position_basis,
@@ -148,22 +153,20 @@ class Avatar:
 
     def select(self, keep: Tensor) -> Avatar:
         """Only the points that `keep` names, by mask or by index (N',)."""
-        return replace(
-            self,
-            **{name: getattr(self, name)[keep] for name in PER_POINT},
-            **{name: getattr(self, name)[:, keep] for name in BASES},
-        )
+        chosen = {name: getattr(self, name)[keep] for name in PER_POINT} | {
+            name: getattr(self, name)[:, keep] for name in BASES
+        }
+        return self.with_tensors(chosen)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Avatar:
+        """The same avatar with other values for the tensors named."""
+        changed: dict[str, Any] = dict(tensors)
+        return replace(self, **changed)
 
     def detach(self) -> Avatar:
         """The same avatar outside any graph."""
-        return replace(
-            self,
-            **{
-                f.name: getattr(self, f.name).detach()
-                for f in fields(self)
-                if isinstance(getattr(self, f.name), Tensor)
-            },
-        )
+        tensors = (field.name for field in fields(self) if isinstance(getattr(self, field.name), Tensor))
+        return self.with_tensors({name: getattr(self, name).detach() for name in tensors})
 
 
 OPACITY_LIMIT = 0.99
@@ -179,15 +182,11 @@ def join(first: Avatar, second: Avatar) -> Avatar:
     The second's offsets are taken as they are: re-anchoring on the shared rig is what aligns them.
     """
     components = max(first.position_basis.shape[0], second.position_basis.shape[0])
-    padded = [_pad(avatar, components) for avatar in (first, second)]
-    shifted = replace(padded[1], groups=padded[1].groups + len(first.motions))
-    return replace(
-        padded[0],
-        **{name: torch.cat([getattr(padded[0], name), getattr(shifted, name)]) for name in PER_POINT},
-        **{name: torch.cat([getattr(padded[0], name), getattr(shifted, name)], dim=1) for name in BASES},
-        lights=torch.cat([first.lights, second.lights]),
-        motions=padded[0].motions + padded[1].motions,
-    )
+    one, two = _pad(first, components), _pad(second, components)
+    two = replace(two, groups=two.groups + len(one.motions))
+    together = {name: torch.cat([getattr(one, name), getattr(two, name)]) for name in (*PER_POINT, "lights")}
+    together |= {name: torch.cat([getattr(one, name), getattr(two, name)], dim=1) for name in BASES}
+    return replace(one.with_tensors(together), motions=one.motions + two.motions)
 
 
 def _pad(avatar: Avatar, components: int) -> Avatar:
@@ -195,11 +194,14 @@ def _pad(avatar: Avatar, components: int) -> Avatar:
     extra = components - avatar.position_basis.shape[0]
     if extra == 0:
         return avatar
-    grow = lambda basis: torch.cat([basis, basis.new_zeros(extra, *basis.shape[1:])])  # noqa: E731
+
+    def grow(basis: Tensor) -> Tensor:
+        return torch.cat([basis, basis.new_zeros(extra, *basis.shape[1:])])
+
     motions = tuple(
         replace(
             motion, components=grow(motion.components), scale=torch.cat([motion.scale, motion.scale.new_ones(extra)])
         )
         for motion in avatar.motions
     )
-    return replace(avatar, motions=motions, **{name: grow(getattr(avatar, name)) for name in BASES})
+    return replace(avatar.with_tensors({name: grow(getattr(avatar, name)) for name in BASES}), motions=motions)

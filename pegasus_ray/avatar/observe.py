@@ -109,7 +109,7 @@ def propagate_parts(positions: Tensor, votes: Tensor, prior: Tensor, *, neighbou
     seen = total[:, 0] > 0.5
     if bool(seen.any()) and not bool(seen.all()):
         known = seen.nonzero()[:, 0]
-        for hidden in (~seen).nonzero()[:, 0].split(2048):
+        for hidden in torch.split((~seen).nonzero()[:, 0], 2048):
             near = (
                 torch.cdist(positions[hidden], positions[known])
                 .topk(min(neighbours, len(known)), largest=False)

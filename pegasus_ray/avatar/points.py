@@ -9,6 +9,7 @@ Legend: B frames, N points, J joints, E expressions, Z motion components, P part
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class CanonicalPoints:
     radii: Tensor  # (N,) metres
     opacity: Tensor  # (N,) 0–1
     albedo: Tensor  # (N, 3)
-    parts: Tensor  # (N, P) probabilities over `Part`
+    part_logits: Tensor  # (N, P) over `Part`
     expression_basis: Tensor  # (E, N, 3) metres a unit of expression
     skin_weights: Tensor  # (N, J)
     position_basis: Tensor  # (Z, N, 3) metres a unit of the motion code
@@ -72,17 +73,21 @@ class Rendering:
 
 
 def pose_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> tuple[Tensor, Tensor]:
-    """Positions (B, N, 3) in metres and unit normals (B, N, 3), both in camera space (paper Eqs. 1–2)."""
+    """Positions (B, N, 3) in metres and unit normals (B, N, 3), both in camera space (paper Eqs. 1–2).
+
+    Normals carry no gradient: the pose is refined on where points fall, not on how they are lit.
+    """
     count = len(points)
     moved = drive.expression @ points.expression_basis.flatten(1) + _combine(drive.motion, points.position_basis)
     rest = points.positions + moved.view(-1, count, 3)
     transforms = bone_transforms(rig, drive.pose, points.joints[None])
-    normals = points.normals.expand(len(drive), -1, -1)
-    return skin(rest, points.skin_weights, transforms), skin_normals(normals, points.skin_weights, transforms)
+    with torch.no_grad():
+        normals = skin_normals(points.normals, points.skin_weights, transforms)
+    return skin(rest, points.skin_weights, transforms), normals
 
 
 def colour_points(points: CanonicalPoints, normals: Tensor, motion: Tensor) -> Tensor:
-    """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): shading times albedo, plus what moves with the face."""
+    """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): shading · albedo, plus what moves."""
     moved = _combine(motion, points.colour_basis)
     return shade(normals, points.light) * points.albedo + moved.view(-1, len(points), 3)
 
@@ -120,7 +125,7 @@ def render_points(
     radii = torch.where(depth > NEAR, drive.camera.radius(points.radii, depth, size), 0.0)
     features = colour_points(points, normals, drive.motion)
     if full:
-        shares = points.parts.expand(len(drive), -1, -1)
+        shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1)
         features = torch.cat([features, shares, normals], dim=-1)
     raster = rasterize(pixels, depth, radii, points.opacity, features, size=size, per_pixel=per_pixel, backend=backend)
     image = raster.features[..., :3] + (1 - raster.alpha)[..., None]
@@ -138,12 +143,7 @@ def render_points(
 
 def select_points(points: CanonicalPoints, keep: Tensor) -> CanonicalPoints:
     """Only the points that `keep` names, by mask (N,) or by index."""
-    return replace(
-        points,
-        **{
-            name: getattr(points, name)[keep]
-            for name in ("positions", "normals", "radii", "opacity", "albedo", "parts", "skin_weights")
-        },
-        **{name: getattr(points, name)[:, keep] for name in ("expression_basis", "position_basis", "colour_basis")},
-        light=points.light[keep] if points.light.dim() == 3 else points.light,
-    )
+    flat = ("positions", "normals", "radii", "opacity", "albedo", "part_logits", "skin_weights")
+    chosen: dict[str, Any] = {name: getattr(points, name)[keep] for name in flat}
+    chosen |= {name: getattr(points, name)[:, keep] for name in ("expression_basis", "position_basis", "colour_basis")}
+    return replace(points, light=points.light[keep] if points.light.dim() == 3 else points.light, **chosen)

@@ -1,4 +1,4 @@
-"""Shading from the deformed normal: second-order spherical harmonics, linear in the light (paper §3, shading s^d of the normal n^d).
+"""Shading from the deformed normal: second-order spherical harmonics, linear in the light (paper §3: s^d of n^d).
 
 Legend: B frames, N points.
 """

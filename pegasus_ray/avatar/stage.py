@@ -76,7 +76,7 @@ class StageRun:
         self.rig, self.frames, self.config = rig, frames, config
         self.stage = config.stages[number]
         self.last = number == len(config.stages) - 1
-        self.avatar = replace(avatar, **{name: _leaf(getattr(avatar, name)) for name in LEARNED})
+        self.avatar = avatar.with_tensors({name: _leaf(getattr(avatar, name)) for name in LEARNED})
         self.anchors = avatar.anchors(rig)
         self.residuals = residuals
         self.pull = torch.zeros(len(avatar), device=avatar.offsets.device)
@@ -107,6 +107,7 @@ class StageRun:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         torch.autograd.backward(loss)
+        self._shrink()
         self.optimizers[0].step()
         if self.config.refine_tracking:
             self.optimizers[1].step()
@@ -123,10 +124,20 @@ class StageRun:
             + weights.edges * losses.edge_loss(image, truth)
             + weights.square * losses.square_loss(image, truth)
             + weights.mask * losses.mask_loss(alpha, matte)
-            + weights.offsets * self.avatar.offsets.square().mean()
-            + weights.position_basis * losses.basis_loss(self.avatar.position_basis)
-            + weights.colour_basis * losses.basis_loss(self.avatar.colour_basis)
         )
+
+    def _shrink(self) -> None:
+        """The squared norms of offsets and motion bases, by their gradients: no graph over a million numbers."""
+        weights = self.config.weights
+        for name, weight in (
+            ("offsets", weights.offsets),
+            ("position_basis", weights.position_basis),
+            ("colour_basis", weights.colour_basis),
+        ):
+            value = getattr(self.avatar, name)
+            if value.grad is not None:
+                components = value.shape[0] if value.dim() == 3 else 1
+                value.grad.add_(value.detach(), alpha=2 * weight * components / value.numel())
 
     def _schedule(self, share: float) -> None:
         """Rates fall to half in a stage, and along a cosine to 3 % in the last."""
