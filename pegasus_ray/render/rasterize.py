@@ -119,11 +119,10 @@ def rasterize(
     )
 
 
-def drawable(pixels: Tensor, depth: Tensor, radii: Tensor, size: int) -> Tensor:
-    """Which points can touch the picture at all, (B, N) bool: in front of the camera, finite and near the frame."""
-    finite = torch.isfinite(depth) & torch.isfinite(radii)
-    touches = ((pixels + radii[..., None] > 0) & (pixels - radii[..., None] < size)).all(dim=-1)
-    return (depth > NEAR) & (radii > 0) & finite & touches
+def drawable(pixels: Tensor, depth: Tensor, radii: Tensor) -> Tensor:
+    """Which points are drawn, (B, N) bool: those in front of the camera, with a radius, and finite in all they have."""
+    total = pixels.sum(dim=-1) + depth + radii
+    return (depth > NEAR) & (radii > 0) & (total.abs() < torch.inf)
 
 
 def _check(

@@ -52,7 +52,7 @@ def nearest(
     """
     indices = torch.full((size * size, per_pixel), -1, dtype=torch.int32, device=pixels.device)
     order = torch.argsort(depth, stable=True)
-    order = order[drawable(pixels, depth, radii, size)[order]]
+    order = order[drawable(pixels, depth, radii)[order]]
     if len(order) == 0:
         return indices.view(size, size, per_pixel)
     x, y = pixels[order].unbind(-1)

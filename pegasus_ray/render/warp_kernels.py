@@ -1,7 +1,8 @@
 """The rasteriser's Warp kernels: one source for CPU and CUDA, gradients written by hand.
 
-Legend: B frames, N points, C features, K points a pixel, S side in pixels, P = S² pixels. Rows and pixels are numbered
-through the whole batch where a kernel takes `first`, so that a launch can do a part of it.
+Legend: B frames, N points, C features, K points a pixel, S side in pixels, P = S² pixels. A disc is four numbers: x, y of its
+centre and its radius in pixels, opacity. Rows and pixels are numbered through the whole batch where a kernel takes
+`first`, so that a launch can do a part of it.
 """
 # A kernel is Warp's own language, which only looks like Python: its annotations are values, and `float(0.0)` declares a
 # variable that a loop may change. No `from __future__ import annotations`: a vector type is known only in its function.
@@ -30,11 +31,11 @@ def end_pixel(centre: float, radius: float, end: int) -> int:
 
 
 @wp.func
-def covers(centre: wp.vec2, radius: float, column: int, row: int) -> bool:
+def covers(disc: wp.vec4, column: int, row: int) -> bool:
     """Whether the disc covers the pixel's centre."""
-    dx = float(column) + 0.5 - centre[0]
-    dy = float(row) + 0.5 - centre[1]
-    return dx * dx + dy * dy < radius * radius
+    dx = float(column) + 0.5 - disc[0]
+    dy = float(row) + 0.5 - disc[1]
+    return dx * dx + dy * dy < disc[2] * disc[2]
 
 
 @wp.kernel
@@ -43,8 +44,7 @@ def lay_in_order(
     end_row: int,
     size: int,
     per_pixel: int,
-    pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
-    radii: wp.array2d(dtype=wp.float32),  # (B, N)
+    discs: wp.array2d(dtype=wp.vec4),  # (B, N)
     order: wp.array2d(dtype=wp.int32),  # (B, N) points by depth
     drawn: wp.array1d(dtype=wp.int32),  # (B,) how many of them are drawn
     filled: wp.array2d(dtype=wp.int32),  # (B, P) out: points of each pixel so far
@@ -58,11 +58,12 @@ def lay_in_order(
         return
     for rank in range(drawn[frame]):
         point = order[frame, rank]
-        centre = pixels[frame, point]
-        radius = radii[frame, point]
-        for row in range(first_pixel(centre[1], radius, lowest), end_pixel(centre[1], radius, end)):
-            for column in range(first_pixel(centre[0], radius, 0), end_pixel(centre[0], radius, size)):
-                if covers(centre, radius, column, row):
+        disc = discs[frame, point]
+        left = first_pixel(disc[0], disc[2], 0)
+        right = end_pixel(disc[0], disc[2], size)
+        for row in range(first_pixel(disc[1], disc[2], lowest), end_pixel(disc[1], disc[2], end)):
+            for column in range(left, right):
+                if covers(disc, column, row):
                     pixel = row * size + column
                     count = filled[frame, pixel]
                     if count < per_pixel:
@@ -73,8 +74,7 @@ def lay_in_order(
 @wp.kernel
 def count_covering(
     size: int,
-    pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
-    radii: wp.array2d(dtype=wp.float32),  # (B, N)
+    discs: wp.array2d(dtype=wp.vec4),  # (B, N)
     order: wp.array2d(dtype=wp.int32),  # (B, N)
     drawn: wp.array1d(dtype=wp.int32),  # (B,)
     counts: wp.array2d(dtype=wp.int32),  # (B, P) out: zero at first
@@ -83,20 +83,19 @@ def count_covering(
     frame, rank = wp.tid()
     if rank >= drawn[frame]:
         return
-    point = order[frame, rank]
-    centre = pixels[frame, point]
-    radius = radii[frame, point]
-    for row in range(first_pixel(centre[1], radius, 0), end_pixel(centre[1], radius, size)):
-        for column in range(first_pixel(centre[0], radius, 0), end_pixel(centre[0], radius, size)):
-            if covers(centre, radius, column, row):
+    disc = discs[frame, order[frame, rank]]
+    left = first_pixel(disc[0], disc[2], 0)
+    right = end_pixel(disc[0], disc[2], size)
+    for row in range(first_pixel(disc[1], disc[2], 0), end_pixel(disc[1], disc[2], size)):
+        for column in range(left, right):
+            if covers(disc, column, row):
                 wp.atomic_add(counts, frame, row * size + column, 1)
 
 
 @wp.kernel
 def list_covering(
     size: int,
-    pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
-    radii: wp.array2d(dtype=wp.float32),  # (B, N)
+    discs: wp.array2d(dtype=wp.vec4),  # (B, N)
     order: wp.array2d(dtype=wp.int32),  # (B, N)
     drawn: wp.array1d(dtype=wp.int32),  # (B,)
     ends: wp.array2d(dtype=wp.int32),  # (B, P) in: where each pixel's list begins; out: where it ends
@@ -106,12 +105,12 @@ def list_covering(
     frame, rank = wp.tid()
     if rank >= drawn[frame]:
         return
-    point = order[frame, rank]
-    centre = pixels[frame, point]
-    radius = radii[frame, point]
-    for row in range(first_pixel(centre[1], radius, 0), end_pixel(centre[1], radius, size)):
-        for column in range(first_pixel(centre[0], radius, 0), end_pixel(centre[0], radius, size)):
-            if covers(centre, radius, column, row):
+    disc = discs[frame, order[frame, rank]]
+    left = first_pixel(disc[0], disc[2], 0)
+    right = end_pixel(disc[0], disc[2], size)
+    for row in range(first_pixel(disc[1], disc[2], 0), end_pixel(disc[1], disc[2], size)):
+        for column in range(left, right):
+            if covers(disc, column, row):
                 ranks[wp.atomic_add(ends, frame, row * size + column, 1)] = rank
 
 
@@ -165,9 +164,7 @@ def shade_kernels(width: int) -> ShadeKernels:
     def shade(
         first: int,
         size: int,
-        pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
-        radii: wp.array2d(dtype=wp.float32),  # (B, N)
-        opacity: wp.array2d(dtype=wp.float32),  # (B or 1, N)
+        discs: wp.array2d(dtype=wp.vec4),  # (B, N)
         features: wp.array2d(dtype=vector),  # (B or 1, N)
         filled: wp.array2d(dtype=wp.int32),  # (B, P)
         indices: wp.array3d(dtype=wp.int32),  # (B, P, K)
@@ -178,16 +175,17 @@ def shade_kernels(width: int) -> ShadeKernels:
         number = first + wp.tid()
         frame = number / (size * size)
         pixel = number - frame * size * size
-        at = wp.vec2(float(pixel % size) + 0.5, float(pixel / size) + 0.5)
-        opacity_frame = wp.min(frame, opacity.shape[0] - 1)
+        x = float(pixel % size) + 0.5
+        y = float(pixel / size) + 0.5
         features_frame = wp.min(frame, features.shape[0] - 1)
         blended = vector()
         transmittance = float(1.0)
         for k in range(filled[frame, pixel]):
             point = indices[frame, pixel, k]
-            offset = at - pixels[frame, point]
-            radius = radii[frame, point]
-            a = opacity[opacity_frame, point] * (1.0 - wp.dot(offset, offset) / (radius * radius))
+            disc = discs[frame, point]
+            dx = x - disc[0]
+            dy = y - disc[1]
+            a = disc[3] * (1.0 - (dx * dx + dy * dy) / (disc[2] * disc[2]))
             before[frame, pixel, k] = transmittance
             blended += features[features_frame, point] * (a * transmittance)
             transmittance *= 1.0 - a
@@ -198,18 +196,14 @@ def shade_kernels(width: int) -> ShadeKernels:
     def shade_backward(
         first: int,
         size: int,
-        pixels: wp.array2d(dtype=wp.vec2),  # (B, N)
-        radii: wp.array2d(dtype=wp.float32),  # (B, N)
-        opacity: wp.array2d(dtype=wp.float32),  # (B or 1, N)
+        discs: wp.array2d(dtype=wp.vec4),  # (B, N)
         features: wp.array2d(dtype=vector),  # (B or 1, N)
         filled: wp.array2d(dtype=wp.int32),  # (B, P)
         indices: wp.array3d(dtype=wp.int32),  # (B, P, K)
         before: wp.array3d(dtype=wp.float32),  # (B, P, K)
         picture_grad: wp.array2d(dtype=vector),  # (B, P)
         alpha_grad: wp.array2d(dtype=wp.float32),  # (B, P)
-        pixels_grad: wp.array2d(dtype=wp.vec2),  # (B, N) out
-        radii_grad: wp.array2d(dtype=wp.float32),  # (B, N) out
-        opacity_grad: wp.array2d(dtype=wp.float32),  # (B or 1, N) out
+        discs_grad: wp.array2d(dtype=wp.vec4),  # (B, N) out
         features_grad: wp.array2d(dtype=vector),  # (B or 1, N) out
     ):
         # Back to front, so that what lies behind a point is blended anew, by products alone: the usual way, front to
@@ -217,8 +211,8 @@ def shade_kernels(width: int) -> ShadeKernels:
         number = first + wp.tid()
         frame = number / (size * size)
         pixel = number - frame * size * size
-        at = wp.vec2(float(pixel % size) + 0.5, float(pixel / size) + 0.5)
-        opacity_frame = wp.min(frame, opacity.shape[0] - 1)
+        x = float(pixel % size) + 0.5
+        y = float(pixel / size) + 0.5
         features_frame = wp.min(frame, features.shape[0] - 1)
         gradient = picture_grad[frame, pixel]
         gradient_alpha = alpha_grad[frame, pixel]
@@ -227,21 +221,20 @@ def shade_kernels(width: int) -> ShadeKernels:
         for step in range(count):
             k = count - 1 - step
             point = indices[frame, pixel, k]
-            offset = at - pixels[frame, point]
-            radius = radii[frame, point]
-            o = opacity[opacity_frame, point]
-            distance = wp.dot(offset, offset)
-            square = radius * radius
-            falloff = 1.0 - distance / square
-            a = o * falloff
+            disc = discs[frame, point]
+            dx = x - disc[0]
+            dy = y - disc[1]
+            far = (dx * dx + dy * dy) / (disc[2] * disc[2])
+            falloff = 1.0 - far
+            a = disc[3] * falloff
             transmittance = before[frame, pixel, k]
             own = wp.dot(gradient, features[features_frame, point]) + gradient_alpha
             a_grad = transmittance * (own - behind)
             behind = a * own + (1.0 - a) * behind
-            falloff_grad = a_grad * o / square
+            # da = 2 o (dx, dy) / r² · d(centre) + 2 o far / r · dr + falloff · do
+            inward = a_grad * 2.0 * disc[3] / (disc[2] * disc[2])
+            disc_grad = wp.vec4(inward * dx, inward * dy, inward * far * disc[2], a_grad * falloff)
+            wp.atomic_add(discs_grad, frame, point, disc_grad)
             wp.atomic_add(features_grad, features_frame, point, gradient * (a * transmittance))
-            wp.atomic_add(opacity_grad, opacity_frame, point, a_grad * falloff)
-            wp.atomic_add(pixels_grad, frame, point, offset * (2.0 * falloff_grad))
-            wp.atomic_add(radii_grad, frame, point, 2.0 * falloff_grad * distance / radius)
 
     return ShadeKernels(vector, shade, shade_backward)
