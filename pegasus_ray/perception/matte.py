@@ -1,0 +1,193 @@
+"""The person's opacity in each frame of a clip, steady and with the background's colour taken out of the edge.
+
+A segmentation net says roughly where the person is. In the band that it leaves uncertain the colour decides: a pixel is
+α·F + (1 − α)·B, B is known from the frames in which that pixel was background (or from its surroundings), F from the
+person beside it. Where the two colours are alike the net's own edge stays, sharpened by a guided filter.
+
+Legend: T frames, W side of the frames in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from pegasus_ray.perception.assets import path_of
+from pegasus_ray.perception.net import Net
+from pegasus_ray.perception.square import Bytes, Floats
+
+MATTE_MODEL = "selfie_segmentation.tflite"
+
+_SIDE = 256  # of the net's input
+_BAND = 0.014  # how far the net's edge may be wrong, in sides of the frame
+_SAME = 24.0  # colours (0–255) nearer than about this cannot tell person from background
+_FAINT = 0.3  # opacity that noise and a lossy codec leave beside the edge
+_DENSE = 0.1  # transparency that they leave within it
+_STILL = 12.0  # a background pixel that varies more than this between frames is not still
+
+
+class MatteModel(Protocol):
+    """Says roughly where the person is."""
+
+    def __call__(self, rgb: Bytes) -> Floats:
+        """Opacity (W, W), 0–1, of a frame (W, W, 3)."""
+        ...
+
+
+class SelfieMatte:
+    """Google's selfie segmentation net.
+
+    Raises:
+        PegasusError: ASSET_MISSING or ASSET_CORRUPT.
+    """
+
+    def __init__(self, model: Path | None = None, *, threads: int = 2) -> None:
+        self._net = Net((model or path_of(MATTE_MODEL)).read_bytes(), threads=threads)
+
+    def __call__(self, rgb: Bytes) -> Floats:
+        """Opacity (W, W), 0–1, of a frame (W, W, 3)."""
+        small = cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        opacity = self._net(small.astype(np.float32) / 255)[0].reshape(_SIDE, _SIDE)
+        return np.asarray(cv2.resize(opacity, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matted:
+    """Frames with their mattes."""
+
+    mattes: Bytes  # (T, W, W) opacity of the person
+    images: Bytes  # (T, W, W, 3) as before, but in the soft edge the person's own colour
+
+
+def matte_clip(frames: Bytes, model: MatteModel) -> Matted:
+    """Mattes of a clip's frames (T, W, W, 3) from one camera."""
+    rough = np.stack([_largest(_guided(frame, model(frame))) for frame in frames])
+    plate = Plate.of(frames, rough)
+    pairs = [_refine(frame, opacity, plate) for frame, opacity in zip(frames, rough, strict=True)]
+    return Matted(mattes=np.stack([matte for matte, _ in pairs]), images=np.stack([image for _, image in pairs]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plate:
+    """The background as the whole clip shows it."""
+
+    colour: Floats  # (W, W, 3) 0–255
+    trust: Floats  # (W, W) 0–1: seen, and still
+
+    @staticmethod
+    def of(frames: Sequence[Bytes] | Bytes, rough: Floats) -> Plate:
+        """From frames (T, W, W, 3) and their rough opacity (T, W, W)."""
+        reach = _odd(2 * _BAND * frames[0].shape[0])
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        total = np.zeros(frames[0].shape, np.float32)
+        squares = np.zeros(frames[0].shape, np.float32)
+        seen = np.zeros(frames[0].shape[:2], np.float32)
+        for frame, opacity in zip(frames, rough, strict=True):
+            free = (cv2.dilate(opacity, kernel) < 0.1).astype(np.float32)
+            seen += free
+            total += frame * free[..., None]
+            squares += np.square(frame, dtype=np.float32) * free[..., None]
+        count = np.maximum(seen, 1.0)[..., None]
+        colour = (total / count).astype(np.float32)
+        spread = np.sqrt(np.maximum(squares / count - colour**2, 0).mean(-1))
+        return Plate(colour=colour, trust=np.where(seen >= 2, np.exp(-((spread / _STILL) ** 2)), 0).astype(np.float32))
+
+    def behind(self, frame: Bytes, free: Floats) -> Floats:
+        """The background behind the person, (W, W, 3).
+
+        Args:
+            frame: the frame, (W, W, 3).
+            free: 1 where the frame surely shows background, (W, W).
+        """
+        side = frame.shape[0]
+        drift = _spread(frame - self.colour, free * self.trust, 0.08 * side)  # light and exposure change slowly
+        steady = self.colour + drift
+        weight = self.trust + 0.02 * free * (1 - self.trust)
+        near = _spread(np.where(self.trust[..., None] > 0.5, steady, frame), weight, 0.01 * side)
+        trust = self.trust[..., None]
+        return np.asarray(trust * steady + (1 - trust) * near, dtype=np.float32)
+
+
+def _refine(frame: Bytes, rough: Floats, plate: Plate) -> tuple[Bytes, Bytes]:
+    """Opacity (W, W) and frame (W, W, 3) with the edge decided by colour: in the net's wide band, then in its own."""
+    side = frame.shape[0]
+    opacity = rough
+    for band in (_BAND, _BAND / 2):
+        reach = _odd(2 * band * side)
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        inside = (cv2.erode(opacity, kernel) > 0.9).astype(np.float32)
+        free = (cv2.dilate(opacity, kernel) < 0.1).astype(np.float32)
+        depth = cv2.blur(opacity, (reach, reach))  # 0 well outside the edge, 1 well inside
+        behind = plate.behind(frame, free)
+        own = _spread(frame.astype(np.float32), inside, 0.7 * band * side)
+        line, mixed = own - behind, frame - behind
+        length = np.square(line).sum(-1)
+        by_colour = (mixed * line).sum(-1) / np.maximum(length, 1.0)
+        sure = length / (length + 3 * _SAME**2)
+        opacity = sure * by_colour + (1 - sure) * opacity
+        opacity = np.clip(opacity, np.clip(4 * depth - 3, 0, 1), np.clip(4 * depth, 0, 1)).astype(np.float32)
+        opacity = cv2.medianBlur(cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), 3)
+    clean = _clean(frame, opacity, own, behind, depth, inside)
+    opacity = np.clip((opacity - _FAINT) / (1 - _FAINT - _DENSE), 0, 1).astype(np.float32)
+    opacity = _largest(np.asarray(cv2.GaussianBlur(opacity, (0, 0), 0.5)))
+    return np.round(opacity * 255).astype(np.uint8), np.where(opacity[..., None] > 0, clean, frame)
+
+
+def _clean(frame: Bytes, opacity: Floats, own: Floats, behind: Floats, depth: Floats, inside: Floats) -> Bytes:
+    """The frame without the background's share in the edge; the fainter a pixel, the more of it is `own`.
+
+    Light and dark are taken back from the mixed pixel, its hue only well inside: lossy codecs smear hue over the edge.
+    """
+    share = opacity[..., None]
+    unmixed = np.clip((frame - (1 - share) * behind) / np.maximum(share, 0.3), 0, 255)
+    change = unmixed - own
+    grey = change @ np.array([0.299, 0.587, 0.114], np.float32)
+    hue = np.clip(2 * depth - 1, 0, 1)[..., None]
+    mended = own + share**2 * (hue * change + (1 - hue) * grey[..., None])
+    return np.round(np.clip(np.where(inside[..., None] > 0, frame, mended), 0, 255)).astype(np.uint8)
+
+
+def _guided(frame: Bytes, opacity: Floats) -> Floats:
+    """The net's blurred edge moved to the picture's."""
+    radius = max(round(0.015 * frame.shape[0]), 2)
+    guided = cv2.ximgproc.guidedFilter(frame.astype(np.float32) / 255, opacity, radius, 1e-4)
+    return np.asarray(np.clip((guided - 0.5) / 0.45, 0, 1), dtype=np.float32)
+
+
+def _largest(opacity: Floats) -> Floats:
+    """Without islands: only what hangs together with the largest piece."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((opacity > 0.3).astype(np.uint8))
+    if count <= 2:
+        return opacity
+    piece = (labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+    return np.asarray(opacity * cv2.dilate(piece, np.ones((3, 3), np.uint8)), dtype=np.float32)
+
+
+def _spread(values: Floats, weight: Floats, sigma: float) -> Floats:
+    """Values (W, W, 3) where they are known, carried smoothly to where they are not; the nearest count most."""
+    known = weight + 1e-6
+    result = _blur(values * weight[..., None], sigma) / np.maximum(_blur(known, sigma), 1e-9)[..., None]
+    if float(weight.min()) > 0:
+        return np.asarray(result, dtype=np.float32)
+    wide = _blur(values * weight[..., None], 6 * sigma) / np.maximum(_blur(known, 6 * sigma), 1e-9)[..., None]
+    near = np.clip(_blur(weight, sigma) * 20, 0, 1)[..., None]
+    return np.asarray(near * result + (1 - near) * wide, dtype=np.float32)
+
+
+def _blur(values: Floats, sigma: float) -> Floats:
+    """Gaussian blur, wide ones at a quarter of the resolution."""
+    if sigma < 6:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma))
+    small = cv2.resize(values, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return np.asarray(
+        cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), values.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    )
+
+
+def _odd(length: float) -> int:
+    return 2 * max(round(length / 2), 1) + 1
