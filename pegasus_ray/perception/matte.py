@@ -20,6 +20,7 @@ import numpy as np
 from pegasus_ray.perception.assets import path_of
 from pegasus_ray.perception.net import Net
 from pegasus_ray.perception.square import Bytes, Floats
+from pegasus_ray.schemas.errors import PegasusError, Reason
 
 MATTE_MODEL = "selfie_segmentation.tflite"
 
@@ -56,20 +57,23 @@ class SelfieMatte:
         return np.asarray(cv2.resize(opacity, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matted:
-    """Frames with their mattes."""
+def matte_model_of(name: str, *, threads: int = 2) -> MatteModel:
+    """The matte model of that name: `selfie`, or `auto`, the best there is.
 
-    mattes: Bytes  # (T, W, W) opacity of the person
-    images: Bytes  # (T, W, W, 3) as before, but in the soft edge the person's own colour
+    Raises:
+        PegasusError: BAD_CONFIG for another name, ASSET_MISSING where its file is not here.
+    """
+    if name in ("auto", "selfie"):
+        return SelfieMatte(threads=threads)
+    raise PegasusError(Reason.BAD_CONFIG, "is no matte model; there are: auto, selfie", subject=name)
 
 
-def matte_clip(frames: Bytes, model: MatteModel) -> Matted:
-    """Mattes of a clip's frames (T, W, W, 3) from one camera."""
-    rough = np.stack([_largest(_guided(frame, model(frame))) for frame in frames])
-    plate = Plate.of(frames, rough)
-    pairs = [_refine(frame, opacity, plate) for frame, opacity in zip(frames, rough, strict=True)]
-    return Matted(mattes=np.stack([matte for matte, _ in pairs]), images=np.stack([image for _, image in pairs]))
+def rough_matte(frame: Bytes, model: MatteModel) -> Bytes:
+    """Opacity (W, W), 0–255, of a frame (W, W, 3) by the net alone, its edge moved to the picture's."""
+    radius = max(round(0.015 * frame.shape[0]), 2)
+    guided = cv2.ximgproc.guidedFilter(frame.astype(np.float32) / 255, model(frame), radius, 1e-4)
+    opacity = np.clip((guided - 0.5) / 0.45, 0, 1).astype(np.float32)
+    return np.round(_largest(opacity) * 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +84,15 @@ class Plate:
     trust: Floats  # (W, W) 0–1: seen, and still
 
     @staticmethod
-    def of(frames: Sequence[Bytes] | Bytes, rough: Floats) -> Plate:
-        """From frames (T, W, W, 3) and their rough opacity (T, W, W)."""
+    def of(frames: Sequence[Bytes] | Bytes, rough: Sequence[Bytes] | Bytes) -> Plate:
+        """From frames (T, W, W, 3) of one camera and their rough opacity (T, W, W)."""
         reach = _odd(2 * _BAND * frames[0].shape[0])
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         total = np.zeros(frames[0].shape, np.float32)
         squares = np.zeros(frames[0].shape, np.float32)
         seen = np.zeros(frames[0].shape[:2], np.float32)
         for frame, opacity in zip(frames, rough, strict=True):
-            free = (cv2.dilate(opacity, kernel) < 0.1).astype(np.float32)
+            free = (cv2.dilate(opacity, kernel) < 25).astype(np.float32)
             seen += free
             total += frame * free[..., None]
             squares += np.square(frame, dtype=np.float32) * free[..., None]
@@ -113,10 +117,18 @@ class Plate:
         return np.asarray(trust * steady + (1 - trust) * near, dtype=np.float32)
 
 
-def _refine(frame: Bytes, rough: Floats, plate: Plate) -> tuple[Bytes, Bytes]:
-    """Opacity (W, W) and frame (W, W, 3) with the edge decided by colour: in the net's wide band, then in its own."""
+def refine(
+    frame: Bytes,  # (W, W, 3)
+    rough: Bytes,  # (W, W)
+    plate: Plate,
+) -> tuple[Bytes, Bytes]:
+    """The edge decided by colour: in the net's wide band, then in the narrower one that this leaves.
+
+    Returns:
+        opacity of the person (W, W), 0–255; and the frame (W, W, 3) with the person's own colour in the soft edge.
+    """
     side = frame.shape[0]
-    opacity = rough
+    opacity: Floats = (rough / np.float32(255)).astype(np.float32)
     for band in (_BAND, _BAND / 2):
         reach = _odd(2 * band * side)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
@@ -131,7 +143,8 @@ def _refine(frame: Bytes, rough: Floats, plate: Plate) -> tuple[Bytes, Bytes]:
         sure = length / (length + 3 * _SAME**2)
         opacity = sure * by_colour + (1 - sure) * opacity
         opacity = np.clip(opacity, np.clip(4 * depth - 3, 0, 1), np.clip(4 * depth, 0, 1)).astype(np.float32)
-        opacity = cv2.medianBlur(cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), 3)
+        closed = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        opacity = np.asarray(cv2.medianBlur(closed, 3))
     clean = _clean(frame, opacity, own, behind, depth, inside)
     opacity = np.clip((opacity - _FAINT) / (1 - _FAINT - _DENSE), 0, 1).astype(np.float32)
     opacity = _largest(np.asarray(cv2.GaussianBlur(opacity, (0, 0), 0.5)))
@@ -150,13 +163,6 @@ def _clean(frame: Bytes, opacity: Floats, own: Floats, behind: Floats, depth: Fl
     hue = np.clip(2 * depth - 1, 0, 1)[..., None]
     mended = own + share**2 * (hue * change + (1 - hue) * grey[..., None])
     return np.round(np.clip(np.where(inside[..., None] > 0, frame, mended), 0, 255)).astype(np.uint8)
-
-
-def _guided(frame: Bytes, opacity: Floats) -> Floats:
-    """The net's blurred edge moved to the picture's."""
-    radius = max(round(0.015 * frame.shape[0]), 2)
-    guided = cv2.ximgproc.guidedFilter(frame.astype(np.float32) / 255, opacity, radius, 1e-4)
-    return np.asarray(np.clip((guided - 0.5) / 0.45, 0, 1), dtype=np.float32)
 
 
 def _largest(opacity: Floats) -> Floats:

@@ -177,7 +177,16 @@ def fill_matte(labels: Bytes, matte: Bytes) -> Bytes:
     return np.where(person, names[nearest], np.uint8(Label.BACKGROUND)).astype(np.uint8)
 
 
-def _vote(seen: Bytes, square: Square, size: int) -> Bytes:
+def resize_labels(labels: Bytes, size: int) -> Bytes:
+    """Labels (W, W) at another resolution, (size, size): the class that covers most of each pixel."""
+    return (
+        labels
+        if labels.shape[0] == size
+        else _vote(labels, Square(x=size / 2, y=size / 2, side=size), size, edge=cv2.BORDER_REPLICATE)
+    )
+
+
+def _vote(seen: Bytes, square: Square, size: int, *, edge: int = cv2.BORDER_CONSTANT) -> Bytes:
     """Labels of a drawn square, carried to the frame (size, size): the class that covers most of each pixel."""
     side = seen.shape[0]
     scale = square.side / side  # frame pixels a pixel of the square
@@ -187,7 +196,7 @@ def _vote(seen: Bytes, square: Square, size: int) -> Bytes:
     labels = np.zeros((size, size), np.uint8)
     for label in np.unique(seen):
         share = cv2.GaussianBlur((seen == label).astype(np.float32), (0, 0), max(0.5 / scale, 0.6))
-        share = cv2.warpAffine(share, matrix, (size, size), flags=cv2.INTER_LINEAR)
+        share = cv2.warpAffine(share, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=edge)
         labels[share > best] = label
         best = np.maximum(best, share)
     return labels
