@@ -90,17 +90,32 @@ class MeshTracer:
         directions[..., 1] = ((along - centre_y) / focal)[:, None]
         # z is 1 in every direction, so a ray's parameter is the depth.
         rays = directions.reshape(-1, 3)
-        found = self._scene.run(np.zeros_like(rays), rays, output=True)
-        triangle = found["primID"].astype(np.int32).reshape(side, side)
-        hit = triangle >= 0
-        u, v = (np.where(hit, found[name].reshape(side, side), 0) for name in ("u", "v"))
-        depth = np.where(hit, found["tfar"].reshape(side, side), np.inf).astype(np.float32)
+        triangle, barycentric, depth = self.first_along(np.zeros_like(rays), rays)
         return Hits(
-            triangle=triangle,
-            barycentric=np.stack([hit - u - v, u, v], axis=-1).astype(np.float32),
-            depth=depth,
-            position=directions * np.where(hit, depth, 0)[..., None],
+            triangle=triangle.reshape(side, side),
+            barycentric=barycentric.reshape(side, side, 3),
+            depth=depth.reshape(side, side),
+            position=(rays * np.where(triangle >= 0, depth, 0)[:, None]).reshape(side, side, 3),
         )
+
+    def first_along(
+        self,
+        origins: npt.NDArray[np.floating],  # (R, 3) metres
+        directions: npt.NDArray[np.floating],  # (R, 3)
+    ) -> tuple[Integers, Floats, Floats]:
+        """What each ray meets first: triangle (R,), barycentric (R, 3), distance (R,) in lengths of the direction.
+
+        Where there is nothing they are −1, zero and infinite.
+        """
+        found = self._scene.run(
+            np.ascontiguousarray(origins, dtype=np.float32),
+            np.ascontiguousarray(directions, dtype=np.float32),
+            output=True,
+        )
+        hit = found["primID"] >= 0
+        u, v = np.where(hit, found["u"], 0), np.where(hit, found["v"], 0)
+        barycentric = np.stack([hit - u - v, u, v], axis=-1).astype(np.float32)
+        return found["primID"].astype(np.int32), barycentric, np.where(hit, found["tfar"], np.inf).astype(np.float32)
 
     def occluded(
         self,

@@ -63,6 +63,21 @@ def test_occlusion_reaches_as_far_as_asked() -> None:
     assert tracer.occluded(origins, 2 * directions, far=0.21).tolist() == [True, True, False]
 
 
+def test_single_rays_meet_what_the_camera_sees() -> None:
+    """Cast at any length of direction from any origin, a ray's distance leads to the point that was hit."""
+    vertices, faces = sphere()
+    tracer = MeshTracer(vertices, faces)
+    origins = np.array([[0.3, 0, 0.5], [0, 0, 0.5], [0.3, 0, 0.5]])
+    directions = np.array([[-2.0, 0, 0], [0, 3.0, 0], [1.0, 0, 0]])
+    triangle, barycentric, distance = tracer.first_along(origins, directions)
+    assert (triangle >= 0).tolist() == [True, True, False]
+    assert distance[:2] * [2, 3] == pytest.approx([0.2, 0.1], abs=2e-3)  # the second ray starts inside the sphere
+    reached = (barycentric[:2, :, None] * vertices[faces[triangle[:2]]]).sum(axis=1)
+    assert np.allclose(reached, (origins + distance[:, None] * directions)[:2], atol=1e-5)
+    assert np.isinf(distance[2])
+    assert not barycentric[2].any()
+
+
 def test_nothing_is_hit_in_an_empty_mesh() -> None:
     tracer = MeshTracer(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
     assert not tracer.first_hits(CAMERA, 4).hit.any()
