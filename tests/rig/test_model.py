@@ -42,7 +42,9 @@ def test_gradients_of_shape_expression_and_pose_are_exact(rig: Rig) -> None:
     def posed(*inputs: Tensor) -> Tensor:
         shape, expression, head, torso, jaw, eyes = inputs
         pose = Pose(head=head, torso=torso, jaw=jaw, eyes=eyes)
-        return skin(tiny.vertices(shape, expression), tiny.skin_weights, bone_transforms(tiny, pose, tiny.joints(shape)))
+        return skin(
+            tiny.vertices(shape, expression), tiny.skin_weights, bone_transforms(tiny, pose, tiny.joints(shape))
+        )
 
     assert torch.autograd.gradcheck(posed, (shape, expression, *parts), fast_mode=True)
 
@@ -70,7 +72,9 @@ def test_the_rest_pose_only_flips_and_moves(rig: Rig) -> None:
 def test_head_and_torso_move_their_own_points(rig: Rig) -> None:
     head, torso, _, _ = random_pose(1, torch.float32)
     pose = Pose.still(head, torso)
-    points = skin(rig.template, rig.skin_weights, bone_transforms(rig, pose, rig.joints(torch.zeros(1, len(rig.shape_names)))))[0]
+    points = skin(
+        rig.template, rig.skin_weights, bone_transforms(rig, pose, rig.joints(torch.zeros(1, len(rig.shape_names))))
+    )[0]
     for joint, transform in (("root", rigid(torso)[0]), ("head", rigid(head)[0])):
         own = rig.skin_weights[:, rig.joint_names.index(joint)] == 1
         assert own.sum() > 500

@@ -1,0 +1,276 @@
+"""Measures where the landmark model's points lie on the open rig.
+
+The bare rig is drawn in plain colours as several people, from several sides, with the mouth shut and open; the landmark
+model looks at the pictures; its points are cast back on the mesh, and the median over all pictures is the place. The
+result is committed; after a change of the mesh measure it again: `python -m pegasus_ray.perception.embedding`.
+
+Legend: L landmarks, F faces, V vertices, P pixels.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import trimesh
+from scipy.spatial import cKDTree
+
+from pegasus_ray.library.track import LANDMARKS
+from pegasus_ray.perception.landmarks import FaceMesh
+from pegasus_ray.rig.bake import brow_band
+from pegasus_ray.rig.embedding import EMBEDDING, save_embedding
+from pegasus_ray.rig.makehuman import MakeHumanData
+from pegasus_ray.rig.model import LandmarkEmbedding, Rig, Tissue
+from pegasus_ray.rig.open_rig import load_open_rig
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+FIRST_IRIS: Final = 468
+INNER_LIPS: Final = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+OVAL: Final = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150),
+    *(136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
+CONTOUR_WEIGHT: Final = 0.3  # the face's outline slides over the skin as the head turns
+WIDEST_SPREAD: Final = 0.012  # metres; a landmark found farther apart than this is not trusted
+
+REACH: Final = 0.02  # sides; how far beside the rig's surface a landmark may fall
+
+SIZE: Final = 640
+FOCAL: Final = 2.2  # sides
+DISTANCE: Final = 0.9  # metres
+LOOK_AT: Final = np.array([0.0, -0.035, -0.05])  # metres, rig space
+PALETTE: Final = {
+    "lips": (0.65, 0.30, 0.28),
+    "mouth": (0.15, 0.04, 0.04),
+    "brow": (0.20, 0.13, 0.08),
+    "hair": (0.16, 0.10, 0.06),
+    "within": (0.20, 0.06, 0.06),  # teeth and tongue lie in the dark, lest they be taken for lips
+    "white": (0.85, 0.81, 0.77),
+    "lashes": (0.10, 0.07, 0.05),
+}
+TANS: Final = ((0.78, 0.57, 0.47), (0.62, 0.43, 0.33), (0.85, 0.66, 0.57))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One picture to take."""
+
+    yaw: float  # radians
+    pitch: float  # radians
+    jaw_open: float  # of the expression jawOpen
+    person: int  # number of a shape and skin
+
+
+VIEWS: Final = tuple(
+    View(yaw=yaw, pitch=pitch, jaw_open=jaw_open, person=person)
+    for person in range(5)
+    for yaw, pitch, jaw_open in (
+        (0.0, 0.0, 0.0),
+        (0.25, 0.0, 0.0),
+        (-0.25, 0.0, 0.0),
+        (0.0, 0.15, 0.0),
+        (0.0, -0.15, 0.0),
+        (0.0, 0.0, 0.6),
+        (0.15, 0.0, 0.6),
+        (-0.15, 0.0, 0.6),
+    )
+)
+
+
+def measure_embedding(rig: Rig, detector: FaceMesh) -> LandmarkEmbedding:
+    """The places of the 478 landmarks on a rig with the open rig's tissues and expressions."""
+    painter = _Painter(rig)
+    skin = np.isin(rig.tissue.numpy(), (Tissue.SKIN, Tissue.LIPS))
+    eyes = rig.tissue.numpy() == Tissue.EYE
+    jaw_open = rig.expression_basis[rig.expression_names.index("jawOpen")]
+    apart = (rig.template + 0.6 * jaw_open).double().numpy()  # so that the nearest lip is the right one
+    faces = rig.faces.numpy()
+    found: list[list[Floats]] = [[] for _ in range(LANDMARKS)]
+    for view in VIEWS:
+        picture = painter.draw(view)
+        face = detector.detect(picture.image)
+        if face is None:
+            continue
+        points = face.points.astype(np.float64)
+        for chosen, numbers in ((skin, range(FIRST_IRIS)), (eyes, range(FIRST_IRIS, LANDMARKS))):
+            triangles, barycentric = picture.lift(points[numbers], chosen)
+            places = (barycentric[..., None] * apart[faces[triangles]]).sum(1)
+            for number, triangle, place in zip(numbers, triangles, places, strict=True):
+                if triangle >= 0 and (number in INNER_LIPS) == (view.jaw_open > 0):
+                    found[number].append(place)
+    return _consensus(found, _Surface(apart, faces, skin), _Surface(apart, faces, eyes))
+
+
+def _consensus(found: list[list[Floats]], skin: _Surface, eyes: _Surface) -> LandmarkEmbedding:
+    """The median of each landmark's places (3,), put back on the surface."""
+    triangles = np.zeros(LANDMARKS, dtype=np.int64)
+    barycentric = np.full((LANDMARKS, 3), 1 / 3)
+    weights = np.zeros(LANDMARKS)
+    for landmark, places in enumerate(found):
+        if len(places) < len(VIEWS) // 8:
+            continue
+        middle = np.median(places, axis=0)
+        if np.linalg.norm(np.array(places) - middle, axis=1).mean() < WIDEST_SPREAD:
+            surface = skin if landmark < FIRST_IRIS else eyes
+            triangles[landmark], barycentric[landmark] = surface.nearest(middle)
+            weights[landmark] = CONTOUR_WEIGHT if landmark in OVAL else 1.0
+    return LandmarkEmbedding(
+        triangles=torch.from_numpy(triangles),
+        barycentric=torch.from_numpy(barycentric).float(),
+        weights=torch.from_numpy(weights).float(),
+    )
+
+
+class _Surface:
+    """Nearest points on some faces of a mesh."""
+
+    def __init__(self, vertices: Floats, faces: Ints, chosen: npt.NDArray[np.bool_]) -> None:
+        self.chosen = np.flatnonzero(chosen)
+        self.corners = vertices[faces[chosen]]
+        self.tree = cKDTree(self.corners.mean(1))
+
+    def nearest(self, point: Floats) -> tuple[int, Floats]:
+        """Face and barycentric coordinates of the point nearest to `point`."""
+        near = self.tree.query(point, k=32)[1]
+        touched = trimesh.triangles.closest_point(self.corners[near], np.repeat(point[None], len(near), 0))
+        best = np.linalg.norm(touched - point, axis=1).argmin()
+        barycentric = trimesh.triangles.points_to_barycentric(self.corners[near[best]][None], touched[best][None])[0]
+        barycentric = np.clip(barycentric, 0, 1)
+        return int(self.chosen[near[best]]), barycentric / barycentric.sum()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """A picture of the rig, and what each of its pixels shows."""
+
+    image: Bytes  # (SIZE, SIZE, 3) RGB
+    triangles: Ints  # (P,) row by row, −1 beside the rig; without the lashes, which hide the lids' edges
+    barycentric: Floats  # (P, 3)
+
+    def lift(self, points: Floats, chosen: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
+        """What the nearest pixels that show `chosen` faces (F,) show: face (N,), −1 where none is near; barycentric (N, 3).
+
+        So a landmark of the lid that falls on the eye, or one of the lip on the teeth, comes to lie on the edge.
+        """
+        shown = np.flatnonzero((self.triangles >= 0) & chosen[self.triangles])
+        distance, nearest = cKDTree(_centres()[shown]).query(points)
+        pixels = shown[nearest]
+        return np.where(distance < REACH * SIZE, self.triangles[pixels], -1), self.barycentric[pixels]
+
+
+class _Painter:
+    """Draws the bare rig by ray casting in the plain colours of a face."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        data = MakeHumanData.installed()
+        self.lips, self.inside = (cv2.GaussianBlur(data.mask(name), (0, 0), 2.0) for name in ("lips", "inside-mouth"))
+        source = torch.Generator().manual_seed(0)
+        self.shapes = 0.2 * torch.randn(len(TANS) + 2, len(rig.shape_names), generator=source)
+        self.shapes[0] = 0
+        macro = torch.tensor([name.startswith("macro/") for name in rig.shape_names])
+        self.shapes[:, macro] = self.shapes[:, macro].abs() * 1.5
+        self.shapes[:, rig.shape_names.index("macro/child")] = 0
+
+    def draw(self, view: View) -> _Picture:
+        rig = self.rig
+        expression = torch.zeros(1, len(rig.expression_names))
+        expression[0, rig.expression_names.index("jawOpen")] = view.jaw_open
+        vertices = rig.vertices(self.shapes[view.person : view.person + 1], expression)[0].double().numpy()
+        faces = rig.faces.numpy()
+        turn = cv2.Rodrigues(np.array([0.0, view.yaw, 0.0]))[0] @ cv2.Rodrigues(np.array([view.pitch, 0.0, 0.0]))[0]
+        eye = LOOK_AT + turn.T @ np.array([0, 0, DISTANCE])
+        triangles, points, barycentric = _cast(vertices, faces, eye, _rays(_centres()) @ turn)
+        hit = triangles >= 0
+        normals = trimesh.Trimesh(vertices, faces, process=False).vertex_normals[faces[triangles[hit]]]
+        normal = (normals * barycentric[hit, :, None]).sum(1)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        key, fill = normal @ np.array([-0.4, 0.7, 0.6]), normal[:, 2]
+        light = 0.45 + 0.5 * np.clip(key, 0, 1) + 0.2 * np.clip(fill, 0, 1)
+        colour = self._colour(triangles[hit], barycentric[hit], points[hit], vertices, TANS[view.person % len(TANS)])
+        image = np.full((SIZE * SIZE, 3), 0.35)
+        image[hit] = np.clip(colour * light[:, None], 0, 1)
+        image = cv2.GaussianBlur(image.reshape(SIZE, SIZE, 3), (0, 0), 0.7) ** (1 / 1.5)
+        bare = np.flatnonzero(rig.tissue.numpy() != Tissue.LASHES)
+        triangles, _, barycentric = _cast(vertices, faces[bare], eye, _rays(_centres()) @ turn)
+        triangles = np.where(triangles >= 0, bare[triangles], -1)
+        return _Picture(image=(255 * image).astype(np.uint8), triangles=triangles, barycentric=barycentric)
+
+    def _colour(
+        self,
+        triangles: Ints,  # (P,)
+        barycentric: Floats,  # (P, 3)
+        points: Floats,  # (P, 3) on the mesh as it is drawn
+        vertices: Floats,  # (V, 3)
+        tan: tuple[float, float, float],
+    ) -> Floats:
+        rig = self.rig
+        tissue = rig.tissue.numpy()[triangles]
+        uvs = (rig.uvs.double().numpy()[triangles] * barycentric[..., None]).sum(1)
+        rest = (rig.template.double().numpy()[rig.faces.numpy()[triangles]] * barycentric[..., None]).sum(1)
+        colour = np.tile(np.array(tan), (len(triangles), 1))
+        body = np.isin(tissue, (Tissue.SKIN, Tissue.LIPS, Tissue.MOUTH))
+        for mask, name in ((self.lips, "lips"), (self.inside, "mouth")):
+            rows = np.clip(((1 - uvs[:, 1]) * mask.shape[0]).astype(int), 0, mask.shape[0] - 1)
+            share = (mask[rows, (uvs[:, 0] * mask.shape[1]).astype(int)] * body)[:, None]
+            colour = colour * (1 - share) + share * np.array(PALETTE[name])
+        eyeballs = rig.joints(torch.zeros(1, len(rig.shape_names)))[0, -2:]
+        colour[body & brow_band(rest, float(eyeballs[0, 0]))] = PALETTE["brow"]
+        slope = np.clip((rest[:, 2] + 0.09) / 0.11, -1, 1)
+        scalp = rest[:, 1] > 0.005 + 0.075 * slope
+        colour[body & scalp & (rest[:, 1] > -0.03)] = PALETTE["hair"]
+        for kind, name in ((Tissue.TEETH, "within"), (Tissue.TONGUE, "within"), (Tissue.LASHES, "lashes")):
+            colour[tissue == kind] = PALETTE[name]
+        for side in (1, -1):
+            ball = vertices[np.unique(rig.faces.numpy()[rig.tissue.numpy() == Tissue.EYE])]
+            ball = ball[ball[:, 0] * side > 0]
+            seen = (tissue == Tissue.EYE) & (points[:, 0] * side > 0)
+            radius = points[seen] - (ball.max(0) + ball.min(0)) / 2
+            angle = np.arccos(np.clip(radius[:, 2] / np.linalg.norm(radius, axis=1), -1, 1))[:, None]
+            iris = np.where(angle < 0.19, 0.02, 0.25)
+            colour[seen] = np.where(angle < 0.44, iris, np.array(PALETTE["white"]))
+        return colour
+
+
+def _centres() -> Floats:
+    """Centres of the picture's pixels, row by row, (P, 2)."""
+    return np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), -1).reshape(-1, 2)
+
+
+def _rays(pixels: Floats) -> Floats:
+    """Directions (P, 3) of pixels (P, 2) before a camera that looks along −z, y up."""
+    across = (pixels / SIZE - 0.5) / FOCAL
+    return np.column_stack([across[:, 0], -across[:, 1], -np.ones(len(pixels))])
+
+
+def _cast(vertices: Floats, faces: Ints, eye: Floats, directions: Floats) -> tuple[Ints, Floats, Floats]:
+    """First hits of rays from `eye`: face (P,), −1 where there is none; place (P, 3); barycentric coordinates (P, 3)."""
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    triangles = np.asarray(mesh.ray.intersects_first(np.repeat(eye[None], len(directions), 0), directions))
+    corners = vertices[faces[triangles]]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    steep = (directions * normal).sum(1)
+    along = ((corners[:, 0] - eye) * normal).sum(1) / np.where(np.abs(steep) < 1e-12, 1e-12, steep)
+    points = eye + along[:, None] * directions
+    barycentric = np.clip(trimesh.triangles.points_to_barycentric(corners, points), 0, 1)
+    return triangles.astype(np.int64), points, barycentric / barycentric.sum(1, keepdims=True)
+
+
+def main() -> None:
+    """Measures the open rig and writes the result where the package keeps it."""
+    rig = load_open_rig(measured=False)
+    embedding = measure_embedding(rig, FaceMesh())
+    save_embedding(embedding, rig)
+    sys.stdout.write(f"{int((embedding.weights > 0).sum())} landmarks in {EMBEDDING}\n")
+
+
+if __name__ == "__main__":
+    main()
