@@ -148,7 +148,8 @@ def refine(
     clean = _clean(frame, opacity, own, behind, depth, inside)
     opacity = np.clip((opacity - _FAINT) / (1 - _FAINT - _DENSE), 0, 1).astype(np.float32)
     opacity = _largest(np.asarray(cv2.GaussianBlur(opacity, (0, 0), 0.5)))
-    return np.round(opacity * 255).astype(np.uint8), np.where(opacity[..., None] > 0, clean, frame)
+    matte = np.round(opacity * 255).astype(np.uint8)
+    return matte, np.where(matte[..., None] > 0, clean, frame)
 
 
 def _clean(frame: Bytes, opacity: Floats, own: Floats, behind: Floats, depth: Floats, inside: Floats) -> Bytes:

@@ -36,9 +36,9 @@ class Square:
         """The region as (size, size, C); what lies beyond the picture repeats its border."""
         times = int(self.side / size)
         if times > 1:  # a linear filter alone would skip pixels
-            shrunk = cv2.resize(image, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
-            across, down = shrunk.shape[1] / image.shape[1], shrunk.shape[0] / image.shape[0]
-            small = replace(self, x=self.x * across, y=self.y * down, side=self.side * across)
+            height, width = image.shape[0] // times, image.shape[1] // times
+            shrunk = cv2.resize(image[: height * times, : width * times], (width, height), interpolation=cv2.INTER_AREA)
+            small = replace(self, x=self.x / times, y=self.y / times, side=self.side / times)
             return small.sample(np.asarray(shrunk), size)
         linear, offset = self.matrix(size)[:, :2], self.matrix(size)[:, 2]
         centred = np.column_stack([linear, offset + linear @ np.full(2, 0.5) - 0.5])  # OpenCV counts from pixel centres
