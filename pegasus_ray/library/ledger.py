@@ -44,7 +44,7 @@ class _Line:
 
     path: str
     key: str
-    milliseconds: int
+    microseconds: int
     attempt: int
     event: EventKind
     age: float  # seconds
@@ -88,9 +88,23 @@ class Attempt:
         return time.monotonic() - self.began
 
     def _end(self, event: EventKind, reason: Reason | None, message: str) -> None:
-        end = _event(self.item, event, self.number)
-        facts = {"seconds": self.seconds, "reason": reason, "message": message}
-        _write(self.library, end.model_copy(update=facts), _path(end))
+        record(self.library, self.item, event, number=self.number, reason=reason, message=message, seconds=self.seconds)
+
+
+def record(
+    library: Library,
+    item: PlannedItem,
+    event: EventKind,
+    *,
+    number: int = 1,
+    reason: Reason | None = None,
+    message: str = "",
+    seconds: float = 0.0,
+) -> None:
+    """Write down one event: what a driver says about an attempt that can no longer speak for itself."""
+    made = _event(item, event, number)
+    facts = {"seconds": seconds, "reason": reason, "message": message}
+    _write(library, made.model_copy(update=facts), _path(made))
 
 
 def write_plan(library: Library, items: Iterable[PlannedItem]) -> Plan:
@@ -103,8 +117,7 @@ def write_plan(library: Library, items: Iterable[PlannedItem]) -> Plan:
 
 def release(library: Library, item: PlannedItem) -> None:
     """Let a run try an item again that was set aside."""
-    event = _event(item, EventKind.RELEASED, 0)
-    _write(library, event, _path(event))
+    record(library, item, EventKind.RELEASED, number=0)
 
 
 def status(library: Library) -> dict[Stage, StageCounts]:
@@ -165,7 +178,7 @@ def _event(item: PlannedItem, event: EventKind, attempt: int) -> LedgerEvent:
 
 
 def _path(event: LedgerEvent) -> str:
-    moment = f"{int(event.time * 1000):013d}"
+    moment = f"{int(event.time * 1e6):016d}"
     name = f"{event.key}-{moment}-{event.attempt:03d}-{event.event}-{secrets.token_hex(4)}.json"
     return f"{LEDGER}/{event.stage}/{name}"
 
@@ -190,7 +203,7 @@ def _lines(library: Library, stage: Stage) -> Iterator[_Line]:
             yield _Line(
                 path=f"{folder}/{entry.name}",
                 key=key,
-                milliseconds=int(moment),
+                microseconds=int(moment),
                 attempt=int(attempt),
                 event=EventKind(event),
                 age=entry.age,
@@ -199,7 +212,7 @@ def _lines(library: Library, stage: Stage) -> Iterator[_Line]:
 
 def _order(line: _Line) -> tuple[int, int, bool]:
     """By time; where the clock did not tick, by attempt, and its end after its start."""
-    return line.milliseconds, line.attempt, line.event in _ENDS
+    return line.microseconds, line.attempt, line.event in _ENDS
 
 
 def _last_lines(library: Library, stage: Stage) -> dict[str, _Line]:

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from pegasus_ray.library.keys import digest, digest_file
 from pegasus_ray.library.storage import TEMPORARY, Entry, Storage, open_storage
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance, Stage
 
 MANIFEST = "manifest.json"
+CHECKPOINTS = "checkpoints"
 GRACE = 24 * 3600.0
 """Seconds for which an unreferenced file may belong to a run that is still at work."""
 
@@ -176,7 +177,11 @@ class Library:
         raise PegasusError(Reason.BAD_REFERENCE, f"{what}. There is: {candidates}", subject=reference)
 
     def gc(self, grace: float = GRACE, *, dry_run: bool = False) -> tuple[str, ...]:
-        """Sweep files that no valid manifest names and that are older than `grace` seconds. Returns their paths."""
+        """Sweep files that no valid manifest names and that are older than `grace` seconds, and checkpoints of no use.
+
+        Returns:
+            The paths of what was swept.
+        """
         swept = []
         for kind in Kind:
             for key in self.storage.folders(kind):
@@ -188,10 +193,13 @@ class Library:
             swept += [
                 f"{folder}/{entry.name}" for entry in self._old(folder, grace) if entry.name.startswith(TEMPORARY)
             ]
+        stopped = [f"{CHECKPOINTS}/{name}" for name in self.storage.folders(CHECKPOINTS) if self._is_over(name, grace)]
         if not dry_run:
             for path in swept:
                 self.storage.remove(path)
-        return tuple(swept)
+            for folder in stopped:
+                self.storage.remove_tree(folder)
+        return (*swept, *stopped)
 
     def verify(self) -> Verification:
         """Read everything and compare it with its manifest; open every table and count its rows."""
@@ -211,6 +219,14 @@ class Library:
                     except (PegasusError, OSError) as error:  # ArrowInvalid is a ValueError: a digest rules it out
                         bad.append(f"{kind}/{key}/{file.path}: {error}")
         return Verification(manifests=manifests, bad=tuple(bad), rows_checked=rows)
+
+    def _is_over(self, work: str, grace: float) -> bool:
+        """Whether the checkpoints of `stage-key` serve nobody: the result is there, or no run has written for long."""
+        stage, _, key = work.partition("-")
+        if stage in tuple(Stage) and self.exists(Stage(stage).kind, key):
+            return True
+        ages = [entry.age for entry in self.storage.files(f"{CHECKPOINTS}/{work}")]
+        return bool(ages) and min(ages) >= grace
 
     def _old(self, folder: str, grace: float) -> Sequence[Entry]:
         return [entry for entry in self.storage.files(folder) if entry.age >= grace]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +62,9 @@ class Storage(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file; no harm if it is gone."""
+
+    def remove_tree(self, folder: str) -> None:
+        """Remove a folder and all that is in it; no harm if it is gone."""
 
     def local(self, path: str) -> Path | None:
         """Where the file lies on this machine, if it does."""
@@ -140,6 +144,10 @@ class LocalStorage:
             target.unlink()
         with suppress(OSError):
             target.parent.rmdir()
+
+    def remove_tree(self, folder: str) -> None:
+        """See `Storage.remove_tree`."""
+        shutil.rmtree(self.root / folder, ignore_errors=True)
 
     def local(self, path: str) -> Path | None:
         """See `Storage.local`."""
@@ -222,6 +230,12 @@ class RemoteStorage:
         """See `Storage.remove`."""
         with suppress(FileNotFoundError):
             self.filesystem.rm_file(f"{self.root}/{path}")
+            self.filesystem.invalidate_cache()
+
+    def remove_tree(self, folder: str) -> None:
+        """See `Storage.remove_tree`."""
+        with suppress(FileNotFoundError):
+            self.filesystem.rm(f"{self.root}/{folder}", recursive=True)
             self.filesystem.invalidate_cache()
 
     def local(self, path: str) -> Path | None:

@@ -57,7 +57,6 @@ def test_quarantine_lasts_until_release(library: Library) -> None:
     event = quarantine_of(library, Stage.FIT, item(1).key)
     assert event is not None
     assert (event.reason, event.attempt) == (Reason.WORKER_DIED, 3)
-    time.sleep(0.002)
     ledger.release(library, item(1))
     assert quarantine_of(library, Stage.FIT, item(1).key) is None
     assert status(library)[Stage.FIT] == StageCounts(waiting=1)

@@ -1,0 +1,99 @@
+"""Jobs that any worker can run in no time: they commit a small file, fail, die, or resume."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.shards import Shard, plan_shards, seal_swap
+from pegasus_ray.pipeline.work import Progress, Summary
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
+from pegasus_ray.schemas.tables import OK, SCORES
+
+Behaviour = Literal["do", "fail", "crash", "die once", "die always", "hungry", "resume"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeJob:
+    key: str
+    stage: Stage = Stage.FIT
+    behaviour: Behaviour = "do"
+    needs: tuple[str, ...] = ()
+    threads: int = 1
+    batch: int = 4
+
+    @property
+    def subject(self) -> str:
+        return f"input {self.key[-2:]}"
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+        progress(0.5, "half way")
+        for need in self.needs:
+            assert library.exists(Kind.AVATARS, need) or library.exists(Kind.TRACKS, need)
+        resumed = (scratch / "checkpoint").exists()
+        match self.behaviour:
+            case "fail":
+                raise PegasusError(Reason.NOT_A_VIDEO, "is no video; give an mp4")
+            case "crash":
+                raise ZeroDivisionError("a bug")
+            case "hungry" if self.batch > 1:
+                raise MemoryError
+            case "die always":
+                os._exit(1)
+            case "die once" if not (Path(library.location) / f"died-{self.key}").exists():
+                (Path(library.location) / f"died-{self.key}").touch()
+                os._exit(1)
+            case "resume" if not resumed:
+                (scratch / "checkpoint").write_text("step 5")
+                progress(0.6, "checkpoint written")
+                os._exit(1)
+        summary = {"batch": self.batch, "resumed": int(resumed)}
+        library.commit(self.stage.kind, self.key, {"x": self.key.encode()}, Provenance(summary=summary))
+        return summary
+
+    def smaller(self) -> FakeJob | None:
+        return replace(self, batch=self.batch // 2) if self.batch > 1 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeSwapJob(FakeJob):
+    stage: Stage = Stage.SWAP
+    frames: int = 6
+    bad_frame: int = -1  # its shard fails
+    deadly_frame: int = -1  # its shard ends the worker
+
+    def shards(self, library: Library) -> Sequence[Shard]:
+        return plan_shards(self.key, range(self.frames), per_shard=2)
+
+    def make(self, library: Library, shard: Shard) -> None:
+        if self.bad_frame in shard.frames:
+            raise PegasusError(Reason.MISSING_ATTRIBUTE, "no hat to lend")
+        if self.deadly_frame in shard.frames:
+            os._exit(1)
+        scores = pa.StructArray.from_arrays([pa.array([0.5] * len(shard.frames), pa.float32())] * 3, list(SCORES))
+        table = pa.table({"index": np.array(shard.frames), "status": [OK] * len(shard.frames), "scores": scores})
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        library.storage.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", buffer.getvalue())
+
+    def seal(self, library: Library) -> Summary:
+        return seal_swap(library, self.key, self.shards(library), Provenance()).summary
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+        for shard in self.shards(library):
+            self.make(library, shard)
+        return self.seal(library)
+
+
+def key(number: int) -> str:
+    return f"{number:016x}"

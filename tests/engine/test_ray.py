@@ -1,0 +1,110 @@
+"""Invariants on Ray: as inline, and a worker's death costs its own item a try and nobody else anything."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pegasus_ray.engine.config import EngineConfig
+from pegasus_ray.engine.ray_executor import RayExecutor, executor
+from pegasus_ray.library.ledger import history, status
+from pegasus_ray.library.library import Library
+from pegasus_ray.pipeline.work import Event, Outcome
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import EventKind, Kind, Stage
+from tests.engine.fakes import FakeJob, FakeSwapJob, key
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def run(
+    library: Library, *jobs: FakeJob, attempts: int = 2, workers: int = 2
+) -> tuple[dict[str, Outcome], list[Event]]:
+    events: list[Event] = []
+    config = EngineConfig(workers=workers, attempts=attempts)
+    outcomes = RayExecutor(library, config).run(jobs, events.append)
+    assert len({outcome.key for outcome in outcomes}) == len(outcomes)
+    assert sum(event.outcome is not None for event in events) == len(outcomes)
+    return {outcome.key: outcome for outcome in outcomes}, events
+
+
+def test_actors_do_all_name_what_fails_and_survive_the_death_of_workers(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    track = FakeJob(key=key(1), stage=Stage.TRACK)
+    jobs = [
+        FakeJob(key=key(2), needs=(key(1),)),
+        track,
+        FakeJob(key=key(3), behaviour="fail"),
+        FakeJob(key=key(4), behaviour="die once"),
+        FakeJob(key=key(5), behaviour="die always"),
+        FakeJob(key=key(6), behaviour="hungry"),
+        FakeJob(key=key(7), behaviour="resume"),
+        FakeJob(key=key(8), needs=(key(5),)),
+    ]
+    outcomes, _ = run(library, *jobs)
+    assert {name: (outcome.status, outcome.reason) for name, outcome in outcomes.items()} == {
+        key(1): ("done", None),
+        key(2): ("done", None),
+        key(3): ("failed", Reason.NOT_A_VIDEO),
+        key(4): ("done", None),
+        key(5): ("failed", Reason.WORKER_DIED),
+        key(6): ("done", None),
+        key(7): ("done", None),
+    }
+    assert outcomes[key(6)].summary["batch"] == 1
+    assert outcomes[key(7)].summary["resumed"] == 1
+    counts = status(library)[Stage.FIT]
+    assert (counts.done, counts.failed, counts.quarantined, counts.waiting) == (4, 1, 1, 1)
+    tries = [
+        event.attempt
+        for event in history(library, Stage.FIT)
+        if event.key == key(5) and event.event is EventKind.STARTED
+    ]
+    assert tries == [1, 2]
+    again, _ = run(library, *jobs)
+    assert {outcome.status for name, outcome in again.items() if name not in (key(3), key(5))} == {"skipped"}
+    assert len([1 for event in history(library, Stage.FIT) if event.key == key(5)]) == 3, (
+        "what is set aside is not tried"
+    )
+
+
+def test_swaps_fan_out_and_a_bad_or_deadly_shard_costs_only_its_swap(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    jobs = [
+        FakeSwapJob(key=key(1)),
+        FakeSwapJob(key=key(2), bad_frame=3),
+        FakeSwapJob(key=key(3), frames=4),
+    ]
+    jobs[0].make(library, jobs[0].shards(library)[1])  # what a killed run left
+    outcomes, events = run(library, *jobs)
+    assert {name: (outcome.status, outcome.reason) for name, outcome in outcomes.items()} == {
+        key(1): ("done", None),
+        key(2): ("failed", Reason.MISSING_ATTRIBUTE),
+        key(3): ("done", None),
+    }
+    assert library.list(Kind.SWAPS) == [key(1), key(3)]
+    assert any(event.text == "2 of 2 shards" for event in events if event.key == key(1))
+    assert not (tmp_path / "ledger" / "marks").exists() or not list((tmp_path / "ledger" / "marks").iterdir())
+    healed, _ = run(library, jobs[0], FakeSwapJob(key=key(2)))
+    assert [healed[key(number)].status for number in (1, 2)] == ["skipped", "done"]
+
+
+def test_train_resumes_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(tmp_path)
+    jobs = [
+        FakeJob(key=key(1), stage=Stage.PERSONALIZE),
+        FakeJob(key=key(2), stage=Stage.PERSONALIZE, behaviour="fail"),
+    ]
+    outcomes, _ = run(library, *jobs)
+    assert outcomes[key(1)].status == "done"
+    assert outcomes[key(2)].reason is Reason.NOT_A_VIDEO
+    assert not (tmp_path / "checkpoints" / f"personalize-{key(1)}").exists()
+
+
+def test_jobs_are_small_and_memory_is_no_place_for_workers() -> None:
+    assert len(pickle.dumps(FakeJob(key=key(1)))) < 1000
+    with pytest.raises(PegasusError) as caught:
+        executor(Library("memory://x"), EngineConfig(kind="ray"))
+    assert caught.value.reason is Reason.BAD_LIBRARY
