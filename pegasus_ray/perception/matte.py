@@ -86,13 +86,12 @@ class Plate:
     @staticmethod
     def of(frames: Sequence[Bytes] | Bytes, rough: Sequence[Bytes] | Bytes) -> Plate:
         """From frames (T, W, W, 3) of one camera and their rough opacity (T, W, W)."""
-        reach = _odd(2 * _BAND * frames[0].shape[0])
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        disc = _disc(_BAND * frames[0].shape[0])
         total = np.zeros(frames[0].shape, np.float32)
         squares = np.zeros(frames[0].shape, np.float32)
         seen = np.zeros(frames[0].shape[:2], np.float32)
         for frame, opacity in zip(frames, rough, strict=True):
-            free = (cv2.dilate(opacity, kernel) < 25).astype(np.float32)
+            free = (cv2.dilate(opacity, disc) < 25).astype(np.float32)
             seen += free
             total += frame * free[..., None]
             squares += np.square(frame, dtype=np.float32) * free[..., None]
@@ -129,13 +128,12 @@ def refine(
     """
     side = frame.shape[0]
     opacity: Floats = (rough / np.float32(255)).astype(np.float32)
+    free = (cv2.dilate(opacity, _disc(_BAND * side)) < 0.1).astype(np.float32)
+    behind = plate.behind(frame, free)
     for band in (_BAND, _BAND / 2):
-        reach = _odd(2 * band * side)
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-        inside = (cv2.erode(opacity, kernel) > 0.9).astype(np.float32)
-        free = (cv2.dilate(opacity, kernel) < 0.1).astype(np.float32)
-        depth = cv2.blur(opacity, (reach, reach))  # 0 well outside the edge, 1 well inside
-        behind = plate.behind(frame, free)
+        disc = _disc(band * side)
+        inside = (cv2.erode(opacity, disc) > 0.9).astype(np.float32)
+        depth = cv2.blur(opacity, disc.shape)  # 0 well outside the edge, 1 well inside
         own = _spread(frame.astype(np.float32), inside, 0.7 * band * side)
         line, mixed = own - behind, frame - behind
         length = np.square(line).sum(-1)
@@ -196,5 +194,7 @@ def _blur(values: Floats, sigma: float) -> Floats:
     )
 
 
-def _odd(length: float) -> int:
-    return 2 * max(round(length / 2), 1) + 1
+def _disc(radius: float) -> Bytes:
+    """A disc for dilation and erosion, one pixel in radius at least."""
+    side = 2 * max(round(radius), 1) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), dtype=np.uint8)
