@@ -147,7 +147,6 @@ def _check(
                 f"{name} begins with {tuple(shape)}; the pixels ask for {' or '.join(map(str, allowed))}",
                 subject="rasterize",
             )
-    if size < 1 or per_pixel < 1:
-        raise PegasusError(
-            Reason.BAD_CONFIG, f"size {size} and per_pixel {per_pixel} must be positive", subject="rasterize"
-        )
+    if min(size, per_pixel, frames, int(features.shape[-1])) < 1:
+        message = f"size {size}, per_pixel {per_pixel}, frames {frames} and features must be one at least"
+        raise PegasusError(Reason.BAD_CONFIG, message, subject="rasterize")

@@ -94,7 +94,7 @@ class _Rasterize(torch.autograd.Function):
                 _launch(kernels.lay_in_order, frames, [first, end, size, per_pixel, *lists], discs.device)
                 _launch(shading.shade, (end - first) * size, [first * size, size, *shade], discs.device)
 
-            _share_out(work, frames * size, torch.get_num_threads())
+            _share_out(work, frames * size, torch.get_num_threads(), (kernels.lay_in_order, shading.shade))
         ctx.save_for_backward(discs, features, filled, indices, before)
         ctx.size = size
         ctx.mark_non_differentiable(indices)
@@ -119,7 +119,7 @@ class _Rasterize(torch.autograd.Function):
             arguments = [first * ctx.size, ctx.size, *given, *sums]
             _launch(shading.shade_backward, (end - first) * ctx.size, arguments, discs.device)
 
-        _share_out(work, rows, threads)
+        _share_out(work, rows, threads, (shading.shade_backward,))
         if threads == 1:
             return discs_grad[0], features_grad[0], None, None, None
         return discs_grad.sum(dim=0), features_grad.sum(dim=0), None, None, None
@@ -177,14 +177,22 @@ def _launch(kernel: Any, dim: Any, arguments: list[Any], device: torch.device) -
         wp.launch(kernel, dim, arguments, device="cpu")
 
 
-def _share_out(work: Callable[[int, int, int], None], rows: int, threads: int) -> None:
+def _share_out(work: Callable[[int, int, int], None], rows: int, threads: int, used: tuple[Any, ...]) -> None:
     """Call `work(thread, first row, end row)` for as many equal parts of the rows as there are threads."""
     threads = min(threads, rows)
-    cuts = [rows * thread // threads for thread in range(threads + 1)]
     if threads == 1:
         work(0, 0, rows)
-    else:
-        list(_pool(threads).map(work, range(threads), cuts[:-1], cuts[1:]))
+        return
+    for kernel in used:
+        _compile(kernel)
+    cuts = [rows * thread // threads for thread in range(threads + 1)]
+    list(_pool(threads).map(work, range(threads), cuts[:-1], cuts[1:]))
+
+
+@cache
+def _compile(kernel: Any) -> None:
+    """Compile or load a kernel for the CPU now, once: Warp would at the first launch, in every thread at the same time."""
+    wp.load_module(kernel.module, device="cpu")
 
 
 @cache

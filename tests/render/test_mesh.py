@@ -73,7 +73,7 @@ def test_single_rays_meet_what_the_camera_sees() -> None:
     assert (triangle >= 0).tolist() == [True, True, False]
     assert distance[:2] * [2, 3] == pytest.approx([0.2, 0.1], abs=2e-3)  # the second ray starts inside the sphere
     reached = (barycentric[:2, :, None] * vertices[faces[triangle[:2]]]).sum(axis=1)
-    assert np.allclose(reached, (origins + distance[:, None] * directions)[:2], atol=1e-5)
+    assert np.allclose(reached, origins[:2] + distance[:2, None] * directions[:2], atol=1e-5)
     assert np.isinf(distance[2])
     assert not barycentric[2].any()
 

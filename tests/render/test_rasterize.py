@@ -257,13 +257,20 @@ def test_an_empty_picture_has_no_alpha_and_no_gradient(backend: str, points: int
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"backend": "opengl"}, {"size": 0}, {"depth": torch.ones(2, 3)}, {"opacity": torch.ones(3, 4)}]
+    "wrong",
+    [
+        {"backend": "opengl"},
+        {"size": 0},
+        {"depth": torch.ones(2, 3)},
+        {"opacity": torch.ones(3, 4)},
+        {"features": torch.ones(4, 0)},
+    ],
 )
 def test_a_wrong_call_says_what_is_wrong(wrong: dict[str, object]) -> None:
     scene = make_scene(points=4)
-    arguments = {"depth": scene.depth, "opacity": scene.opacity, "size": 24, **wrong}
+    arguments = {name: getattr(scene, name) for name in ("depth", "radii", "opacity", "features", "size")} | wrong
     with pytest.raises(PegasusError) as caught:
-        rasterize(scene.pixels, radii=scene.radii, features=scene.features, **arguments)  # type: ignore[arg-type]
+        rasterize(scene.pixels, **arguments)
     assert caught.value.reason is Reason.BAD_CONFIG
 
 
