@@ -124,7 +124,7 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
         height=height,
         fps=clip.fps,
         dropped=tuple(sorted(dropped.items())),
-        models=_models(config),
+        models=models_of(config),
     )
 
 
@@ -207,7 +207,7 @@ def _sharpness(images: Bytes, landmarks: Floats) -> Floats:
     return np.clip(np.array(detail) / max(float(np.median(detail)), 1e-6), 0, 1).astype(np.float32)
 
 
-def _models(config: ObserveConfig) -> tuple[tuple[str, str], ...]:
+def models_of(config: ObserveConfig) -> tuple[tuple[str, str], ...]:
     """Name and sha256 of the model files that this configuration uses on this machine."""
     names = [FACE_MODEL, MATTE_MODEL]
     if config.parser != "landmarks" and available(PARSER_MODEL):
