@@ -1,7 +1,7 @@
 """Taking parts off an avatar and putting another's on: Eq. 13 on points bound to one rig.
 
-Both avatars are bound to the same rig, so re-anchoring the borrowed points on the wearer's (mixed) shape aligns them; what is left
-to do is the seam: fill what the old part leaves bare, and let colours meet.
+Both avatars are bound to the same rig, so re-anchoring the borrowed points on the wearer's (mixed) shape aligns them; what is
+left to do is the seam: fill what the old part leaves bare, and let colours meet.
 
 Legend: N points, K shape axes.
 """
@@ -182,7 +182,7 @@ def _underlay(mine: Avatar, skin: Avatar, rig: Rig) -> Avatar:
 
 def _meet_colours(borrowed: Avatar, source: Avatar, wearer: Avatar, rig: Rig, shape: Tensor, blend: float) -> Avatar:
     """Borrowed skin in the wearer's tone: a gain between the two skins, and the wearer's own colour at the seam."""
-    gain = (_tone(wearer) / _tone(source).clamp(min=1e-2)).clamp(0.4, 2.5)
+    gain = (skin_tone(wearer) / skin_tone(source).clamp(min=1e-2)).clamp(0.4, 2.5)
     albedo = borrowed.albedo * source.lights[borrowed.groups, 0] / wearer.lights[0, 0].clamp(min=1e-2) * gain
     skin = wearer.select(part_of_points(wearer) == Part.SKIN)
     places = borrowed.anchors(rig, shape).positions + borrowed.offsets
@@ -192,7 +192,7 @@ def _meet_colours(borrowed: Avatar, source: Avatar, wearer: Avatar, rig: Rig, sh
     return replace(borrowed, albedo=share * skin.albedo[near].mean(1) + (1 - share) * albedo, lights=lights)
 
 
-def _tone(avatar: Avatar) -> Tensor:
+def skin_tone(avatar: Avatar) -> Tensor:
     """The colour of an avatar's skin in its mean light, (3,)."""
     return _median_skin(avatar.select(part_of_points(avatar) == Part.SKIN)) * avatar.lights[0, 0]
 

@@ -8,8 +8,7 @@ Legend: B frames, N points, J joints, E expressions, Z motion components, P part
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -67,6 +66,7 @@ class Rendering:
     alpha: Tensor  # (B, S, S)
     parts: Tensor  # (B, S, S, P) share of each part in the pixel; sums to alpha
     normals: Tensor  # (B, S, S, 3) camera space, weighted by alpha
+    extra: Tensor  # (B, S, S, C) whatever else the caller had composited
     raster: Raster
     pixels: Tensor  # (B, N, 2) where the points' centres fall
     radii: Tensor  # (B, N) pixels
@@ -107,6 +107,7 @@ def render_points(
     *,
     per_pixel: int = 16,
     full: bool = True,
+    extra: Tensor | None = None,
     backend: str = "warp",
 ) -> Rendering:
     """Draw a batch of frames.
@@ -118,6 +119,7 @@ def render_points(
         size: side of the picture in pixels.
         per_pixel: nearest points that are blended in a pixel.
         full: also composite parts and normals; without it both are zero-sized and the frame is cheaper.
+        extra: (N, C) more features to composite, such as the membership of a part.
         backend: the rasteriser's name.
     """
     positions, normals = pose_points(points, rig, drive)
@@ -127,23 +129,19 @@ def render_points(
     if full:
         shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1)
         features = torch.cat([features, shares, normals], dim=-1)
+    if extra is not None:
+        features = torch.cat([features, extra.expand(len(drive), -1, -1)], dim=-1)
     raster = rasterize(pixels, depth, radii, points.opacity, features, size=size, per_pixel=per_pixel, backend=backend)
     image = raster.features[..., :3] + (1 - raster.alpha)[..., None]
-    rest = raster.features[..., 3:]
+    tail = 0 if extra is None else extra.shape[-1]
+    rest, last = raster.features[..., 3 : features.shape[-1] - tail], raster.features[..., features.shape[-1] - tail :]
     return Rendering(
         image=image,
         alpha=raster.alpha,
         parts=rest[..., :-3],
         normals=rest[..., -3:],
+        extra=last,
         raster=raster,
         pixels=pixels,
         radii=radii,
     )
-
-
-def select_points(points: CanonicalPoints, keep: Tensor) -> CanonicalPoints:
-    """Only the points that `keep` names, by mask (N,) or by index."""
-    flat = ("positions", "normals", "radii", "opacity", "albedo", "part_logits", "skin_weights")
-    chosen: dict[str, Any] = {name: getattr(points, name)[keep] for name in flat}
-    chosen |= {name: getattr(points, name)[:, keep] for name in ("expression_basis", "position_basis", "colour_basis")}
-    return replace(points, light=points.light[keep] if points.light.dim() == 3 else points.light, **chosen)

@@ -1,0 +1,211 @@
+"""Training a generative avatar in two steps: the target alone, then the target and all part-swapped frames (paper §4.3).
+
+Legend: T frames, M codes, N points, S side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar import losses
+from pegasus_ray.avatar.fitting import Progress
+from pegasus_ray.avatar.frames import Parameters
+from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
+from pegasus_ray.avatar.model import Anchors, Avatar
+from pegasus_ray.avatar.points import render_points
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerativeRates:
+    """Adam's rates, a step."""
+
+    state: float = 0.3  # in `STATE_RATES`: the points at the zero code
+    basis: float = 0.3  # in `STATE_RATES`: what a unit of the code changes
+    codes: float = 5e-4
+
+
+STATE_RATES = {"offsets": 1e-4, "log_radii": 6e-3, "opacity_logits": 2e-2, "albedo": 6e-3}
+"""A step of each number of a point's state: metres, log metres, logits, colour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerativeConfig:
+    """The generative avatar's preset `fast`."""
+
+    code_size: int = 16
+    target_steps: int = 200  # step 1: the target alone
+    swap_steps: int = 900  # step 2: the target and the swaps
+    own_share: float = 0.25  # of step 2's frames that are the target's own
+    per_pixel: int = 16
+    colour: float = 3.0
+    edges: float = 1.5
+    square: float = 8.0
+    mask: float = 1.0
+    segment: float = 0.1
+    code: float = 0.01
+    rates: GenerativeRates = field(default_factory=GenerativeRates)
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """Frames of the target under one code: their own (no attribute) or part-swapped ones."""
+
+    images: Tensor  # (T, S, S, 3) uint8 on white
+    mattes: Tensor  # (T, S, S) uint8
+    parts: Tensor | None  # (T, S, S) uint8 mask of the borrowed attribute
+    parameters: Parameters
+    attribute: Attribute | None = None
+    source: str = OWN
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+
+def fit_generative(
+    start: GenerativeAvatar,
+    clips: Sequence[Clip],
+    rig: Rig,
+    config: GenerativeConfig,
+    *,
+    progress: Progress | None = None,
+) -> tuple[GenerativeAvatar, dict[str, float]]:
+    """Train on the clips; the first is the target's own.
+
+    Returns:
+        the trained avatar and the smoothed losses at the end of both steps.
+
+    Raises:
+        PegasusError: DIVERGED when the loss is no longer a number.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    run = GenerativeRun(start, clips, rig, config)
+    figures: dict[str, float] = {}
+    total = config.target_steps + config.swap_steps
+    for step in range(total):
+        alone = step < config.target_steps or len(clips) == 1
+        loss = run.step(step / total, alone, generator)
+        if not math.isfinite(loss):
+            raise PegasusError(
+                Reason.DIVERGED, f"the loss of the generative fit is {loss} at step {step}; lower personalize.rates"
+            )
+        if progress and step % 20 == 0:
+            progress(step / total, f"{'target alone' if alone else 'all swaps'}, loss {run.smooth:.3f}")
+        if step + 1 in (config.target_steps, total):
+            figures["loss_target" if step + 1 == config.target_steps else "loss_swaps"] = round(run.smooth, 5)
+    return run.avatar(), figures
+
+
+class GenerativeRun:
+    """A generative avatar being trained; bases are learned in units of `STATE_RATES`, so that one rate suits all numbers."""
+
+    def __init__(self, start: GenerativeAvatar, clips: Sequence[Clip], rig: Rig, config: GenerativeConfig) -> None:
+        self.clips, self.rig, self.config = clips, rig, config
+        self.unit = torch.cat([torch.full((width,), STATE_RATES[name]) for name, width in STATE.items()])
+        coded: dict[Attribute | None, CodedPoints] = {None: start.identity}
+        coded |= dict(start.blocks)
+        rates, groups = config.rates, []
+        self.parts: dict[Attribute | None, CodedPoints] = {}
+        for attribute, part in coded.items():
+            state = {name: _leaf(getattr(part.points, name)) for name in STATE}
+            basis, codes = _leaf(part.basis / self.unit), _leaf(part.codes)
+            self.parts[attribute] = replace(part, points=part.points.with_tensors(state), basis=basis, codes=codes)
+            groups += [{"params": [state[name]], "lr": rates.state * STATE_RATES[name]} for name in STATE]
+            groups += [{"params": [basis], "lr": rates.basis}, {"params": [codes], "lr": rates.codes}]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.anchors: dict[tuple[Attribute | None, str], Anchors] = {}
+        self.smooth = 0.0
+
+    def graph(self) -> GenerativeAvatar:
+        """The avatar as a function of what is learned."""
+        parts = {attribute: replace(part, basis=part.basis * self.unit) for attribute, part in self.parts.items()}
+        identity = parts.pop(None)
+        return GenerativeAvatar(identity=identity, blocks={a: part for a, part in parts.items() if a is not None})
+
+    def avatar(self) -> GenerativeAvatar:
+        """The avatar as it stands, outside of any graph."""
+        whole = self.graph()
+        still = {
+            a: replace(p, points=p.points.detach(), basis=p.basis.detach(), codes=p.codes.detach())
+            for a, p in whole.blocks.items()
+        }
+        identity = whole.identity
+        identity = replace(
+            identity, points=identity.points.detach(), basis=identity.basis.detach(), codes=identity.codes.detach()
+        )
+        return GenerativeAvatar(identity=identity, blocks=still)
+
+    def step(self, share: float, alone: bool, generator: torch.Generator) -> float:
+        """One Adam step on one frame of one clip; returns the loss."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * max(0.05, 0.5 * (1 + math.cos(math.pi * share)))
+        clip = self._choose(alone, generator)
+        index = torch.randint(len(clip), (1,), generator=generator)
+        loss = self._loss(clip, index)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        value = float(loss.detach())
+        self.smooth = value if self.smooth == 0 else 0.98 * self.smooth + 0.02 * value
+        return value
+
+    def _choose(self, alone: bool, generator: torch.Generator) -> Clip:
+        if alone or float(torch.rand((), generator=generator)) < self.config.own_share:
+            return self.clips[0]
+        return self.clips[1 + int(torch.randint(len(self.clips) - 1, (), generator=generator))]
+
+    def _loss(self, clip: Clip, index: Tensor) -> Tensor:
+        config, whole = self.config, self.graph()
+        chosen = {} if clip.attribute is None else {clip.attribute: whole.blocks[clip.attribute].code(clip.source)}
+        codes = whole.codes(chosen)
+        avatar = whole.decode(codes, self.rig)
+        anchors = self._anchors(clip, avatar)
+        chi = self._membership(whole, clip.attribute)
+        drive = clip.parameters.rows(index).drive(avatar)
+        size = clip.images.shape[1]
+        drawn = render_points(
+            avatar.canonical(anchors), self.rig, drive, size, per_pixel=config.per_pixel, full=False, extra=chi
+        )
+        truth, matte = clip.images[index].float() / 255, clip.mattes[index].float() / 255
+        loss = (
+            config.colour * losses.colour_loss(drawn.image, truth)
+            + config.edges * losses.edge_loss(drawn.image, truth)
+            + config.square * losses.square_loss(drawn.image, truth)
+            + config.mask * losses.mask_loss(drawn.alpha, matte)
+            + config.code * losses.code_loss(torch.cat(list(codes.values())) if codes else whole.identity.codes)
+        )
+        if chi is not None and clip.parts is not None:
+            loss = loss + config.segment * losses.segment_loss(drawn.extra[..., 0], clip.parts[index].float() / 255)
+        return loss
+
+    def _anchors(self, clip: Clip, avatar: Avatar) -> Anchors:
+        """The rig under the clip's shape: it changes with the code alone, so once a clip is enough."""
+        place = (clip.attribute, clip.source)
+        if place not in self.anchors:
+            with torch.no_grad():
+                self.anchors[place] = avatar.anchors(self.rig)
+        return self.anchors[place]
+
+    def _membership(self, whole: GenerativeAvatar, attribute: Attribute | None) -> Tensor | None:
+        """The paper's χ as a feature a point, (N, 1): 1 on the borrowed attribute's points."""
+        if attribute is None:
+            return None
+        start, end = whole.membership()[attribute]
+        count = len(whole.identity.points) + sum(len(block.points) for block in whole.blocks.values())
+        chi = torch.zeros(count, 1)
+        chi[start:end] = 1.0
+        return chi
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(True)

@@ -1,0 +1,179 @@
+"""Putting a rendered part into a frame: take the target's own part away, close the render's holes, blend (paper §4.2).
+
+All pictures are of one size S; images are on white, float32 0–1 RGB; masks are float32 0–1 unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pegasus_ray.schemas.parts import Attribute, labels_of
+
+Image = npt.NDArray[np.float32]  # (S, S, 3)
+Mask = npt.NDArray[np.float32]  # (S, S)
+Labels = npt.NDArray[np.uint8]  # (S, S)
+
+
+class Blend(StrEnum):
+    """How a part meets the frame."""
+
+    ALPHA = "alpha"  # by the render's own opacity: hair, hats
+    FEATHER = "feather"  # by a softened mask: parts whose colour is the attribute
+    POISSON = "poisson"  # by gradients: parts of skin, which take the target's tone
+
+
+BLEND_OF = {
+    Attribute.HAIR: Blend.ALPHA,
+    Attribute.HAT: Blend.ALPHA,
+    Attribute.EYES: Blend.FEATHER,
+    Attribute.MOUTH: Blend.FEATHER,
+    Attribute.EYEBROWS: Blend.POISSON,
+    Attribute.NOSE: Blend.POISSON,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Something rendered: a picture on white and how much of each pixel it fills."""
+
+    image: Image
+    alpha: Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composite:
+    """A frame with a borrowed part."""
+
+    image: Image
+    part: Mask  # of the borrowed part
+    matte: Mask  # of the whole person
+    coverage: float  # share of the part's closed mask that the render fills
+    seam: float  # 1 − the contrast along the part's border beyond that of the frame
+
+
+def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> npt.NDArray[np.bool_]:
+    """Where the target's own part lies, dilated by `grow` of the side; for hair also the hat that sits on it."""
+    parts = [attribute.part] if attribute is not Attribute.HAIR else [Attribute.HAIR.part, Attribute.HAT.part]
+    mask = np.isin(labels, [label for part in parts for label in labels_of(part)]).astype(np.uint8)
+    return np.asarray(cv2.dilate(mask, _disc(max(1, round(grow * len(labels)))))) > 0
+
+
+def without_hair(image: Image, matte: Mask, labels: Labels, bald: Layer, attribute: Attribute) -> tuple[Image, Mask]:
+    """The frame with the target's hair (or hat) replaced by the bald avatar's render, feathered; the matte likewise."""
+    away = cv2.GaussianBlur(
+        own_part(labels, attribute, grow=0.03).astype(np.float32), (0, 0), max(0.6, 0.006 * len(labels))
+    )
+    share = away[..., None]
+    return image * (1 - share) + bald.image * share, matte * (1 - away) + bald.alpha * away
+
+
+def without_feature(image: Image, labels: Labels, attribute: Attribute) -> Image:
+    """The frame with a facial feature inpainted from the skin around it (Telea)."""
+    mask = own_part(labels, attribute).astype(np.uint8)
+    if not mask.any():
+        return image
+    eight = (image * 255).round().astype(np.uint8)
+    filled = cv2.inpaint(eight, mask, 3, cv2.INPAINT_TELEA)
+    return np.asarray(filled, np.float32) / 255
+
+
+def close_holes(share: Mask, *, radius: float = 0.008) -> Mask:
+    """A render's part mask without the pinholes between its points: closed, never smaller than it was."""
+    kernel = _disc(max(1, round(radius * len(share))))
+    closed = np.asarray(cv2.morphologyEx(share, cv2.MORPH_CLOSE, kernel), np.float32)
+    return np.asarray(np.maximum(share, closed), np.float32)
+
+
+def fill_colours(layer: Layer, part: Mask) -> Image:
+    """The part's own colours carried over the pixels that its closed mask adds: a normalised blur of what is there.
+
+    `layer.image` is on white; the colour behind partly filled pixels is taken out first.
+    """
+    alpha = np.maximum(layer.alpha, 1e-3)[..., None]
+    pure = np.clip((layer.image - (1 - layer.alpha[..., None])) / alpha, 0, 1)
+    weight = (part * layer.alpha)[..., None]
+    sigma = max(0.8, 0.006 * len(part))
+    spread = cv2.GaussianBlur(pure * weight, (0, 0), sigma) / np.maximum(
+        cv2.GaussianBlur(weight, (0, 0), sigma).reshape(*part.shape, 1), 1e-4
+    )
+    return np.where(weight > 0.5, pure, np.clip(spread, 0, 1)).astype(np.float32)
+
+
+def blend_part(base: Image, matte: Mask, layer: Layer, share: Mask, blend: Blend) -> Composite:
+    """Blend a rendered part into `base`.
+
+    Args:
+        base: the frame without the target's own part.
+        matte: opacity of the person in `base`.
+        layer: the lending avatar's render.
+        share: how much of each pixel the part fills in that render.
+        blend: how the part meets the frame.
+    """
+    part = np.clip(close_holes(share), 0, 1)
+    colours = fill_colours(layer, share)
+    if blend is Blend.ALPHA:
+        soft = part
+    else:
+        sigma = max(0.6, 0.006 * len(part))
+        soft = np.clip(cv2.GaussianBlur(part, (0, 0), sigma), 0, 1) * (matte > 0.02)
+    image = base * (1 - soft[..., None]) + colours * soft[..., None]
+    if blend is Blend.POISSON:
+        image = _clone(image, base, part)
+    solid = part > 0.5
+    coverage = float((share[solid] > 0.5).mean()) if solid.any() else 0.0
+    seam = _seam(base, image, solid)
+    return Composite(image=image, part=soft, matte=np.maximum(matte, soft), coverage=coverage, seam=seam)
+
+
+def _clone(image: Image, base: Image, part: Mask) -> Image:
+    """Poisson cloning of the part into the base, in a crop enlarged to a size at which the solver's border does not matter.
+
+    OpenCV's solver writes into its mask and eats its border, so it gets a copy, dilated (the facts on part swapping).
+    """
+    ys, xs = np.nonzero(part > 0.3)
+    if len(ys) < 12:
+        return image
+    margin = max(4, round(0.04 * len(part)))
+    top, bottom = max(ys.min() - margin, 0), min(ys.max() + margin + 1, len(part))
+    left, right = max(xs.min() - margin, 0), min(xs.max() + margin + 1, len(part))
+    scale = max(1, round(96 / max(1, min(bottom - top, right - left))))
+    source, target, mask = (
+        cv2.resize(picture[top:bottom, left:right], None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        for picture in (image, base, part)
+    )
+    inner = cv2.dilate((mask > 0.3).astype(np.uint8), _disc(scale + 1)) * 255
+    inner[:2], inner[-2:], inner[:, :2], inner[:, -2:] = 0, 0, 0, 0
+    if not inner.any():
+        return image
+    rows, columns = np.nonzero(inner)
+    centre = (int((columns.min() + columns.max() + 1) // 2), int((rows.min() + rows.max() + 1) // 2))
+    to_bytes = [(np.clip(picture, 0, 1) * 255).round().astype(np.uint8) for picture in (source, target)]
+    cloned = (
+        cv2.seamlessClone(to_bytes[0], to_bytes[1], inner.copy(), centre, cv2.NORMAL_CLONE).astype(np.float32) / 255
+    )
+    small = cv2.resize(cloned, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    result = base.copy()
+    near = cv2.dilate((part > 0.05).astype(np.uint8), _disc(2))[top:bottom, left:right, None] > 0
+    result[top:bottom, left:right] = np.where(near, small, result[top:bottom, left:right])
+    return result
+
+
+def _seam(base: Image, image: Image, solid: npt.NDArray[np.bool_]) -> float:
+    """How quiet the part's border is, 0–1: one less the mean step across it beyond the steps that the base has there."""
+    ring = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, _disc(1)) > 0
+    if not ring.any():
+        return 0.0
+    steps = [
+        cv2.magnitude(*(cv2.Sobel(p.mean(-1), cv2.CV_32F, *d) for d in ((1, 0), (0, 1))))[ring].mean()
+        for p in (base, image)
+    ]
+    return float(np.clip(1 - max(0.0, steps[1] - steps[0]), 0, 1))
+
+
+def _disc(radius: int) -> npt.NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)

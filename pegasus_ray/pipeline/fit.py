@@ -1,0 +1,62 @@
+"""fit: a track becomes an avatar (the paper's DB avatar)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pegasus_ray.avatar.config import FitConfig
+from pegasus_ray.avatar.fitting import Progress, fit_avatar
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.library.track import Track
+from pegasus_ray.rig.load import load_rig
+from pegasus_ray.schemas.parts import PART_OF_LABEL, Attribute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """An avatar and how the fit went."""
+
+    avatar: Avatar
+    attributes: tuple[Attribute, ...]  # those that the track shows and the avatar may give
+    figures: dict[str, float]
+
+
+def fit(
+    track: Track,
+    config: FitConfig,
+    *,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+) -> FitResult:
+    """Fit an avatar to a track's frames but the last tenth, which no fit sees.
+
+    Args:
+        track: the person's video after perception.
+        config: the preset.
+        progress: told the share done and a short text.
+        checkpoint: a file to resume from and to save to.
+        device: where to compute.
+
+    Raises:
+        PegasusError: DIVERGED, TOO_FEW_FRAMES.
+    """
+    seen, _ = track.held_out()
+    shown = track.select(seen)
+    fitted = fit_avatar(shown, load_rig(track.rig), config, progress=progress, checkpoint=checkpoint, device=device)
+    return FitResult(avatar=fitted.avatar, attributes=attributes_shown(shown), figures=fitted.figures)
+
+
+def attributes_shown(track: Track, *, least_share: float = 0.0015, least_frames: float = 0.3) -> tuple[Attribute, ...]:
+    """The attributes that a track has to give: each fills `least_share` of the person in `least_frames` of the frames."""
+    person = np.maximum((track.mattes > 127).sum((1, 2)), 1)
+    found = []
+    for attribute in Attribute:
+        labels = [label for label, part in PART_OF_LABEL.items() if part is attribute.part]
+        share = np.isin(track.parts, labels).sum((1, 2)) / person
+        if float((share > least_share).mean()) >= least_frames:
+            found.append(attribute)
+    return tuple(found)

@@ -1,0 +1,124 @@
+"""personalize: the target's avatar and part-swapped frames become a generative avatar (paper §4.1, §4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from pegasus_ray.avatar.compose import compose
+from pegasus_ray.avatar.fitting import Progress
+from pegasus_ray.avatar.frames import Parameters
+from pegasus_ray.avatar.generative import GenerativeAvatar
+from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, fit_generative
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.library.swaps import Swap
+from pegasus_ray.library.track import Track
+from pegasus_ray.rig.load import load_rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonalizeConfig:
+    """How a generative avatar is made of swaps."""
+
+    fit: GenerativeConfig = field(default_factory=GenerativeConfig)
+    own_frames: int = 120  # of the target's own, evenly spaced
+    least_quality: float = 0.3  # swapped frames under this score stay out of training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Personalized:
+    """A generative avatar and how its training went."""
+
+    avatar: GenerativeAvatar
+    figures: dict[str, float]
+
+
+def personalize(
+    track: Track,
+    target_avatar: Avatar,
+    swaps: Sequence[Swap],
+    avatars: Mapping[str, Avatar],
+    config: PersonalizeConfig,
+    *,
+    progress: Progress | None = None,
+) -> Personalized:
+    """Train a generative avatar of the target.
+
+    Args:
+        track: the target's video after perception.
+        target_avatar: the target's own avatar.
+        swaps: part-swapped frames of this target.
+        avatars: the lending avatars by the keys that the swaps name.
+        config: the preset.
+        progress: told the share done and a short text.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where a swap's avatar is missing; TOO_FEW_FRAMES where no swapped frame is good enough.
+    """
+    rig = load_rig(track.rig)
+    kept = [(swap, frames) for swap in swaps if len(frames := good_frames(swap, config.least_quality)) > 0]
+    if swaps and not kept:
+        raise PegasusError(
+            Reason.TOO_FEW_FRAMES,
+            "no swapped frame reaches personalize.least_quality; look at the report's swaps",
+            subject=track.source,
+        )
+    sources: dict[Attribute, list[tuple[str, Avatar]]] = {}
+    for swap, _ in kept:
+        if swap.avatar not in avatars:
+            raise PegasusError(
+                Reason.BAD_REFERENCE,
+                "a swap was made with this avatar, but it is not there; build it again",
+                subject=swap.avatar,
+            )
+        sources.setdefault(swap.attribute, []).append((swap.avatar, avatars[swap.avatar]))
+    ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
+    start = compose(target_avatar, ordered, rig, code_size=config.fit.code_size, seed=config.fit.seed)
+    clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
+    avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress)
+    return Personalized(
+        avatar=avatar, figures=figures | {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
+    )
+
+
+def good_frames(swap: Swap, least_quality: float) -> np.ndarray:
+    """Numbers of a swap's frames that are fit for training, by their score."""
+    good = np.asarray(swap.scores["quality"]) >= least_quality
+    return np.flatnonzero(good & ~np.isin(np.arange(len(swap)), list(swap.failures)))
+
+
+def own_clip(track: Track, count: int) -> Clip:
+    """The target's own frames: at most `count` of those that a fit may see."""
+    seen, _ = track.held_out()
+    chosen = track.select(seen[np.unique(np.linspace(0, len(seen) - 1, min(count, len(seen))).round().astype(int))])
+    return Clip(
+        images=torch.from_numpy(chosen.on_white()),
+        mattes=torch.from_numpy(np.ascontiguousarray(chosen.mattes)),
+        parts=None,
+        parameters=Parameters.of(chosen),
+    )
+
+
+def swap_clip(swap: Swap, frames: np.ndarray) -> Clip:
+    """A swap's frames under the code of its attribute and avatar."""
+    rows = {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(swap, name)[frames]))
+        for name in ("images", "part_masks", "object_masks")
+    }
+    driving = {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(swap, name)[frames]))
+        for name in Parameters.__dataclass_fields__
+    }
+    return Clip(
+        images=rows["images"],
+        mattes=rows["object_masks"],
+        parts=rows["part_masks"],
+        parameters=Parameters(**driving),
+        attribute=swap.attribute,
+        source=swap.avatar,
+    )

@@ -1,0 +1,169 @@
+"""swap: the target's frames with one attribute borrowed from another's avatar (paper §4.2).
+
+The lending avatar is driven by the target's rig parameters, on the target's shape but for the borrowed attribute's own axes; its
+part is cut out by its own part logits and blended into the frame, from which the target's part has been taken away.
+
+Legend: T frames, B a batch of them, S side, K shape axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.dress import COVERS_SCALP, bald, has_attribute
+from pegasus_ray.avatar.frames import Parameters
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
+from pegasus_ray.library.images import normals_to_rgb
+from pegasus_ray.library.swaps import Swap
+from pegasus_ray.library.track import Track
+from pegasus_ray.pipeline.composite import BLEND_OF, Composite, Labels, Layer, blend_part, without_feature, without_hair
+from pegasus_ray.rig.load import load_rig
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute, Label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapConfig:
+    """How a swap is made."""
+
+    frames: int = 40  # evenly spaced over the target's frames that a fit may see
+    per_pixel: int = 20
+    batch: int = 4
+    threads: int = 1
+
+
+def swap_frames(track: Track, config: SwapConfig) -> tuple[int, ...]:
+    """The numbers of the target's frames that a swap shows."""
+    seen, _ = track.held_out()
+    chosen = np.unique(np.linspace(0, len(seen) - 1, min(config.frames, len(seen))).round().astype(int))
+    return tuple(int(seen[i]) for i in chosen)
+
+
+class Swapper:
+    """One (target, avatar, attribute), prepared once and then asked for any frames.
+
+    Raises:
+        PegasusError: MISSING_ATTRIBUTE where the avatar does not show the attribute, BAD_REFERENCE where the rigs differ.
+    """
+
+    def __init__(
+        self, target: Track, target_avatar: Avatar, avatar: Avatar, attribute: Attribute, config: SwapConfig
+    ) -> None:
+        if len({target.rig, target_avatar.rig, avatar.rig}) > 1:
+            raise PegasusError(
+                Reason.BAD_REFERENCE, "target and avatar are bound to different rigs; track and fit both on one"
+            )
+        if not has_attribute(avatar, attribute):
+            raise PegasusError(
+                Reason.MISSING_ATTRIBUTE, f"the avatar shows no {attribute.value} to borrow; plan another pair"
+            )
+        self.target, self.attribute, self.config = target, attribute, config
+        self.rig: Rig = load_rig(target.rig)
+        self.shape = self.rig.mix_shape(torch.from_numpy(target.shape), avatar.shape, attribute)
+        self.lender = avatar
+        self.lent = _canonical(avatar, self.rig, self.shape)
+        self.own = target_avatar
+        self.worn = _canonical(target_avatar, self.rig, target_avatar.shape)
+        self.bare = bald(target_avatar, self.rig) if attribute in COVERS_SCALP else None
+
+    def __call__(self, frames: tuple[int, ...], *, target_key: str = "", avatar_key: str = "") -> Swap:
+        """The swapped frames; the keys are written into the result."""
+        rows = self.target.select(frames)
+        images = rows.on_white().astype(np.float32) / 255
+        mattes = rows.mattes.astype(np.float32) / 255
+        made: list[Composite] = []
+        lent_normals, own_normals = [], []
+        for start in range(0, len(frames), self.config.batch):
+            batch = slice(start, min(start + self.config.batch, len(frames)))
+            parameters = Parameters.of(rows.select(batch))
+            lent = self._draw(self.lender, self.lent, parameters)
+            own = self._draw(self.own, self.worn, parameters)
+            bare = (
+                self._draw(self.bare, _canonical(self.bare, self.rig, self.bare.shape), parameters)
+                if self.bare
+                else None
+            )
+            lent_normals.append(_normals(lent))
+            own_normals.append(_normals(own))
+            for offset, index in enumerate(range(batch.start, batch.stop)):
+                layer = _layer(bare, offset) if bare else None
+                share = lent.parts[offset, ..., self.attribute.part].numpy()
+                made.append(
+                    self._compose(images[index], mattes[index], rows.parts[index], _layer(lent, offset), share, layer)
+                )
+        coverage = np.array([c.coverage for c in made], np.float32)
+        seam = np.array([c.seam for c in made], np.float32)
+        return Swap(
+            target=target_key,
+            avatar=avatar_key,
+            attribute=self.attribute,
+            indices=np.asarray(frames, np.int32),
+            images=_bytes([c.image for c in made]),
+            part_masks=_bytes([c.part for c in made]),
+            object_masks=_bytes([c.matte for c in made]),
+            target_normals=np.concatenate(own_normals),
+            source_normals=np.concatenate(lent_normals),
+            shape=np.repeat(self.shape.numpy()[None], len(frames), 0),
+            expression=rows.expression,
+            head=rows.head,
+            torso=rows.torso,
+            jaw=rows.jaw,
+            eyes=rows.eyes,
+            camera=rows.camera,
+            scores={"coverage": coverage, "seam": seam, "quality": coverage * seam},
+        )
+
+    def _draw(self, avatar: Avatar, points: CanonicalPoints, parameters: Parameters) -> Rendering:
+        with torch.no_grad():
+            return render_points(
+                points, self.rig, parameters.drive(avatar), self.target.size, per_pixel=self.config.per_pixel
+            )
+
+    def _compose(
+        self, image: np.ndarray, matte: np.ndarray, labels: Labels, lent: Layer, share: np.ndarray, bare: Layer | None
+    ) -> Composite:
+        if bare is not None:
+            base, matte = without_hair(image, matte, labels, bare, self.attribute)
+        else:
+            base = without_feature(image, labels, self.attribute)
+            hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
+            share = np.where(hidden, 0.0, share).astype(np.float32)
+            base = np.where(hidden[..., None], image, base)
+        return blend_part(base, matte, lent, share, BLEND_OF[self.attribute])
+
+
+def swap(
+    target: Track,
+    target_avatar: Avatar,
+    avatar: Avatar,
+    attribute: Attribute,
+    config: SwapConfig,
+    *,
+    frames: tuple[int, ...] | None = None,
+) -> Swap:
+    """The target's frames (those of the config, or `frames`) with `attribute` borrowed from `avatar`."""
+    return Swapper(target, target_avatar, avatar, attribute, config)(frames or swap_frames(target, config))
+
+
+def _canonical(avatar: Avatar, rig: Rig, shape: Tensor) -> CanonicalPoints:
+    with torch.no_grad():
+        return avatar.canonical(avatar.anchors(rig, shape))
+
+
+def _layer(drawn: Rendering, index: int) -> Layer:
+    return Layer(image=drawn.image[index].clamp(0, 1).numpy(), alpha=drawn.alpha[index].numpy())
+
+
+def _normals(drawn: Rendering) -> np.ndarray:
+    unit = torch.nn.functional.normalize(drawn.normals, dim=-1) * (drawn.alpha > 0.5)[..., None]
+    return np.stack([normals_to_rgb(frame) for frame in unit.numpy()])
+
+
+def _bytes(pictures: list[np.ndarray]) -> np.ndarray:
+    return np.asarray((np.clip(np.stack(pictures), 0, 1) * 255).round(), np.uint8)
