@@ -111,11 +111,10 @@ class GenerativeRun:
     def __init__(self, start: GenerativeAvatar, clips: Sequence[Clip], rig: Rig, config: GenerativeConfig) -> None:
         self.clips, self.rig, self.config = clips, rig, config
         self.unit = torch.cat([torch.full((width,), STATE_RATES[name]) for name, width in STATE.items()])
-        coded: dict[Attribute | None, CodedPoints] = {None: start.identity}
-        coded |= dict(start.blocks)
+        coded: list[tuple[Attribute | None, CodedPoints]] = [(None, start.identity), *start.blocks.items()]
         rates, groups = config.rates, []
         self.parts: dict[Attribute | None, CodedPoints] = {}
-        for attribute, part in coded.items():
+        for attribute, part in coded:
             state = {name: _leaf(getattr(part.points, name)) for name in STATE}
             basis, codes = _leaf(part.basis / self.unit), _leaf(part.codes)
             self.parts[attribute] = replace(part, points=part.points.with_tensors(state), basis=basis, codes=codes)

@@ -108,6 +108,7 @@ def render_points(
     per_pixel: int = 16,
     full: bool = True,
     extra: Tensor | None = None,
+    part: int | None = None,
     backend: str = "warp",
 ) -> Rendering:
     """Draw a batch of frames.
@@ -119,6 +120,7 @@ def render_points(
         size: side of the picture in pixels.
         per_pixel: nearest points that are blended in a pixel.
         full: also composite parts and normals; without it both are zero-sized and the frame is cheaper.
+        part: composite as `extra` the colours of this part's points alone, weighted by their share.
         extra: (N, C) more features to composite, such as the membership of a part.
         backend: the rasteriser's name.
     """
@@ -126,8 +128,10 @@ def render_points(
     pixels, depth = drive.camera.project(positions, size)
     radii = torch.where(depth > NEAR, drive.camera.radius(points.radii, depth, size), 0.0)
     features = colour_points(points, normals, drive.motion)
-    if full:
-        shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1)
+    shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1) if full or part is not None else None
+    if part is not None and shares is not None:
+        extra = features * shares[..., part : part + 1]
+    if full and shares is not None:
         features = torch.cat([features, shares, normals], dim=-1)
     if extra is not None:
         features = torch.cat([features, extra.expand(len(drive), -1, -1)], dim=-1)

@@ -46,6 +46,15 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LentPart:
+    """One part of a rendered person."""
+
+    colours: Image  # of the part's points alone, times their share
+    share: Mask  # how much of each pixel they fill
+    whole: Layer  # the person that they are part of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Composite:
     """A frame with a borrowed part."""
 
@@ -85,49 +94,62 @@ def without_feature(image: Image, labels: Labels, attribute: Attribute) -> Image
 def close_holes(share: Mask, *, radius: float = 0.008) -> Mask:
     """A render's part mask without the pinholes between its points: closed, never smaller than it was."""
     kernel = _disc(max(1, round(radius * len(share))))
-    closed = np.asarray(cv2.morphologyEx(share, cv2.MORPH_CLOSE, kernel), np.float32)
-    return np.asarray(np.maximum(share, closed), np.float32)
+    closed: Mask = np.asarray(cv2.morphologyEx(share, cv2.MORPH_CLOSE, kernel), np.float32)
+    return np.where(closed > share, closed, share)
 
 
-def fill_colours(layer: Layer, part: Mask) -> Image:
-    """The part's own colours carried over the pixels that its closed mask adds: a normalised blur of what is there.
-
-    `layer.image` is on white; the colour behind partly filled pixels is taken out first.
-    """
-    alpha = np.maximum(layer.alpha, 1e-3)[..., None]
-    pure = np.clip((layer.image - (1 - layer.alpha[..., None])) / alpha, 0, 1)
-    weight = (part * layer.alpha)[..., None]
-    sigma = max(0.8, 0.006 * len(part))
-    spread = cv2.GaussianBlur(pure * weight, (0, 0), sigma) / np.maximum(
-        cv2.GaussianBlur(weight, (0, 0), sigma).reshape(*part.shape, 1), 1e-4
-    )
-    return np.where(weight > 0.5, pure, np.clip(spread, 0, 1)).astype(np.float32)
+def tidy_share(share: Mask, *, least: float = 0.25, smallest: float = 0.2) -> Mask:
+    """A part's share without what is faint, and without specks under `smallest` of the largest piece."""
+    solid = (share >= least).astype(np.uint8)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(solid)
+    if count <= 1:
+        return np.zeros_like(share)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    large = 1 + np.flatnonzero(areas >= smallest * areas.max())
+    near = cv2.dilate(np.isin(pieces, large).astype(np.uint8), _disc(1)) > 0
+    return np.where(near, share, 0).astype(np.float32)
 
 
-def blend_part(base: Image, matte: Mask, layer: Layer, share: Mask, blend: Blend) -> Composite:
+def fill_colours(colours: Image, share: Mask) -> Image:
+    """The part's pure colours, carried over pixels where it has little or no share: a normalised blur of what is there."""
+    sigma = max(0.8, 0.006 * len(share))
+    weight = cv2.GaussianBlur(share, (0, 0), sigma)[..., None]
+    spread = cv2.GaussianBlur(colours * (share > 0)[..., None], (0, 0), sigma) / np.maximum(weight, 1e-4)
+    pure = colours / np.maximum(share, 1e-3)[..., None]
+    return np.clip(np.where(share[..., None] > 0.4, pure, spread), 0, 1).astype(np.float32)
+
+
+def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Composite:
     """Blend a rendered part into `base`.
 
     Args:
         base: the frame without the target's own part.
         matte: opacity of the person in `base`.
-        layer: the lending avatar's render.
-        share: how much of each pixel the part fills in that render.
+        lent: the part as its owner's render shows it.
         blend: how the part meets the frame.
     """
+    share = tidy_share(lent.share)
     part = np.clip(close_holes(share), 0, 1)
-    colours = fill_colours(layer, share)
     if blend is Blend.ALPHA:
+        part = np.maximum(part, _behind(part, matte, lent.whole))
         soft = part
     else:
-        sigma = max(0.6, 0.006 * len(part))
+        sigma = max(0.6, 0.004 * len(part))
         soft = np.clip(cv2.GaussianBlur(part, (0, 0), sigma), 0, 1) * (matte > 0.02)
+    colours = fill_colours(lent.colours, share)
     image = base * (1 - soft[..., None]) + colours * soft[..., None]
     if blend is Blend.POISSON:
         image = _clone(image, base, part)
     solid = part > 0.5
     coverage = float((share[solid] > 0.5).mean()) if solid.any() else 0.0
-    seam = _seam(base, image, solid)
+    seam = _seam((base, lent.whole.image), image, solid)
     return Composite(image=image, part=soft, matte=np.maximum(matte, soft), coverage=coverage, seam=seam)
+
+
+def _behind(part: Mask, matte: Mask, whole: Layer) -> Mask:
+    """Slivers of background between hair and a slimmer target, where the lending head itself was: hair goes on behind."""
+    near = cv2.GaussianBlur(cv2.dilate(part, _disc(max(2, round(0.03 * len(part))))), (0, 0), 1.0)
+    return np.asarray(np.clip(near, 0, 1) * whole.alpha * (1 - matte), np.float32)
 
 
 def _clone(image: Image, base: Image, part: Mask) -> Image:
@@ -163,16 +185,19 @@ def _clone(image: Image, base: Image, part: Mask) -> Image:
     return result
 
 
-def _seam(base: Image, image: Image, solid: npt.NDArray[np.bool_]) -> float:
-    """How quiet the part's border is, 0–1: one less the mean step across it beyond the steps that the base has there."""
+def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_]) -> float:
+    """How quiet the part's border is, 0–1: one less the mean step across it beyond those of the pictures that it joins."""
     ring = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, _disc(1)) > 0
     if not ring.any():
         return 0.0
-    steps = [
-        cv2.magnitude(*(cv2.Sobel(p.mean(-1), cv2.CV_32F, *d) for d in ((1, 0), (0, 1))))[ring].mean()
-        for p in (base, image)
-    ]
-    return float(np.clip(1 - max(0.0, steps[1] - steps[0]), 0, 1))
+    there = np.maximum(_steps(before[0]), _steps(before[1]))
+    return float(np.clip(1 - np.maximum(_steps(image) - there, 0)[ring].mean(), 0, 1))
+
+
+def _steps(image: Image) -> Mask:
+    """Length of the brightness gradient, (S, S)."""
+    grey = np.ascontiguousarray(image.mean(-1), np.float32)
+    return np.asarray(cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)), np.float32)
 
 
 def _disc(radius: int) -> npt.NDArray[np.uint8]:

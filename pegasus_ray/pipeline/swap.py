@@ -8,7 +8,7 @@ Legend: T frames, B a batch of them, S side, K shape axes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +21,20 @@ from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
 from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Track
-from pegasus_ray.pipeline.composite import BLEND_OF, Composite, Labels, Layer, blend_part, without_feature, without_hair
+from pegasus_ray.pipeline.composite import (
+    BLEND_OF,
+    Composite,
+    Labels,
+    Layer,
+    LentPart,
+    blend_part,
+    without_feature,
+    without_hair,
+)
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.parts import Attribute, Label
+from pegasus_ray.schemas.parts import Attribute, Label, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +80,7 @@ class Swapper:
         self.own = target_avatar
         self.worn = _canonical(target_avatar, self.rig, target_avatar.shape)
         self.bare = bald(target_avatar, self.rig) if attribute in COVERS_SCALP else None
+        self.bared = _canonical(self.bare, self.rig, self.bare.shape) if self.bare else None
 
     def __call__(self, frames: tuple[int, ...], *, target_key: str = "", avatar_key: str = "") -> Swap:
         """The swapped frames; the keys are written into the result."""
@@ -82,21 +92,19 @@ class Swapper:
         for start in range(0, len(frames), self.config.batch):
             batch = slice(start, min(start + self.config.batch, len(frames)))
             parameters = Parameters.of(rows.select(batch))
-            lent = self._draw(self.lender, self.lent, parameters)
+            lent = self._draw(self.lender, self.lent, parameters, part=self.attribute.part)
             own = self._draw(self.own, self.worn, parameters)
-            bare = (
-                self._draw(self.bare, _canonical(self.bare, self.rig, self.bare.shape), parameters)
-                if self.bare
-                else None
-            )
+            bare = self._draw(self.bare, self.bared, parameters) if self.bare and self.bared else None
             lent_normals.append(_normals(lent))
             own_normals.append(_normals(own))
             for offset, index in enumerate(range(batch.start, batch.stop)):
-                layer = _layer(bare, offset) if bare else None
-                share = lent.parts[offset, ..., self.attribute.part].numpy()
-                made.append(
-                    self._compose(images[index], mattes[index], rows.parts[index], _layer(lent, offset), share, layer)
+                borrowed = LentPart(
+                    colours=lent.extra[offset].clamp(0, 1).numpy(),
+                    share=lent.parts[offset, ..., self.attribute.part].numpy(),
+                    whole=_layer(lent, offset),
                 )
+                layer = _layer(bare, offset) if bare else None
+                made.append(self._compose(images[index], mattes[index], rows.parts[index], borrowed, layer))
         coverage = np.array([c.coverage for c in made], np.float32)
         seam = np.array([c.seam for c in made], np.float32)
         return Swap(
@@ -119,23 +127,23 @@ class Swapper:
             scores={"coverage": coverage, "seam": seam, "quality": coverage * seam},
         )
 
-    def _draw(self, avatar: Avatar, points: CanonicalPoints, parameters: Parameters) -> Rendering:
+    def _draw(
+        self, avatar: Avatar, points: CanonicalPoints, parameters: Parameters, *, part: Part | None = None
+    ) -> Rendering:
+        drive, size = parameters.drive(avatar), self.target.size
         with torch.no_grad():
-            return render_points(
-                points, self.rig, parameters.drive(avatar), self.target.size, per_pixel=self.config.per_pixel
-            )
+            return render_points(points, self.rig, drive, size, per_pixel=self.config.per_pixel, part=part)
 
     def _compose(
-        self, image: np.ndarray, matte: np.ndarray, labels: Labels, lent: Layer, share: np.ndarray, bare: Layer | None
+        self, image: np.ndarray, matte: np.ndarray, labels: Labels, lent: LentPart, bare: Layer | None
     ) -> Composite:
         if bare is not None:
             base, matte = without_hair(image, matte, labels, bare, self.attribute)
         else:
-            base = without_feature(image, labels, self.attribute)
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
-            share = np.where(hidden, 0.0, share).astype(np.float32)
-            base = np.where(hidden[..., None], image, base)
-        return blend_part(base, matte, lent, share, BLEND_OF[self.attribute])
+            lent = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
+            base = np.where(hidden[..., None], image, without_feature(image, labels, self.attribute))
+        return blend_part(base, matte, lent, BLEND_OF[self.attribute])
 
 
 def swap(
