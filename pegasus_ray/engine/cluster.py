@@ -34,7 +34,7 @@ def connect(address: str | None = None, *, cpus: int | None = None, gpus: int | 
         yield
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
-    _set_quiet()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unasked
     try:
         if address is None:
             ray.init(
@@ -64,10 +64,3 @@ def room_for(cpus: float, gpus: float) -> int:
     return max(1, int(min(by_cpu, by_gpu)))
 
 
-def _set_quiet() -> None:
-    """Settings that Ray reads from the environment when it starts; what the user has set stays."""
-    for name, value in {
-        "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves the machine unasked
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # the command line draws its own
-    }.items():
-        os.environ.setdefault(name, value)

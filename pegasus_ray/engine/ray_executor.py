@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 from pegasus_ray.engine.actors import run_on_actors
 from pegasus_ray.engine.cluster import connect
@@ -34,7 +36,8 @@ class RayExecutor:
         """See `Executor.run`."""
         config = self._config
         outcomes: list[Outcome] = []
-        with connect(config.address):
+        # Ray prints what befalls its nodes to standard output, which belongs to the command's answer.
+        with redirect_stdout(sys.stderr), connect(config.address):
             for phase in ((Stage.TRACK, Stage.FIT), (Stage.SWAP,), (Stage.PERSONALIZE,), (Stage.TRANSFER,)):
                 chosen = _ready([job for job in jobs if job.stage in phase], jobs, outcomes)
                 if not chosen:

@@ -6,13 +6,12 @@ is there is not made again, and one that has cost several workers their life is 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import ray
 import ray.data
-import torch
 
 from pegasus_ray.engine.cluster import room_for
 from pegasus_ray.engine.config import EngineConfig
@@ -30,6 +29,7 @@ from pegasus_ray.pipeline.work import (
     item_of,
     made,
     set_aside,
+    set_threads,
     settled,
 )
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -40,10 +40,10 @@ _Rows = dict[str, np.ndarray]
 class ShardMaker:
     """What one actor of the pool does: rows of the plan in, their statuses out."""
 
-    def __init__(self, location: str, run: str, jobs: Any, attempts: int) -> None:
+    def __init__(self, location: str, run: str, jobs: Mapping[str, Job], attempts: int) -> None:
         self._library = Library(location)
         self._run = run
-        self._jobs: Mapping[str, Job] = ray.get(jobs[0])
+        self._jobs = jobs
         self._attempts = attempts
 
     def __call__(self, rows: _Rows) -> _Rows:
@@ -63,7 +63,7 @@ class ShardMaker:
             return "", ""
         if not self._claim(shard):
             return Reason.WORKER_DIED, f"shard {shard.name} has ended {self._attempts} workers"
-        torch.set_num_threads(job.threads)
+        set_threads(job)
         try:
             _sharded(job).make(self._library, shard)
         except Exception as error:  # noqa: BLE001 - one bad shard must not end the run; its status row says what it was
@@ -144,6 +144,7 @@ def _fan_out(
     run: str,
 ) -> dict[str, tuple[Reason, str]]:
     """Why swaps failed, by key; the first reason of each."""
+    _be_quiet()
     size = min(config.workers or room_for(config.cpus, config.gpus), len(rows))
     dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map_batches(
         ShardMaker,
@@ -155,7 +156,7 @@ def _fan_out(
         fn_constructor_kwargs={
             "location": library.location,
             "run": run,
-            "jobs": [ray.put(dict(jobs))],  # in a list, or Ray would hand over the value instead of the reference
+            "jobs": dict(jobs),
             "attempts": config.attempts,
         },
     )
@@ -176,6 +177,12 @@ def _fan_out(
         for key in (key for key in jobs if ended[key] < planned[key]):
             failed.setdefault(key, (Reason.WORKER_DIED, f"Ray Data ended early: {type(error).__name__}"))
     return failed
+
+
+def _be_quiet() -> None:
+    """Our own progress is enough."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _seal(job: Job, library: Library, failed: tuple[Reason, str] | None, attempt: Attempt) -> Outcome:
@@ -203,4 +210,4 @@ def _sharded(job: Job) -> ShardedJob:
 
 
 def _marks(run: str) -> str:
-    return f"{LEDGER}/marks/{run}"
+    return f"{LEDGER}/marks-{run}"

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
-import torch
-
 from pegasus_ray.library.ledger import Attempt, quarantine_of, record
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.scratch import Scratch, open_scratch
@@ -51,7 +49,7 @@ class Job(Protocol):
 
     @property
     def threads(self) -> int:
-        """For torch; sums depend on it."""
+        """For torch, since sums depend on it; 0 leaves it alone."""
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
         """Make the result and commit it. Resumes from what an earlier try left in the scratch folder."""
@@ -144,7 +142,7 @@ def attempt(
         if library.exists(job.stage.kind, job.key):
             return _outcome(job, "skipped")
         written = Attempt(library, item_of(job), number=number)
-        torch.set_num_threads(job.threads)
+        set_threads(job)
         with scratch or open_scratch(library, job.stage, job.key) as kept:
             summary = job.run(library, _listening(progress, written, kept), kept.folder)
         written.done()
@@ -155,6 +153,14 @@ def attempt(
             with suppress(PegasusError, OSError):  # on a full disk the answer still reaches the driver
                 written.failed(reason, message)
         return _outcome(job, "failed", reason=reason, message=message, seconds=time.monotonic() - began)
+
+
+def set_threads(job: Job) -> None:
+    """Give torch the threads that the job asks for."""
+    if job.threads:
+        import torch  # here, so that a process that only carries events needs none of it
+
+        torch.set_num_threads(job.threads)
 
 
 def set_aside(library: Library, job: Job, outcome: Outcome, *, number: int) -> None:
@@ -184,7 +190,7 @@ def explain(error: BaseException) -> tuple[Reason, str]:
     """An error's reason and one sentence about it."""
     if isinstance(error, PegasusError):
         return error.reason, error.message
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Reason.OUT_OF_MEMORY, "not enough memory; give it more, or a smaller size or batch"
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return Reason.DISK_FULL, "the disk is full; make room and run the same command again"

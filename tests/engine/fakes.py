@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pegasus_ray.engine import train
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.shards import Shard, plan_shards, seal_swap
 from pegasus_ray.pipeline.work import Progress, Summary
@@ -20,7 +22,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
 from pegasus_ray.schemas.tables import OK, SCORES
 
-Behaviour = Literal["do", "fail", "crash", "die once", "die always", "hungry", "resume"]
+Behaviour = Literal["do", "fail", "crash", "die always", "hungry", "resume", "patient resume"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class FakeJob:
     stage: Stage = Stage.FIT
     behaviour: Behaviour = "do"
     needs: tuple[str, ...] = ()
-    threads: int = 1
+    threads: int = 0
     batch: int = 4
 
     @property
@@ -50,8 +52,11 @@ class FakeJob:
                 raise MemoryError
             case "die always":
                 os._exit(1)
-            case "die once" if not (Path(library.location) / f"died-{self.key}").exists():
-                (Path(library.location) / f"died-{self.key}").touch()
+            case "patient resume" if not resumed:
+                (scratch / "checkpoint").write_text("step 5")
+                train.CHECKPOINT_EVERY = 0.0
+                progress(0.6, "checkpoint handed over")
+                time.sleep(5)  # until Ray Train's controller has heard of it
                 os._exit(1)
             case "resume" if not resumed:
                 (scratch / "checkpoint").write_text("step 5")
