@@ -1,0 +1,167 @@
+"""A person as meshes: the rig's surface in its skin and cloth, and every piece that hangs on it, ready to be posed.
+
+Legend: V vertices of the rig, N vertices in all, F faces in all, K shape axes, E expressions, J joints, B frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pegasus_ray.rig.model import Pose, Rig, Tissue, bone_transforms, skin, skin_normals
+from pegasus_ray.studio.face_paint import EYE_ACROSS, bearded
+from pegasus_ray.studio.hair import grow_beard, grow_hair
+from pegasus_ray.studio.noise import Floats
+from pegasus_ray.studio.people import Person, shape_tensor, studio_rig
+from pegasus_ray.studio.piece import Ints, Material, Piece, vertex_normals
+from pegasus_ray.studio.skull import Skull
+from pegasus_ray.studio.wear import collar, dress, put_on
+
+MATERIAL_OF: Final = {
+    Tissue.SKIN: Material.SKIN,
+    Tissue.LIPS: Material.SKIN,
+    Tissue.MOUTH: Material.SKIN,
+    Tissue.EYE: Material.EYE,
+    Tissue.TEETH: Material.TEETH,
+    Tissue.TONGUE: Material.TONGUE,
+    Tissue.LASHES: Material.LASHES,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A person's meshes, the rig's vertices and faces first."""
+
+    person: Person
+    rig: Rig
+    own: Floats  # (V, 3) metres, rest space: the shape noise, which expressions do not touch
+    cloth: Floats  # (V, 3) metres, rest space: the cloth over the torso
+    pieces: tuple[Piece, ...]
+    faces: Ints  # (F, 3)
+    material: Ints  # (F,) `Material`
+    places: Floats  # (N, 3) on the template for the rig's vertices, in rest space for a piece's
+    coordinates: Floats  # (N, 3) `Piece.coordinates`; zero on the rig
+    neutral: Floats  # (N, 3) rest space, neutral face
+
+    @staticmethod
+    def of(person: Person, *, detail: float = 1.0) -> Figure:
+        """Grows and dresses a person; `detail` below 1 makes fewer, wider ribbons of hair."""
+        rig = studio_rig()
+        own = shape_noise(person, rig)
+        vertices = _neutral(rig, person) + own
+        cloth = dress(person.cloth.style, rig, vertices)
+        skull = Skull.of(rig, vertices + cloth)
+        pieces = [collar(person.cloth.style, skull)]
+        hair = grow_hair(person.hair, skull, under_hat=person.hat is not None, detail=detail)
+        if hair is not None:
+            pieces.append(hair)
+        if person.beard is not None:
+            centres = rig.template.numpy()[rig.faces.numpy()].mean(1)
+            density = bearded(centres) * (rig.tissue == Tissue.SKIN).numpy()
+            pieces.append(grow_beard(person.beard.length, person.beard.seed, skull, density))
+        if person.hat is not None:
+            pieces.extend(put_on(person.hat, skull))
+
+        starts = np.cumsum([len(rig.template)] + [len(piece.points) for piece in pieces])
+        tissue = rig.tissue.numpy()
+        return Figure(
+            person=person,
+            rig=rig,
+            own=own,
+            cloth=cloth,
+            pieces=tuple(pieces),
+            faces=np.concatenate(
+                [rig.faces.numpy()] + [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
+            ),
+            material=np.concatenate(
+                [np.array([MATERIAL_OF[Tissue(kind)] for kind in range(len(Tissue))])[tissue]]
+                + [np.full(len(piece.faces), piece.material) for piece in pieces]
+            ),
+            places=np.concatenate([rig.template.numpy()] + [piece.points for piece in pieces]),
+            coordinates=np.concatenate([_lash_coordinates(rig)] + [piece.coordinates for piece in pieces]),
+            neutral=np.concatenate([vertices + cloth] + [piece.points for piece in pieces]),
+        )
+
+    def posed(
+        self,
+        expression: Tensor,  # (1, E)
+        pose: Pose,  # of one frame
+    ) -> Posed:
+        """The meshes of one frame in camera space."""
+        rig, shape = self.rig, shape_tensor(self.person)
+        transforms = bone_transforms(rig, pose, rig.joints(shape))
+        moved = rig.vertices(shape, expression)[0].numpy() + self.own
+        surface = torch.from_numpy(moved + self.cloth)[None]
+        vertices = [skin(surface, rig.skin_weights, transforms)[0].numpy()]
+        normals = [vertex_normals(vertices[0], rig.faces.numpy())]
+        tangents = [np.zeros_like(vertices[0])]
+        change = torch.einsum("e,evc->vc", expression[0], rig.expression_basis).numpy()
+        for piece in self.pieces:
+            corners = change[rig.faces.numpy()[piece.triangles]]
+            at_rest = piece.points + np.einsum("nc,ncd->nd", piece.barycentric, corners)
+            weights = torch.from_numpy(piece.weights)
+            vertices.append(skin(torch.from_numpy(at_rest), weights, transforms)[0].numpy())
+            for turned, rest in ((normals, piece.normals), (tangents, piece.tangents)):
+                turned.append(skin_normals(torch.from_numpy(rest), weights, transforms)[0].numpy())
+        return Posed(
+            vertices=np.concatenate(vertices), normals=np.concatenate(normals), tangents=np.concatenate(tangents)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posed:
+    """A figure in one frame, in camera space."""
+
+    vertices: Floats  # (N, 3) metres
+    normals: Floats  # (N, 3)
+    tangents: Floats  # (N, 3)
+
+
+def _lash_coordinates(rig: Rig) -> Floats:
+    """Of the lashes' vertices, (V, 3): metres along the lid, 0 (root) to 1 (tip), 1 on the upper lid; else zero."""
+    places = rig.template.numpy()
+    coordinates = np.zeros_like(places)
+    lashes = np.unique(rig.faces.numpy()[(rig.tissue == Tissue.LASHES).numpy()])
+    x = places[lashes, 0]
+    upper = _on_upper_lid(rig, lashes)
+    from_eye = np.linalg.norm(places[lashes] - np.stack([np.sign(x) * EYE_ACROSS, 0 * x, 0 * x], 1), axis=1)
+    for group in (upper, ~upper):
+        near = (np.abs(x[:, None] - x[None]) < 0.0030) & group[:, None] & group[None]
+        low = np.where(near, from_eye[None], np.inf).min(1)
+        high = np.where(near, from_eye[None], -np.inf).max(1)
+        chosen = lashes[group]
+        coordinates[chosen, 0] = x[group]
+        coordinates[chosen, 1] = ((from_eye - low) / np.maximum(high - low, 1e-4))[group]
+        coordinates[chosen, 2] = 1.0 if group is upper else 0.0
+    return coordinates
+
+
+def _on_upper_lid(rig: Rig, lashes: Ints) -> npt.NDArray[np.bool_]:
+    """Whether vertices (L,) of lashes blink downwards with the upper lid."""
+    names = rig.expression_names
+    blink = rig.expression_basis[names.index("eyeBlinkLeft")] + rig.expression_basis[names.index("eyeBlinkRight")]
+    return np.asarray(blink.numpy()[lashes, 1] < -1e-5)
+
+
+def _neutral(rig: Rig, person: Person) -> Floats:
+    still = rig.vertices(shape_tensor(person), torch.zeros(1, len(rig.expression_names)))
+    return np.asarray(still[0].numpy())
+
+
+def shape_noise(person: Person, rig: Rig) -> Floats:
+    """Smooth offsets (V, 3) that no axis of the rig has: a few waves of 4–12 cm through the head, by the person's seed."""
+    if person.noise == 0:
+        return np.zeros_like(rig.template.numpy())
+    rng = np.random.default_rng([person.seed, 13])
+    waves = 24
+    direction = rng.standard_normal((waves, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    wave = 2 * np.pi * direction / rng.uniform(0.04, 0.12, (waves, 1))
+    swing = rng.standard_normal((waves, 3)) * person.noise * np.sqrt(2 / (3 * waves))
+    phase = rng.uniform(0, 2 * np.pi, waves)
+    return np.asarray(np.cos(rig.template.numpy() @ wave.T + phase) @ swing, dtype=np.float32)

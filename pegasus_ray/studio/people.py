@@ -1,0 +1,338 @@
+"""People who do not exist: who they are, by seed, and what swapping an attribute between two of them means.
+
+A person is plain data. Nothing here knows how a head is drawn; `figure.py` builds what rays can hit from it.
+
+Legend: K shape axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.rig.open_rig import load_open_rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+Colour = tuple[float, float, float]
+"""sRGB, 0–1."""
+
+
+class HairStyle(StrEnum):
+    """How the hair is cut and combed."""
+
+    BALD = "bald"
+    SHORT = "short"
+    SIDE_PART = "side_part"
+    BOB = "bob"
+    LONG = "long"
+    FRINGE = "fringe"
+    CURLY = "curly"
+    TIED = "tied"
+
+
+class HatStyle(StrEnum):
+    """Kinds of hat."""
+
+    BEANIE = "beanie"
+    CAP = "cap"
+
+
+class ClothStyle(StrEnum):
+    """Necklines."""
+
+    CREW = "crew"
+    V_NECK = "v_neck"
+    TURTLENECK = "turtleneck"
+
+
+class Pattern(StrEnum):
+    """What is knitted into the cloth."""
+
+    PLAIN = "plain"
+    STRIPES = "stripes"
+    CHECKS = "checks"
+    DOTS = "dots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skin:
+    """The skin's colours."""
+
+    tone: Colour
+    redness: float = 0.5  # of cheeks, nose and ears, 0–1
+    freckles: float = 0.0  # 0–1
+    stubble: float = 0.0  # shaved beard, 0–1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brows:
+    """Eyebrows: drawn hair by hair on the skin."""
+
+    colour: Colour
+    thickness: float = 1.0  # of the band, 1 is usual
+    arch: float = 0.5  # 0 straight, 1 high
+    length: float = 1.0
+    density: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hair:
+    """Hair of the head."""
+
+    style: HairStyle
+    colour: Colour
+    length: float = 1.0  # times the style's own length
+    volume: float = 1.0  # times the style's own volume
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beard:
+    """A beard of real hair on chin, jaw and upper lip."""
+
+    colour: Colour
+    length: float = 0.008  # metres
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hat:
+    """Something on the head; the hair lies flat below it."""
+
+    style: HatStyle
+    colour: Colour
+    accent: Colour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloth:
+    """What covers the torso."""
+
+    style: ClothStyle
+    colour: Colour
+    accent: Colour
+    pattern: Pattern = Pattern.STRIPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Someone who does not exist, whole: the same person always looks the same."""
+
+    name: str
+    seed: int
+    shape: tuple[float, ...]  # (K,) on the open rig's named axes
+    skin: Skin
+    lips: Colour
+    iris: Colour
+    brows: Brows
+    hair: Hair
+    cloth: Cloth
+    hat: Hat | None = None
+    beard: Beard | None = None
+    noise: float = (
+        0.0004  # metres, root mean square: smooth shape that no axis of the rig has; 0 for a head within its span
+    )
+
+
+SKIN_TONES: Final[tuple[Colour, ...]] = (
+    (0.94, 0.79, 0.71),
+    (0.89, 0.71, 0.60),
+    (0.80, 0.61, 0.48),
+    (0.69, 0.49, 0.36),
+    (0.53, 0.36, 0.26),
+    (0.39, 0.255, 0.185),
+)
+HAIR_COLOURS: Final[dict[str, Colour]] = {
+    "black": (0.10, 0.085, 0.08),
+    "espresso": (0.20, 0.13, 0.09),
+    "brown": (0.33, 0.21, 0.13),
+    "auburn": (0.43, 0.20, 0.10),
+    "copper": (0.62, 0.31, 0.14),
+    "blond": (0.72, 0.56, 0.36),
+    "grey": (0.60, 0.59, 0.58),
+}
+IRISES: Final[tuple[Colour, ...]] = (
+    (0.29, 0.17, 0.09),
+    (0.38, 0.24, 0.12),
+    (0.46, 0.36, 0.17),
+    (0.36, 0.46, 0.29),
+    (0.36, 0.51, 0.65),
+    (0.46, 0.53, 0.57),
+)
+CLOTHS: Final[tuple[tuple[Colour, Colour], ...]] = (
+    ((0.16, 0.24, 0.40), (0.86, 0.84, 0.78)),
+    ((0.82, 0.79, 0.72), (0.62, 0.24, 0.20)),
+    ((0.20, 0.36, 0.31), (0.76, 0.72, 0.52)),
+    ((0.52, 0.20, 0.24), (0.90, 0.80, 0.70)),
+    ((0.24, 0.24, 0.26), (0.66, 0.68, 0.72)),
+    ((0.80, 0.58, 0.26), (0.28, 0.22, 0.20)),
+)
+
+
+@lru_cache(maxsize=1)
+def studio_rig() -> Rig:
+    """The open rig, loaded once a process."""
+    return load_open_rig()
+
+
+def shape_of(axes: Mapping[str, float]) -> tuple[float, ...]:
+    """The identity (K,) with the named axes set and all others zero.
+
+    Raises:
+        PegasusError: BAD_CONFIG where the rig has no axis of that name.
+    """
+    names = studio_rig().shape_names
+    unknown = sorted(set(axes) - set(names))
+    if unknown:
+        raise PegasusError(Reason.BAD_CONFIG, f"the rig has no shape axis {unknown[0]!r}; see `pegasus rig info`")
+    return tuple(float(axes.get(name, 0.0)) for name in names)
+
+
+def shape_tensor(person: Person) -> torch.Tensor:
+    """The person's identity, (1, K)."""
+    return torch.tensor([person.shape], dtype=torch.float32)
+
+
+SPREAD: Final[dict[str, float]] = {
+    "head": 0.16,
+    "neck": 0.10,
+    "nose": 0.30,
+    "mouth": 0.26,
+    "eyes": 0.22,
+    "ears": 0.15,
+    "cheek": 0.28,
+    "chin": 0.26,
+    "forehead": 0.20,
+    "eyebrows": 0.25,
+}
+"""Standard deviation of the axes of each group among people; the draw is cut at two of them."""
+
+UNUSUAL: Final = (
+    "ears/shape-pointed",
+    "ears/shape-square",
+    "ears/shape-triangle",
+    "eyes/epicanthus-out",
+    "neck/double-incr",
+)
+"""Axes left at zero unless asked for: far from the usual head already at small values."""
+
+
+def person(seed: int, **overrides: Any) -> Person:
+    """Someone by seed; any field of `Person` can be given instead of drawn.
+
+    Raises:
+        PegasusError: BAD_CONFIG where an override is no field of `Person`.
+    """
+    rng = np.random.default_rng([seed, 7])
+    female = bool(rng.random() < 0.5)
+    african, asian = rng.dirichlet([0.5, 0.5, 0.7])[:2]
+    tone_place = float(np.clip(0.5 + 4.2 * african + 0.9 * asian + 0.6 * rng.standard_normal(), 0, 5))
+    dark = african + asian > 0.6
+
+    axes = {"macro/female": 1.0 if female else 0.0, "macro/african": float(african), "macro/asian": float(asian)}
+    build = rng.standard_normal(2)
+    axes |= {
+        "macro/fat": float(np.clip(0.12 * build[0], 0, 0.3)),
+        "macro/thin": float(np.clip(-0.2 * build[0], 0, 0.4)),
+        "macro/old": float(np.clip(0.12 * build[1], 0, 0.25)),
+    }
+    draws = np.clip(rng.standard_normal(len(studio_rig().shape_names)), -2, 2)
+    for name, draw in zip(studio_rig().shape_names, draws, strict=True):
+        spread = SPREAD.get(name.partition("/")[0], 0.0)
+        if spread and name not in UNUSUAL:
+            axes[name] = float(spread * draw)
+
+    hair_names = ["black", "espresso"] if dark else list(HAIR_COLOURS)[:6]
+    hair_colour = HAIR_COLOURS[str(rng.choice(hair_names))]
+    styles = (
+        [HairStyle.BOB, HairStyle.LONG, HairStyle.FRINGE, HairStyle.TIED, HairStyle.CURLY, HairStyle.SIDE_PART]
+        if female
+        else [HairStyle.SHORT, HairStyle.SIDE_PART, HairStyle.SHORT, HairStyle.BALD, HairStyle.CURLY]
+    )
+    cloth_colour, accent = CLOTHS[int(rng.integers(len(CLOTHS)))]
+    tone = _between(SKIN_TONES, tone_place)
+    drawn = Person(
+        name=f"person-{seed}",
+        seed=seed,
+        shape=shape_of(axes),
+        skin=Skin(
+            tone=tone,
+            redness=float(rng.uniform(0.3, 0.8)),
+            freckles=float(rng.random() < 0.25) * float(rng.uniform(0.3, 1.0)) * (tone_place < 2),
+            stubble=0.0 if female else float(rng.uniform(0.1, 0.7)),
+        ),
+        lips=lip_colour(tone, rose=float(rng.uniform(0.3, 0.9)) if female else float(rng.uniform(0.0, 0.4))),
+        iris=IRISES[int(rng.integers(2 if dark else len(IRISES)))],
+        brows=Brows(
+            colour=_mixed(hair_colour, (0.12, 0.09, 0.07), 0.45),
+            thickness=float(rng.uniform(0.75, 1.05)) if female else float(rng.uniform(0.95, 1.35)),
+            arch=float(rng.uniform(0.35, 0.9)) if female else float(rng.uniform(0.1, 0.5)),
+            seed=int(rng.integers(1 << 30)),
+        ),
+        hair=Hair(
+            style=styles[int(rng.integers(len(styles)))],
+            colour=hair_colour,
+            length=float(rng.uniform(0.85, 1.15)),
+            volume=float(rng.uniform(0.85, 1.2)),
+            seed=int(rng.integers(1 << 30)),
+        ),
+        cloth=Cloth(
+            style=list(ClothStyle)[int(rng.integers(3))],
+            colour=cloth_colour,
+            accent=accent,
+            pattern=list(Pattern)[int(rng.integers(1, 4))],
+        ),
+    )
+    try:
+        return replace(drawn, **overrides)
+    except TypeError as error:
+        raise PegasusError(Reason.BAD_CONFIG, f"a person has no such field: {error}") from error
+
+
+def swap_parts(target: Person, attribute: Attribute, other: Person) -> Person:
+    """The target with one attribute of another: the truth that a swap is to reach.
+
+    The face's geometry follows the rig's split of the axes (`Rig.mix_shape`), colours and hair go along, the noise stays.
+    """
+    rig = studio_rig()
+    mixed = rig.mix_shape(shape_tensor(target)[0], shape_tensor(other)[0], attribute)
+    shape = tuple(mixed.tolist())
+    name = f"{target.name}+{attribute}={other.name}"
+    match attribute:
+        case Attribute.HAIR:
+            return replace(target, name=name, hair=other.hair)
+        case Attribute.HAT:
+            return replace(target, name=name, hat=other.hat)
+        case Attribute.EYES:
+            return replace(target, name=name, shape=shape, iris=other.iris)
+        case Attribute.EYEBROWS:
+            return replace(target, name=name, shape=shape, brows=other.brows)
+        case Attribute.MOUTH:
+            return replace(target, name=name, shape=shape, lips=other.lips)
+        case Attribute.NOSE:
+            return replace(target, name=name, shape=shape)
+
+
+def lip_colour(tone: Colour, rose: float) -> Colour:
+    """Lips that suit a skin; `rose` 0–1 is how far they stand out."""
+    natural = (tone[0] * 0.86, tone[1] * 0.66, tone[2] * 0.66)
+    return _mixed(natural, (0.74 * tone[0] + 0.06, 0.40 * tone[1], 0.42 * tone[2]), rose)
+
+
+def _mixed(a: Colour, b: Colour, share: float) -> Colour:
+    red, green, blue = (float(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
+
+
+def _between(colours: tuple[Colour, ...], place: float) -> Colour:
+    below = min(int(place), len(colours) - 2)
+    return _mixed(colours[below], colours[below + 1], place - below)
