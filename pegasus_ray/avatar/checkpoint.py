@@ -1,6 +1,6 @@
-"""A fit's state on disk, so that a killed fit resumes exactly where it was. Safetensors and JSON; nothing is unpickled.
+"""A fit's state, so that a killed fit resumes exactly where it was.
 
-A checkpoint is private to the machine that wrote it; it is replaced atomically, and ignored when its configuration differs.
+A checkpoint is private to the machine that wrote it, and ignored when its configuration differs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pegasus_ray.avatar.config import FitConfig
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.stage import StageRun
+from pegasus_ray.avatar.state import adam_tensors, read_state, restore_adam, under, write_state
 from pegasus_ray.avatar.storage import avatar_tensors, rebuild_avatar
 
 FORMAT = 1
@@ -43,14 +42,7 @@ class Checkpoint:
         run.order = list(self.order)
         run.smooth = self.smooth
         for number, optimizer in enumerate(run.optimizers):
-            described = optimizer.state_dict()
-            described["state"] = {
-                index: {name: self.state[f"adam.{number}.{index}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-                for index in described["param_groups"][0]["params"]
-                + [p for g in described["param_groups"][1:] for p in g["params"]]
-                if f"adam.{number}.{index}.step" in self.state
-            }
-            optimizer.load_state_dict(described)
+            restore_adam(optimizer, under(self.state, f"adam.{number}."))
 
 
 def save_checkpoint(
@@ -63,52 +55,39 @@ def save_checkpoint(
     step: int,
     figures: dict[str, float],
 ) -> None:
-    """Write the state before `step` of `stage`; the previous checkpoint stays whole until this one is."""
-    tensors = {f"avatar.{name}": value for name, value in avatar_tensors(run.avatar.detach()).items()}
-    tensors |= {f"residual.{name}": value.detach() for name, value in run.residuals.values.items()}
+    """Write the state before `step` of `stage`."""
+    tensors = {f"avatar.{name}": value for name, value in avatar_tensors(run.avatar).items()}
+    tensors |= {f"residual.{name}": value for name, value in run.residuals.values.items()}
     tensors |= {"state.generator": generator.get_state(), "state.pull": run.pull}
     for number, optimizer in enumerate(run.optimizers):
-        for index, moments in optimizer.state_dict()["state"].items():
-            tensors |= {f"state.adam.{number}.{index}.{name}": value for name, value in moments.items()}
-    about = {
-        "format": FORMAT, "config": _digest(config), "rig": run.avatar.rig, "stage": stage, "step": step,
+        tensors |= {f"state.adam.{number}.{name}": value for name, value in adam_tensors(optimizer).items()}
+    facts = {
+        "format": FORMAT, "config": digest_of(config), "rig": run.avatar.rig, "stage": stage, "step": step,
         "figures": figures, "order": run.order, "smooth": run.smooth,
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()}, half, metadata={"about": json.dumps(about)}
-    )
-    half.replace(path)
+    write_state(path, tensors, facts)
 
 
 def load_checkpoint(path: Path, config: FitConfig) -> Checkpoint | None:
-    """The checkpoint at `path`, or nothing where there is none, it is broken, or it belongs to another configuration."""
-    if not path.exists():
+    """The checkpoint at `path`; nothing where there is none, it is broken, or it belongs to another configuration."""
+    found = read_state(path)
+    if found is None:
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError):
+    tensors, facts = found
+    if facts["format"] != FORMAT or facts["config"] != digest_of(config):
         return None
-    if about["format"] != FORMAT or about["config"] != _digest(config):
-        return None
-
-    def group(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
     return Checkpoint(
-        avatar=rebuild_avatar(about["rig"], group("avatar.")),
-        residuals=group("residual."),
-        stage=int(about["stage"]),
-        step=int(about["step"]),
-        figures=dict(about["figures"]),
-        state=group("state."),
-        order=[int(index) for index in about["order"]],
-        smooth=float(about["smooth"]),
+        avatar=rebuild_avatar(facts["rig"], under(tensors, "avatar.")),
+        residuals=under(tensors, "residual."),
+        stage=int(facts["stage"]),
+        step=int(facts["step"]),
+        figures=dict(facts["figures"]),
+        state=under(tensors, "state."),
+        order=[int(index) for index in facts["order"]],
+        smooth=float(facts["smooth"]),
     )
 
 
-def _digest(config: FitConfig) -> str:
-    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16]
+def digest_of(config: object) -> str:
+    """Short digest of a configuration dataclass: a state belongs to one."""
+    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16]  # type: ignore[call-overload]

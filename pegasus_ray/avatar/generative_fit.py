@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pegasus_ray.avatar import losses
+from pegasus_ray.avatar.checkpoint import digest_of
 from pegasus_ray.avatar.fitting import Progress
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.model import Anchors, Avatar
 from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.state import adam_tensors, read_state, restore_adam, under, write_state
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
@@ -52,6 +55,7 @@ class GenerativeConfig:
     segment: float = 0.1
     code: float = 0.01
     rates: GenerativeRates = field(default_factory=GenerativeRates)
+    checkpoint_every: int = 200  # steps
     seed: int = 0
     threads: int = 1
 
@@ -78,8 +82,17 @@ def fit_generative(
     config: GenerativeConfig,
     *,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[GenerativeAvatar, dict[str, float]]:
     """Train on the clips; the first is the target's own.
+
+    Args:
+        start: what `compose` gives.
+        clips: the target's own frames, then part-swapped ones.
+        rig: of all of them.
+        config: steps, weights, rates.
+        progress: told the share done and a short text.
+        checkpoint: a file to resume from and to save to; removed when the training is done.
 
     Returns:
         the trained avatar and the smoothed losses at the end of both steps.
@@ -89,20 +102,23 @@ def fit_generative(
     """
     generator = torch.Generator().manual_seed(config.seed)
     run = GenerativeRun(start, clips, rig, config)
-    figures: dict[str, float] = {}
+    first = run.restore(checkpoint, generator) if checkpoint else 0
     total = config.target_steps + config.swap_steps
-    for step in range(total):
+    for step in range(first, total):
+        if checkpoint and step > first and step % config.checkpoint_every == 0:
+            run.save(checkpoint, generator, step)
         alone = step < config.target_steps or len(clips) == 1
         loss = run.step(step / total, alone, generator)
         if not math.isfinite(loss):
-            raise PegasusError(
-                Reason.DIVERGED, f"the loss of the generative fit is {loss} at step {step}; lower personalize.rates"
-            )
+            message = f"the loss of the generative fit is {loss} at step {step}; lower personalize.fit.rates"
+            raise PegasusError(Reason.DIVERGED, message)
         if progress and step % 20 == 0:
             progress(step / total, f"{'target alone' if alone else 'all swaps'}, loss {run.smooth:.3f}")
         if step + 1 in (config.target_steps, total):
-            figures["loss_target" if step + 1 == config.target_steps else "loss_swaps"] = round(run.smooth, 5)
-    return run.avatar(), figures
+            run.figures["loss_target" if step + 1 == config.target_steps else "loss_swaps"] = round(run.smooth, 5)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return run.avatar(), run.figures
 
 
 class GenerativeRun:
@@ -124,6 +140,35 @@ class GenerativeRun:
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.anchors: dict[tuple[Attribute | None, str], Anchors] = {}
         self.smooth = 0.0
+        self.figures: dict[str, float] = {}
+
+    def save(self, path: Path, generator: torch.Generator, step: int) -> None:
+        """Write the state before `step`."""
+        leaves = self._leaves()
+        tensors = {f"leaf.{index}": leaf for index, leaf in enumerate(leaves)} | {"generator": generator.get_state()}
+        tensors |= {f"adam.{name}": value for name, value in adam_tensors(self.optimizer).items()}
+        facts = {"config": digest_of(self.config), "step": step, "smooth": self.smooth, "figures": self.figures}
+        write_state(path, tensors, facts)
+
+    def restore(self, path: Path, generator: torch.Generator) -> int:
+        """Go on from a state, where there is one of this configuration and of these points; the step to go on with."""
+        found, leaves = read_state(path), self._leaves()
+        if found is None or found[1]["config"] != digest_of(self.config):
+            return 0
+        tensors, facts = found
+        saved = under(tensors, "leaf.")
+        if [tuple(leaf.shape) for leaf in leaves] != [tuple(saved[str(i)].shape) for i in range(len(saved))]:
+            return 0
+        with torch.no_grad():
+            for index, leaf in enumerate(leaves):
+                leaf.copy_(saved[str(index)])
+        restore_adam(self.optimizer, under(tensors, "adam."))
+        generator.set_state(tensors["generator"])
+        self.smooth, self.figures = float(facts["smooth"]), dict(facts["figures"])
+        return int(facts["step"])
+
+    def _leaves(self) -> list[Tensor]:
+        return [leaf for group in self.optimizer.param_groups for leaf in group["params"]]
 
     def graph(self) -> GenerativeAvatar:
         """The avatar as a function of what is learned."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.model import Avatar, MotionCode
 from pegasus_ray.avatar.shading import TERMS
-from pegasus_ray.schemas.avatars import AvatarConfig
+from pegasus_ray.schemas.avatars import MAX_TRIANGLES, AvatarConfig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 
@@ -77,16 +77,10 @@ def load_avatar(files: Mapping[str, bytes], *, name: str = "avatar") -> tuple[Av
         raise PegasusError(
             Reason.BAD_REFERENCE, f"its config.json is not one of ours: {error.errors()[0]['msg']}", subject=name
         ) from None
+    if config.kind != "avatar":
+        raise PegasusError(Reason.BAD_REFERENCE, "it is a generative avatar; name one of its codes", subject=name)
     tensors = read_tensors(files, name=name)
     check_tensors(tensors, expected_shapes(config), name=name)
-    if (
-        int(tensors["groups"].max()) >= config.groups
-        or int(tensors["groups"].min()) < 0
-        or int(tensors["triangles"].min()) < 0
-    ):
-        raise PegasusError(
-            Reason.BAD_REFERENCE, "its points belong to groups or triangles that do not exist", subject=name
-        )
     return rebuild_avatar(config.rig, tensors), config
 
 
@@ -119,12 +113,12 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
         )
     for key, shape in shapes.items():
         tensor = tensors[key]
-        wanted = torch.int64 if key in INTEGERS else torch.float32
+        wanted = torch.int64 if key.endswith(INTEGERS) else torch.float32
         if tuple(tensor.shape) != shape or tensor.dtype != wanted:
-            raise PegasusError(
-                Reason.BAD_REFERENCE,
-                f"tensor {key} is {tensor.dtype} {tuple(tensor.shape)}, expected {wanted} {shape}",
-                subject=name,
-            )
+            message = f"tensor {key} is {tensor.dtype} {tuple(tensor.shape)}, expected {wanted} {shape}"
+            raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PegasusError(Reason.BAD_REFERENCE, f"tensor {key} holds numbers that are not finite", subject=name)
+        end = MAX_TRIANGLES if key.endswith("triangles") else tensors[key.replace("groups", "lights")].shape[0]
+        if wanted is torch.int64 and tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < end:
+            raise PegasusError(Reason.BAD_REFERENCE, f"tensor {key} points at what is not there", subject=name)

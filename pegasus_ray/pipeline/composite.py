@@ -93,9 +93,8 @@ def without_feature(image: Image, labels: Labels, attribute: Attribute) -> Image
 
 def close_holes(share: Mask, *, radius: float = 0.008) -> Mask:
     """A render's part mask without the pinholes between its points: closed, never smaller than it was."""
-    kernel = _disc(max(1, round(radius * len(share))))
-    closed: Mask = np.asarray(cv2.morphologyEx(share, cv2.MORPH_CLOSE, kernel), np.float32)
-    return np.where(closed > share, closed, share)
+    closed = cv2.morphologyEx(share, cv2.MORPH_CLOSE, _disc(max(1, round(radius * len(share)))))
+    return np.asarray(np.maximum(share, closed), np.float32)
 
 
 def tidy_share(share: Mask, *, least: float = 0.25, smallest: float = 0.2) -> Mask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ def personalize(
     config: PersonalizeConfig,
     *,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Personalized:
     """Train a generative avatar of the target.
 
@@ -56,6 +58,7 @@ def personalize(
         avatars: the lending avatars by the keys that the swaps name.
         config: the preset.
         progress: told the share done and a short text.
+        checkpoint: a file to resume from and to save to.
 
     Raises:
         PegasusError: BAD_REFERENCE where a swap's avatar is missing; TOO_FEW_FRAMES where no swapped frame is good enough.
@@ -80,7 +83,7 @@ def personalize(
     ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
     start = compose(target_avatar, ordered, rig, code_size=config.fit.code_size, seed=config.fit.seed)
     clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
-    avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress)
+    avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress, checkpoint=checkpoint)
     return Personalized(
         avatar=avatar, figures=figures | {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
     )
