@@ -1,0 +1,108 @@
+"""Pictures for a page: strips of frames, part maps in colour, small files inside the page itself.
+
+Legend: T frames, S side, H and W height and width, in pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pegasus_ray.library.images import decode_png
+from pegasus_ray.library.track import Bytes
+from pegasus_ray.render.images import contact_sheet
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Label
+
+QUALITY = 82
+LARGEST = 1600
+"""Side of a picture on the page, at most."""
+
+_COLOURS: dict[Label, tuple[int, int, int]] = {
+    Label.BACKGROUND: (245, 245, 243),
+    Label.SKIN: (232, 190, 160),
+    Label.BROW_LEFT: (110, 78, 60),
+    Label.BROW_RIGHT: (110, 78, 60),
+    Label.EYE_LEFT: (70, 130, 180),
+    Label.EYE_RIGHT: (70, 130, 180),
+    Label.GLASSES: (60, 60, 70),
+    Label.EAR_LEFT: (205, 150, 125),
+    Label.EAR_RIGHT: (205, 150, 125),
+    Label.EARRING: (230, 200, 80),
+    Label.NOSE: (216, 160, 128),
+    Label.MOUTH: (120, 40, 50),
+    Label.LIP_UPPER: (200, 92, 98),
+    Label.LIP_LOWER: (214, 112, 116),
+    Label.NECK: (190, 150, 130),
+    Label.NECKLACE: (210, 180, 90),
+    Label.CLOTH: (110, 150, 140),
+    Label.HAIR: (84, 64, 98),
+    Label.HAT: (190, 90, 60),
+}
+_PALETTE: npt.NDArray[np.uint8] = np.array([_COLOURS[label] for label in Label], np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture as a page holds it."""
+
+    uri: str  # data:image/webp;base64,…
+    width: int
+    height: int
+
+
+def picture_of(image: Bytes) -> Picture:
+    """A picture (H, W, 3) RGB as a small WebP inside its own address; shrunk where it is larger than `LARGEST`."""
+    height, width = image.shape[:2]
+    if (scale := LARGEST / max(height, width)) < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        height, width = image.shape[:2]
+    done, data = cv2.imencode(".webp", np.ascontiguousarray(image[..., ::-1]), (cv2.IMWRITE_WEBP_QUALITY, QUALITY))
+    if not done:
+        raise PegasusError(Reason.INTERNAL, f"OpenCV writes no WebP of a picture of shape {image.shape}")
+    code = base64.b64encode(data.tobytes()).decode("ascii")
+    return Picture(uri=f"data:image/webp;base64,{code}", width=width, height=height)
+
+
+def picture_of_png(data: bytes) -> Picture:
+    """A stored preview.
+
+    Raises:
+        PegasusError: CORRUPT if the bytes are no picture.
+    """
+    image: Bytes = decode_png(data).astype(np.uint8)
+    return picture_of(image if image.ndim == 3 else in_grey(image))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` numbers below `count`, evenly spaced, the first and the last among them."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
+
+
+def rows_of(*rows: Sequence[Bytes]) -> Bytes:
+    """Rows of pictures of one size, each of as many, as one sheet."""
+    return contact_sheet([image for row in rows for image in row], columns=len(rows[0]))
+
+
+def in_colour(parts: Bytes) -> Bytes:
+    """Part maps (…, S, S) of `Label` as RGB (…, S, S, 3)."""
+    coloured: Bytes = _PALETTE[np.minimum(parts, len(_PALETTE) - 1)]
+    return coloured
+
+
+def in_grey(mask: Bytes) -> Bytes:
+    """Masks (…, S, S) as RGB (…, S, S, 3)."""
+    return np.repeat(mask[..., None], 3, axis=-1)
+
+
+def legend() -> list[tuple[str, str]]:
+    """Names of the parts and their colours in CSS, left and right once."""
+    named = {
+        label.name.removesuffix("_LEFT").removesuffix("_RIGHT").replace("_", " ").lower(): label for label in Label
+    }
+    return [(name, "#{:02x}{:02x}{:02x}".format(*_COLOURS[label])) for name, label in named.items()]
