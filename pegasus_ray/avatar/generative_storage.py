@@ -47,7 +47,9 @@ def describe_generative(generative: GenerativeAvatar) -> AvatarConfig:
 
 def dump_generative(generative: GenerativeAvatar) -> dict[str, bytes]:
     """The files of a generative avatar by name."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in generative_tensors(generative).items()}
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in generative_tensors(generative).items()
+    }
     return {
         "avatar.safetensors": save(tensors),
         "config.json": describe_generative(generative).model_dump_json(indent=2).encode(),

@@ -88,7 +88,7 @@ def without_feature(image: Image, labels: Labels, attribute: Attribute) -> Image
         return image
     eight = (image * 255).round().astype(np.uint8)
     filled = cv2.inpaint(eight, mask, 3, cv2.INPAINT_TELEA)
-    return np.asarray(filled, np.float32) / 255
+    return np.asarray(filled, np.float32) / np.float32(255)
 
 
 def close_holes(share: Mask, *, radius: float = 0.008) -> Mask:
