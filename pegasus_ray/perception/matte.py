@@ -16,6 +16,7 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pegasus_ray.perception.assets import path_of
 from pegasus_ray.perception.net import Net
@@ -27,8 +28,13 @@ MATTE_MODEL = "selfie_segmentation.tflite"
 _SIDE = 256  # of the net's input
 _BAND = 0.014  # how far the net's edge may be wrong, in sides of the frame
 _SAME = 24.0  # colours (0–255) nearer than about this cannot tell person from background
-_FAINT = 0.3  # opacity that noise and a lossy codec leave beside the edge
+_FAINT = 0.2  # opacity that noise and a lossy codec leave beside the edge
 _DENSE = 0.1  # transparency that they leave within it
+_NOISE = 16.0  # 0–255, of a pixel's colour
+_AROUND = 0.012 * np.array(
+    [(0, 0), *((r * np.sin(a), r * np.cos(a)) for r in (1, 2) for a in np.arange(8) * np.pi / 4)]
+)
+"""Where to look for the person's colours, (C, 2) rows and columns in sides of the frame."""
 _STILL = 12.0  # a background pixel that varies more than this between frames is not still
 
 
@@ -132,16 +138,11 @@ def refine(
     behind = plate.behind(frame, free)
     for band in (_BAND, _BAND / 2):
         disc = _disc(band * side)
-        inside = (cv2.erode(opacity, disc) > 0.9).astype(np.float32)
+        inside = cv2.erode(opacity, disc) > 0.9
         depth = cv2.blur(opacity, disc.shape)  # 0 well outside the edge, 1 well inside
-        own = _spread(frame.astype(np.float32), inside, 0.7 * band * side)
-        line, mixed = own - behind, frame - behind
-        length = np.square(line).sum(-1)
-        by_colour = (mixed * line).sum(-1) / np.maximum(length, 1.0)
-        sure = length / (length + 3 * _SAME**2)
-        opacity = sure * by_colour + (1 - sure) * opacity
-        opacity = np.clip(opacity, np.clip(4 * depth - 3, 0, 1), np.clip(4 * depth, 0, 1)).astype(np.float32)
-        closed = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        found, own = _unmix(frame, behind, opacity, inside, (cv2.dilate(opacity, disc) >= 0.1) & ~inside)
+        found = np.clip(found, np.clip(4 * depth - 3, 0, 1), np.clip(4 * depth, 0, 1)).astype(np.float32)
+        closed = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
         opacity = np.asarray(cv2.medianBlur(closed, 3))
     clean = _clean(frame, opacity, own, behind, depth, inside)
     opacity = np.clip((opacity - _FAINT) / (1 - _FAINT - _DENSE), 0, 1).astype(np.float32)
@@ -150,7 +151,45 @@ def refine(
     return matte, np.where(matte[..., None] > 0, clean, frame)
 
 
-def _clean(frame: Bytes, opacity: Floats, own: Floats, behind: Floats, depth: Floats, inside: Floats) -> Bytes:
+def _unmix(
+    frame: Bytes, behind: Floats, prior: Floats, inside: npt.NDArray[np.bool_], band: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Opacity (W, W) and the person's colour (W, W, 3) in the band between person and background.
+
+    Each pixel tries colours that the person has near it: those of the nearest sure pixel and around that. One counts the
+    more, the better the pixel is a mixture of it and the background.
+    """
+    opacity = np.where(inside, np.float32(1), np.where(band, prior, np.float32(0))).astype(np.float32)
+    own = frame.astype(np.float32)
+    rows, columns = np.nonzero(band)
+    if len(rows) == 0 or not inside.any():
+        return opacity, own
+    side = frame.shape[0]
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    places = np.zeros((int(nearest.max()) + 1, 2), np.int64)
+    places[nearest[inside]] = np.argwhere(inside)
+    start = places[nearest[rows, columns]]  # (N, 2)
+    around = np.clip(start[:, None] + np.round(_AROUND * side).astype(np.int64), 0, side - 1)  # (N, C, 2)
+    person = own[around[..., 0], around[..., 1]]  # (N, C, 3)
+    line = person - behind[rows, columns, None]
+    mixed = (own - behind)[rows, columns, None]
+    length = np.square(line).sum(-1)
+    share = np.clip((mixed * line).sum(-1) / np.maximum(length, 1.0), 0, 1)
+    miss = np.square(mixed - share[..., None] * line).sum(-1)
+    miss[~inside[around[..., 0], around[..., 1]]] = np.inf  # `start` itself is inside, so that one is left
+    weight = np.exp((miss.min(1, keepdims=True) - miss) / (2 * _NOISE**2))
+    weight /= weight.sum(1, keepdims=True)
+    sure = length / (length + 3 * _SAME**2)
+    opacity[rows, columns] = (weight * (sure * share + (1 - sure) * prior[rows, columns, None])).sum(1)
+    own[rows, columns] = (weight[..., None] * person).sum(1)
+    return opacity, own
+
+
+def _clean(
+    frame: Bytes, opacity: Floats, own: Floats, behind: Floats, depth: Floats, inside: npt.NDArray[np.bool_]
+) -> Bytes:
     """The frame without the background's share in the edge; the fainter a pixel, the more of it is `own`.
 
     Light and dark are taken back from the mixed pixel, its hue only well inside: lossy codecs smear hue over the edge.
@@ -161,7 +200,7 @@ def _clean(frame: Bytes, opacity: Floats, own: Floats, behind: Floats, depth: Fl
     grey = change @ np.array([0.299, 0.587, 0.114], np.float32)
     hue = np.clip(2 * depth - 1, 0, 1)[..., None]
     mended = own + share**2 * (hue * change + (1 - hue) * grey[..., None])
-    return np.round(np.clip(np.where(inside[..., None] > 0, frame, mended), 0, 255)).astype(np.uint8)
+    return np.round(np.clip(np.where(inside[..., None], frame, mended), 0, 255)).astype(np.uint8)
 
 
 def _largest(opacity: Floats) -> Floats:
