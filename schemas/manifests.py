@@ -84,6 +84,10 @@ class Manifest(Provenance):
         """The entry of a payload file by the name that readers know."""
         return next((entry for entry in self.files if entry.name == name), None)
 
+    def input(self, name: str) -> str:
+        """The key of an input by its name; empty if it names none."""
+        return next((entry.key for entry in self.inputs if entry.name == name), "")
+
 
 class Stage(StrEnum):
     """The stages of the way through, by their verbs."""

@@ -62,5 +62,3 @@ def room_for(cpus: float, gpus: float) -> int:
     by_cpu = (free.get("CPU", 1.0) - 1.0) / cpus
     by_gpu = free.get("GPU", 0.0) / gpus if gpus else by_cpu
     return max(1, int(min(by_cpu, by_gpu)))
-
-

@@ -110,8 +110,9 @@ def settled(job: Job, library: Library) -> Outcome | None:
     """How a job stands before it is begun: skipped if its result is there, failed if it is set aside, None if it is to
     do.
     """
-    if library.exists(job.stage.kind, job.key):
-        return _outcome(job, "skipped")
+    standing = library.manifest(job.stage.kind, job.key)
+    if standing is not None:
+        return _outcome(job, "skipped", summary=standing.summary)
     event = quarantine_of(library, job.stage, job.key)
     if event is None:
         return None

@@ -1,0 +1,99 @@
+"""Jobs that make avatars: a video becomes a track, a track becomes an avatar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from pegasus_ray.avatar.config import FitConfig
+from pegasus_ray.avatar.storage import dump_avatar
+from pegasus_ray.library.images import encode_png
+from pegasus_ray.library.library import Library
+from pegasus_ray.pipeline.fit import fit
+from pegasus_ray.pipeline.render import render_clip
+from pegasus_ray.pipeline.results import provenance, read_track
+from pegasus_ray.pipeline.stage_job import StageJob, plan_key
+from pegasus_ray.pipeline.work import Progress, Summary
+from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.parts import Attribute
+
+CHECKPOINT = "fit.safetensors"
+SMALLEST_SCALE = 0.4
+"""Of a track's side: a fit that does not fit into memory at this is given up."""
+SMALLER = 0.75
+"""What one step down the out-of-memory ladder leaves of the pictures' side and of the points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitJob(StageJob):
+    """A track becomes an avatar."""
+
+    stage: ClassVar[Stage] = Stage.FIT
+    track: str
+    config: FitConfig
+    lends: tuple[Attribute, ...] = ()  # what the avatar is there to give; empty: whatever the track shows
+    consent: str = ""
+    device: str = "cpu"
+
+    @classmethod
+    def plan(
+        cls,
+        track: str,
+        config: FitConfig,
+        *,
+        subject: str,
+        lends: Sequence[Attribute] = (),
+        consent: str = "",
+        device: str = "cpu",
+    ) -> FitJob:
+        """The job for a track that need not be there yet."""
+        wishes = {"fit": config, "lends": sorted(lends), "consent": consent}
+        return cls(
+            key=plan_key(cls.stage, {"track": track}, wishes),
+            subject=subject,
+            threads=config.threads,
+            track=track,
+            config=config,
+            lends=tuple(sorted(lends)),
+            consent=consent,
+            device=device,
+        )
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The track."""
+        return {"track": self.track}
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+        """Fit, look at the first unseen frame, commit."""
+        track = read_track(library.location, self.track)
+        result = fit(track, self.config, progress=progress, checkpoint=scratch / CHECKPOINT, device=self.device)
+        gives = tuple(a for a in result.attributes if not self.lends or a in self.lends)
+        _, unseen = track.held_out()
+        (preview,) = render_clip(result.avatar, track, frames=[int(unseen[0])])
+        facts = provenance(
+            self.inputs,
+            self.config,
+            source=track.source,
+            rig=track.rig,
+            seed=self.config.seed,
+            threads=self.threads,
+            device=self.device,
+            attributes=gives,
+            consent=self.consent,
+            summary=result.figures,
+        )
+        files = dump_avatar(result.avatar, gives) | {"preview.png": encode_png(preview)}
+        return library.commit(self.stage.kind, self.key, files, facts).summary
+
+    def smaller(self) -> FitJob | None:
+        """Smaller pictures, fewer points."""
+        stages = tuple(
+            replace(stage, scale=stage.scale * SMALLER, points=int(stage.points * SMALLER))
+            for stage in self.config.stages
+        )
+        if stages[-1].scale < SMALLEST_SCALE:
+            return None
+        return replace(self, config=replace(self.config, stages=stages))

@@ -1,0 +1,86 @@
+"""Results of a library as the stages want them, and what a manifest says about how they came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+
+from pegasus_ray.avatar.generative import GenerativeAvatar
+from pegasus_ray.avatar.generative_storage import load_generative
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.storage import load_avatar
+from pegasus_ray.library.keys import plain
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.track import Track
+from pegasus_ray.library.tracks import load_track
+from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance
+
+AVATAR_FILES = ("avatar.safetensors", "config.json")
+
+
+def read_avatar(library: Library, key: str, kind: Kind = Kind.AVATARS) -> Avatar:
+    """An avatar; with `Kind.TRANSFERS`, one that wears something borrowed.
+
+    Raises:
+        PegasusError: BAD_REFERENCE if it is not there or no avatar, CORRUPT if its content has changed.
+    """
+    return load_avatar(_files(library, kind, key), name=f"{kind}/{key}")[0]
+
+
+def read_generative(library: Library, key: str) -> GenerativeAvatar:
+    """A generative avatar; errors as `read_avatar`."""
+    return load_generative(_files(library, Kind.MODELS, key), name=f"{Kind.MODELS}/{key}")[0]
+
+
+def _files(library: Library, kind: Kind, key: str) -> dict[str, bytes]:
+    manifest = library.expect(kind, key)
+    return {name: library.read_entry(manifest, name) for name in AVATAR_FILES}
+
+
+@lru_cache(maxsize=2)
+def read_track(location: str, key: str) -> Track:
+    """A track, kept in memory for the next who asks: a worker makes many swaps of one target."""
+    return load_track(Library(location), key)
+
+
+def provenance(
+    inputs: Mapping[str, str],
+    config: object,
+    *,
+    source: str,
+    rig: str,
+    seed: int = 0,
+    threads: int = 1,
+    device: str = "cpu",
+    **facts: Any,
+) -> Provenance:
+    """How a result was made from other results.
+
+    Args:
+        inputs: keys by name.
+        config: as it was in effect.
+        source: name of the video or person it shows.
+        rig: that its parameters belong to.
+        seed: of its random numbers.
+        threads: of torch.
+        device: as torch names it.
+        facts: other fields of `Provenance`.
+    """
+    return Provenance(
+        inputs=tuple(InputEntry(name=name, key=key) for name, key in inputs.items()),
+        config=cast(dict[str, Any], plain(config)),
+        source=source,
+        rig=rig,
+        seed=seed,
+        threads=threads,
+        device=device_class(device),
+        **facts,
+    )
+
+
+def device_class(device: str) -> str:
+    """What kind of device it is: results are equal to the last bit only on the same kind."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
