@@ -131,12 +131,13 @@ class LandmarkParser:
         return fill_matte(by_side(labels, points), matte)
 
     def _hairy(self, rgb: Bytes, points: Floats, under: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        if self._hair is not None:
-            return np.asarray(self._hair(rgb) > 0.5)
+        """Hair: what the net says; and what lies above and beside the face without being skin."""
         along, _ = regions.coordinates(rgb.shape[0], regions.face_frame(points))
         outside = ~under & ~regions.polygon(points, regions.OVAL, rgb.shape[0])
         bare = regions.skin_coloured(rgb, points, shade=0.65) & (along > -0.68)
-        return np.asarray(outside & ~bare)
+        if self._hair is None:
+            return np.asarray(outside & ~bare)
+        return np.asarray((self._hair(rgb) > 0.5) | (outside & ~bare & (along < -0.5)))
 
 
 def _with_eyes(labels: Bytes, points: Floats) -> Bytes:
