@@ -86,7 +86,9 @@ def fit_avatar(
         )
     else:
         first, start, figures = resumed.stage, resumed.step, resumed.figures
-        residuals.values = resumed.residuals
+        residuals.values = {
+            name: resumed.residuals[name] for name in residuals.values
+        }  # Adam's state goes by their order
         run = StageRun(resumed.avatar, residuals, rig, frames[sizes[first]], config, first)
         resumed.restore(run, generator)
     total = sum(stage.steps for stage in config.stages)
