@@ -22,6 +22,8 @@ from pegasus_ray.pipeline.work import Progress, Summary
 from pegasus_ray.schemas.manifests import Kind, Stage
 from pegasus_ray.schemas.parts import Attribute
 
+CHECKPOINT = "training.safetensors"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonalizeJob(StageJob):
@@ -65,7 +67,8 @@ class PersonalizeJob(StageJob):
         swaps = [load_swap(library, key) for key in self.swaps]
         lenders = sorted({swap.avatar for swap in swaps})
         avatars = {key: read_avatar(library, key) for key in lenders}
-        result = personalize(track, target, swaps, avatars, self.config, progress=progress)
+        checkpoint = scratch / CHECKPOINT
+        result = personalize(track, target, swaps, avatars, self.config, progress=progress, checkpoint=checkpoint)
         facts = provenance(
             self.inputs,
             self.config,

@@ -15,6 +15,7 @@ from pegasus_ray.pipeline.work import Event, Outcome
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, Stage
 from tests.engine.fakes import FakeJob, FakeSwapJob, key
+from tests.pipeline import small
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -114,3 +115,19 @@ def test_jobs_are_small_and_memory_is_no_place_for_workers() -> None:
     with pytest.raises(PegasusError) as caught:
         executor(Library("memory://x"), EngineConfig(kind="ray"))
     assert caught.value.reason is Reason.BAD_LIBRARY
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ray_makes_the_same_bytes_as_inline(tmp_path: Path) -> None:
+    here, there = Library(tmp_path / "inline"), Library(tmp_path / "ray")
+    for library in (here, there):
+        fits = small.stock(library)
+    swaps = small.swaps(fits)
+    trained = small.model(fits, swaps)
+    jobs = [*fits, *swaps, trained, *small.transfers(fits, trained)]
+    for library, engine in ((here, "inline"), (there, "ray")):
+        outcomes = executor(library, EngineConfig(kind=engine)).run(jobs, lambda event: None)
+        assert [outcome.status for outcome in outcomes] == ["done"] * len(jobs)
+    for job in jobs:
+        assert here.expect(job.stage.kind, job.key) == there.expect(job.stage.kind, job.key)
