@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse import linalg as splinalg
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from pegasus_ray.library.track import Floats
 from pegasus_ray.perception.observe import Observations
-from pegasus_ray.rig.model import Rig, rodrigues, surface
+from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors, surface
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 Progress = Callable[[str, int, int], None]
@@ -115,7 +114,7 @@ def fit_landmarks(
     if not math.isfinite(problem.loss(state)):
         raise PegasusError(Reason.DIVERGED, "the rig could not be fitted to the landmarks; give a clearer video")
     error, left_out = problem.errors(state)
-    pose = torch.cat([state.rotation_vectors(), state.translation], 1)
+    pose = torch.cat([rotation_vectors(state.rotation), state.translation], 1)
     camera = torch.tensor([math.exp(state.log_focal), *centre]).expand(len(pose), 3)
     return RigFit(
         shape=state.shape.numpy(),
@@ -151,10 +150,6 @@ class _State:
             translation=self.translation[frames],
             expression=self.expression[frames],
         )
-
-    def rotation_vectors(self) -> Tensor:
-        vectors = Rotation.from_matrix(self.rotation.double().numpy()).as_rotvec()
-        return torch.from_numpy(np.asarray(vectors, dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +249,7 @@ class _Problem:
         steady = sparse.kron(bend.T @ bend, sparse.diags_array(stiffness)).tocsc()
         for _ in range(3):
             system = self._system(state, _Stage.POSE)
-            pose = torch.cat([state.rotation_vectors(), state.translation], 1).double().flatten().numpy()
+            pose = torch.cat([rotation_vectors(state.rotation), state.translation], 1).double().flatten().numpy()
             curvature = sparse.block_diag(list(system.own.numpy())).tocsc() + steady
             step = splinalg.spsolve(curvature, -system.own_gradient.flatten().numpy() - steady @ pose)
             moved = torch.from_numpy(np.asarray(step, dtype=np.float32)).reshape(frames, 6)

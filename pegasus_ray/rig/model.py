@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from pegasus_ray.library.track import LANDMARKS, Track
@@ -177,6 +178,14 @@ def rodrigues(
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*rotation.shape, 3)
     return torch.eye(3, dtype=rotation.dtype, device=rotation.device) + sine * cross + cosine * (cross @ cross)
+
+
+def rotation_vectors(
+    rotation: Tensor,  # (..., 3, 3)
+) -> Tensor:
+    """The rotation vectors (..., 3) of rotation matrices: undoes `rodrigues`. Carries no gradient."""
+    flat = Rotation.from_matrix(rotation.detach().cpu().double().reshape(-1, 3, 3).numpy()).as_rotvec()
+    return torch.as_tensor(flat, dtype=rotation.dtype, device=rotation.device).reshape(rotation.shape[:-1])
 
 
 def rigid(
