@@ -123,7 +123,7 @@ def _ines() -> Person:
                 "eyes/corner2-up": 0.45,
                 "eyes/height1-incr": 0.2,
                 "eyes/scale-incr": 0.15,
-                "eyebrows/angle-up": 0.4,
+                "eyebrows/angle-up": -0.35,
                 "cheek/bones-incr": 0.45,
                 "chin/prominent-incr": 0.2,
             }
@@ -158,7 +158,7 @@ def _teo() -> Person:
                 "mouth/trans-up": -0.1,
                 "eyes/corner2-up": 0.2,
                 "eyes/trans-out": 0.2,
-                "eyebrows/angle-up": 0.6,
+                "eyebrows/angle-up": -0.5,
                 "chin/width-incr": 0.3,
                 "chin/cleft-incr": 0.3,
             }

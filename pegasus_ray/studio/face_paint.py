@@ -35,7 +35,7 @@ class Painted:
     lips: Floats  # (N,) 0–1
     inside: Floats  # (N,) 0–1 inside of the mouth
     brow: Floats  # (N,) 0–1 covered by brow hair
-    redness: Floats  # (N,) 0–1: blood below thin skin
+    scalp: Floats  # (N,) 0–1 in the shade of the hair that grows there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class FacePaint:
             lips=lips,
             inside=inside,
             brow=brow,
-            redness=redness.astype(np.float32),
+            scalp=scalp.astype(np.float32),
         )
 
     def _brow(self, places: Floats) -> Floats:
@@ -151,7 +151,7 @@ def bearded(places: Floats) -> Floats:
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
     top = -0.047 - 0.010 * smoothstep(0.030, 0.014, x) + 0.030 * smoothstep(0.045, 0.068, x)
     jaw = smoothstep(-0.006, 0.010, np.asarray(top - y, dtype=np.float32))
-    return np.asarray(jaw * smoothstep(-0.155, -0.120, y) * smoothstep(-0.095, -0.060, z), dtype=np.float32)
+    return np.asarray(jaw * smoothstep(-0.138, -0.114, y) * smoothstep(-0.095, -0.060, z), dtype=np.float32)
 
 
 def _bump(places: Floats, centre: tuple[float, float, float], radius: float, *, mirrored: bool = False) -> Floats:

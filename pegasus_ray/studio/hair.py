@@ -8,7 +8,7 @@ Legend: R ribbons, P points along one, N = R · 2P vertices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -123,6 +123,8 @@ def grow_hair(
     if hair.style is HairStyle.BALD:
         return None
     cut = CUTS[hair.style]
+    if under_hat:
+        cut = replace(cut, lift=0.0, hug=0.7, curl=0.0, gravity=max(cut.gravity, 0.3))
     rng = np.random.default_rng([hair.seed, 3])
     triangles, barycentric, places = _roots(skull, rng, max(int(cut.ribbons * detail), 1))
     roots = _on_surface(skull, triangles, barycentric)
@@ -130,8 +132,8 @@ def grow_hair(
     clearance = _layers(cut, hair, places, rng)
     if under_hat:
         clearance = np.minimum(clearance, 0.004).astype(np.float32)
-    paths = _grow(cut, skull, roots, places, lengths, clearance, rng, lift=0.0 if under_hat else cut.lift)
-    if cut.curl and not under_hat:
+    paths = _grow(cut, skull, roots, places, lengths, clearance, rng)
+    if cut.curl:
         paths = _curl(cut, hair, paths, skull, rng)
     if cut.tied:
         triangles, barycentric, paths = _with_bun(skull, triangles, barycentric, paths, rng)
@@ -146,7 +148,7 @@ def grow_beard(
 ) -> Piece:
     """Short hair on chin and jaw."""
     rng = np.random.default_rng([seed, 5])
-    triangles, barycentric, _ = _scatter(skull, rng, 2600, density)
+    triangles, barycentric, _ = _scatter(skull, rng, 5000, density)
     roots = _on_surface(skull, triangles, barycentric)
     _, normals = skull.distance(roots)
     down = unit(np.array([0, -1.0, 0.25], np.float32) + 0.25 * rng.standard_normal((len(roots), 3)).astype(np.float32))
@@ -157,7 +159,7 @@ def grow_beard(
     )
     paths = roots[:, None] + steps * heading[:, None]
     flat = skull.keep_out(paths.reshape(-1, 3).astype(np.float32), np.full(paths.shape[0] * 4, 0.0008, np.float32))
-    return _ribbons(0.0016, skull, triangles, barycentric, flat.reshape(paths.shape))
+    return _ribbons(0.0010, skull, triangles, barycentric, flat.reshape(paths.shape))
 
 
 def _scatter(skull: Skull, rng: np.random.Generator, count: int, density: Floats) -> tuple[Ints, Floats, Floats]:
@@ -234,8 +236,6 @@ def _grow(
     lengths: Floats,
     clearance: Floats,
     rng: np.random.Generator,
-    *,
-    lift: float,
 ) -> Floats:
     """Paths (R, P, 3) from the roots."""
     count, knot = len(roots), _knot(skull)
@@ -251,7 +251,7 @@ def _grow(
         np.stack([6 * places[in_fringe, 0], 0 * side[in_fringe] - 0.1, 0 * side[in_fringe] + 1], 1)
     )
     combed = combed - (combed * normals).sum(1, keepdims=True) * normals
-    heading = unit(lift * normals + unit(combed + jitter))
+    heading = unit(cut.lift * normals + unit(combed + jitter))
     frame = np.deg2rad(cut.frame + 7 * rng.standard_normal(count)).astype(np.float32)
     gravity = np.where(in_fringe, 1.4, cut.gravity).astype(np.float32)
     step = (lengths / STEPS)[:, None].astype(np.float32)

@@ -21,8 +21,8 @@ from pegasus_ray.studio.noise import Floats
 from pegasus_ray.studio.people import Person, studio_rig
 
 DISTANCE: Final = 1.05  # metres from the camera to the eyes
-FOCAL: Final = 2.5  # sides of the picture: 42 cm across at the eyes
-EYE_HEIGHT: Final = 0.022  # metres above the picture's middle
+FOCAL: Final = 2.65  # sides of the picture: 40 cm across at the eyes
+EYE_HEIGHT: Final = 0.030  # metres above the picture's middle
 NECK: Final = (0.0, -0.105, -0.085)  # metres in rig space: what the head turns about
 WAIST: Final = (0.0, -0.45, -0.08)  # what the torso sways about
 YAW, PITCH, ROLL = 0.62, 0.17, 0.12  # radians: as far as the head goes

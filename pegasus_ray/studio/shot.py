@@ -61,7 +61,7 @@ class Studio:
     wall: Colour
 
     @staticmethod
-    def of(person: Person, size: int, *, view: float = 0.46, wall: Colour = WALL, detail: float = 1.0) -> Studio:
+    def of(person: Person, size: int, *, view: float = 0.40, wall: Colour = WALL, detail: float = 1.0) -> Studio:
         """Grows the person and measures how much of the surroundings each place of it sees.
 
         Args:
@@ -280,6 +280,7 @@ class _Shot:
         label = np.full(len(places), Label.SKIN, np.uint8)
         label[neck > 0.5] = Label.NECK
         label[nose > 0.5] = Label.NOSE
+        label[paint.scalp > 0.5] = Label.HAIR
         label = np.where(ears > 0.5, np.where(left, Label.EAR_LEFT, Label.EAR_RIGHT), label)
         label = np.where(paint.brow > 0.30, np.where(left, Label.BROW_LEFT, Label.BROW_RIGHT), label)
         label = np.where(paint.lips > 0.5, np.where(places[:, 1] > MOUTH_LINE, Label.LIP_UPPER, Label.LIP_LOWER), label)

@@ -1,0 +1,53 @@
+"""A performance keeps within its limits, moves the head more than the torso, and is alike from beginning to end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pegasus_ray.rig.model import Pose, rigid
+from pegasus_ray.studio.motion import DISTANCE, perform
+from pegasus_ray.studio.people import person, studio_rig
+
+
+def test_the_same_seed_is_the_same_performance() -> None:
+    one, two, three = perform(person(1), 40), perform(person(1), 40), perform(person(1), 40, seed=9)
+    for name in ("expression", "head", "torso"):
+        assert torch.equal(getattr(one, name), getattr(two, name))
+        assert not torch.equal(getattr(one, name), getattr(three, name))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_limits(seed: int) -> None:
+    motion = perform(person(seed), 400, seed=seed)
+    assert len(motion) == 400
+    assert motion.expression.min() >= 0
+    assert motion.expression.max() <= 1
+    turns = torch.rad2deg(motion.head[:, :3].abs().max(0).values)
+    assert (turns < torch.tensor([15.0, 45.0, 15.0])).all()
+    assert turns[1] > 20, "nobody looks about"
+    assert (motion.head[:, 3:] - torch.tensor([0, 0, DISTANCE])).abs().max() < 0.16
+
+
+def test_the_head_stays_on_the_neck() -> None:
+    """Head and torso move by themselves, but the neck's joint is nearly the same place under both."""
+    motion = perform(person(3), 100)
+    neck = torch.tensor([0.0, -0.105, -0.085, 1.0])
+    pose = Pose.still(motion.head, motion.torso)
+    under_head, under_torso = rigid(pose.head) @ neck, rigid(pose.torso) @ neck
+    assert (under_head - under_torso).norm(dim=1).max() < 1e-5
+    assert motion.head[:, 1].std() > 3 * motion.torso[:, 1].std()
+
+
+def test_people_blink_and_talk_and_the_last_tenth_is_like_the_rest() -> None:
+    names = studio_rig().expression_names
+    motions = [perform(person(seed), 300, seed=seed) for seed in range(8)]
+    every = np.stack([motion.expression.numpy() for motion in motions])
+    blink, jaw = every[..., names.index("eyeBlinkLeft")], every[..., names.index("jawOpen")]
+    assert ((blink.max(1) > 0.9) & (np.median(blink, 1) < 0.2)).all()
+    assert (jaw.max(1) > 0.2).all()
+    yaw = np.stack([motion.head[:, 1].numpy() for motion in motions])
+    for values in (jaw, yaw):
+        ratio = values[:, -30:].std() / values[:, :-30].std()
+        assert 0.6 < ratio < 1.6
