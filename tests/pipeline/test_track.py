@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pegasus_ray.perception.fit_rig import FitRigConfig
 from pegasus_ray.perception.observe import ObserveConfig
 from pegasus_ray.pipeline.track import TrackConfig, track
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -17,10 +16,7 @@ from ..perception.conftest import Filmed, filmed, models
 
 __all__ = ["filmed", "models"]  # fixtures
 
-CONFIG = TrackConfig(
-    observe=ObserveConfig(size=128, parser="landmarks", min_frames=3, threads=1),
-    fit_rig=FitRigConfig(shape_steps=3, joint_steps=4),
-)
+CONFIG = TrackConfig(observe=ObserveConfig(size=128, parser="landmarks", min_frames=3, threads=1))
 
 
 def test_a_filmed_person_is_tracked(models: None, filmed: Filmed) -> None:
