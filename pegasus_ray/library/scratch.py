@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -60,7 +60,12 @@ def open_scratch(library: Library, stage: Stage, key: str) -> Iterator[LibrarySc
     local = library.storage.local(place)
     if local is not None:
         local.mkdir(parents=True, exist_ok=True)
-        yield LibraryScratch(local, library, None)
+        try:
+            yield LibraryScratch(local, library, None)
+        except BaseException:
+            with suppress(OSError):  # what is in it stays, an empty one is of no use
+                local.rmdir()
+            raise
     else:
         with tempfile.TemporaryDirectory(prefix="pegasus-") as temporary:
             folder = Path(temporary)

@@ -10,13 +10,18 @@ from typing import ClassVar
 from pegasus_ray.avatar.config import FitConfig
 from pegasus_ray.avatar.storage import dump_avatar
 from pegasus_ray.library.images import encode_png
+from pegasus_ray.library.keys import digest_file
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.tracks import save_track
+from pegasus_ray.perception.observe import models_of
 from pegasus_ray.pipeline.fit import fit
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import provenance, read_track
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
+from pegasus_ray.pipeline.track import TrackConfig, track
 from pegasus_ray.pipeline.work import Progress, Summary
-from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import InputEntry, Stage
 from pegasus_ray.schemas.parts import Attribute
 
 CHECKPOINT = "fit.safetensors"
@@ -24,6 +29,48 @@ SMALLEST_SCALE = 0.4
 """Of a track's side: a fit that does not fit into memory at this is given up."""
 SMALLER = 0.75
 """What one step down the out-of-memory ladder leaves of the pictures' side and of the points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackJob(StageJob):
+    """A video becomes a track."""
+
+    stage: ClassVar[Stage] = Stage.TRACK
+    video: str  # where all workers find it
+    digest: str  # sha256 of the file
+    models: tuple[tuple[str, str], ...]  # names and sha256 of the model files that perception is to use
+    config: TrackConfig
+
+    @classmethod
+    def plan(cls, video: Path, config: TrackConfig) -> TrackJob:
+        """The job for a video file; its content decides the key, not its name.
+
+        Raises:
+            PegasusError: NOT_FOUND if there is no such file.
+        """
+        digest, models = digest_file(video), models_of(config.observe)
+        return cls(
+            key=plan_key(cls.stage, {"video": digest}, config, dict(models)),
+            subject=str(video),
+            threads=config.observe.threads,
+            video=str(video.absolute()),
+            digest=digest,
+            models=models,
+            config=config,
+        )
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+        """Look at the video, commit."""
+        if models_of(self.config.observe) != self.models:
+            message = "this worker has other model files than the driver; run `pegasus assets fetch models` on both"
+            raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
+        made = track(Path(self.video), self.config, progress)
+        facts = provenance(
+            {}, self.config, source=made.source, rig=made.rig, threads=self.threads, summary={"frames": len(made)}
+        )
+        used = (("video", self.digest), *self.models)
+        inputs = tuple(InputEntry(name=name, sha256=digest) for name, digest in used)
+        return save_track(library, self.key, made, facts.model_copy(update={"inputs": inputs})).summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +115,16 @@ class FitJob(StageJob):
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
         """Fit, look at the first unseen frame, commit."""
-        track = read_track(library.location, self.track)
-        result = fit(track, self.config, progress=progress, checkpoint=scratch / CHECKPOINT, device=self.device)
+        shown = read_track(library.location, self.track)
+        result = fit(shown, self.config, progress=progress, checkpoint=scratch / CHECKPOINT, device=self.device)
         gives = tuple(a for a in result.attributes if not self.lends or a in self.lends)
-        _, unseen = track.held_out()
-        (preview,) = render_clip(result.avatar, track, frames=[int(unseen[0])])
+        _, unseen = shown.held_out()
+        (preview,) = render_clip(result.avatar, shown, frames=[int(unseen[0])])
         facts = provenance(
             self.inputs,
             self.config,
-            source=track.source,
-            rig=track.rig,
+            source=shown.source,
+            rig=shown.rig,
             seed=self.config.seed,
             threads=self.threads,
             device=self.device,

@@ -91,7 +91,8 @@ def test_what_is_set_aside_stays_so_until_it_is_released(library: Library, monke
 
 def test_checkpoints_stay_after_a_failure_and_go_after_success(tmp_path: Path) -> None:
     library = Library(tmp_path)
-    run(library, FakeJob(key=key(1)), FakeJob(key=key(2), behaviour="fail"))
+    behaviours = ("do", "fail", "fail late")
+    run(library, *(FakeJob(key=key(number), behaviour=behaviour) for number, behaviour in enumerate(behaviours)))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"fit-{key(2)}"]
 
 

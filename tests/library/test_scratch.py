@@ -1,0 +1,56 @@
+"""Invariants: what a stage leaves in its scratch folder is there for the next try, wherever the library lies;
+
+Success sweeps it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pegasus_ray.library import scratch
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.scratch import open_scratch
+from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
+
+KEY = "00000000000000aa"
+
+
+@pytest.fixture(params=["folder", "memory"])
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
+    return Library(tmp_path / "lib" if request.param == "folder" else f"memory://{request.node.name}-{tmp_path.name}")
+
+
+def leave(library: Library, text: str) -> None:
+    with pytest.raises(KeyboardInterrupt), open_scratch(library, Stage.FIT, KEY) as kept:
+        (kept.folder / "state").write_text(text)
+        raise KeyboardInterrupt
+
+
+def test_a_kill_leaves_the_checkpoint_and_success_takes_it_away(library: Library) -> None:
+    leave(library, "step 5")
+    with open_scratch(library, Stage.FIT, KEY) as kept:
+        assert (kept.folder / "state").read_text() == "step 5"
+    with open_scratch(library, Stage.FIT, KEY) as kept:
+        assert list(kept.folder.iterdir()) == []
+
+
+def test_a_remote_library_gets_copies_while_the_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(f"memory://copies-{tmp_path.name}")
+    with open_scratch(library, Stage.FIT, KEY) as kept:
+        (kept.folder / "state").write_text("step 5")
+        kept.keep()
+        assert library.storage.files(f"checkpoints/fit-{KEY}") == [], "too soon"
+        monkeypatch.setattr(scratch, "COPY_EVERY", 0.0)
+        kept.keep()
+        assert library.storage.read(f"checkpoints/fit-{KEY}/state") == b"step 5"
+
+
+def test_gc_takes_checkpoints_that_serve_nobody(library: Library) -> None:
+    leave(library, "step 5")
+    assert library.gc(grace=1000) == ()
+    library.commit(Kind.AVATARS, KEY, {"a": b"1"}, Provenance())
+    assert library.gc(grace=1000) == (f"checkpoints/fit-{KEY}",)
+    with open_scratch(library, Stage.FIT, KEY) as kept:
+        assert list(kept.folder.iterdir()) == []
