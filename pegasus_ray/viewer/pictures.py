@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pegasus_ray.library.images import decode_png
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.render.images import contact_sheet
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -67,16 +66,6 @@ def picture_of(image: Bytes) -> Picture:
         raise PegasusError(Reason.INTERNAL, f"OpenCV writes no WebP of a picture of shape {image.shape}")
     code = base64.b64encode(data.tobytes()).decode("ascii")
     return Picture(uri=f"data:image/webp;base64,{code}", width=width, height=height)
-
-
-def picture_of_png(data: bytes) -> Picture:
-    """A stored preview.
-
-    Raises:
-        PegasusError: CORRUPT if the bytes are no picture.
-    """
-    image: Bytes = decode_png(data).astype(np.uint8)
-    return picture_of(image if image.ndim == 3 else in_grey(image))
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -1,0 +1,179 @@
+"""Commands that measure: evaluate, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pegasus_ray.cli.options import JsonFlag, Place, Settings, command
+from pegasus_ray.cli.output import answer, one_progress, table
+from pegasus_ray.schemas.manifests import Kind
+
+PANEL = "Measure"
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="An avatar's key or name.")]
+Size = Annotated[int, typer.Option("--size", min=16, help="Side of the pictures in pixels.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register this file's commands."""
+    for name, about, commands in (
+        ("evaluate", "Hold results against what they should be.", {"avatar": evaluate_avatar}),
+        (
+            "bench",
+            "How long the work takes on this machine.",
+            {"raster": bench_raster, "render": bench_render, "step": bench_step, "fit": bench_fit},
+        ),
+    ):
+        group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="rich")
+        for part, made in commands.items():
+            group.command(part)(made)
+        app.add_typer(group, name=name, rich_help_panel=PANEL)
+
+
+@command
+def evaluate_avatar(
+    key: Key,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PNG", help="Truth above render, to look at.")
+    ] = None,
+    *,
+    place: Place,
+) -> None:
+    """Draw an avatar on the last tenth of its video, which its fit has not seen, and compare.
+
+    psnr and ssim are inside the matte, dilated by 2 % of the side, on white; psnr_face on face pixels alone.
+
+    Example: pegasus evaluate avatar franck --library people --json
+    """
+    from pegasus_ray.library.images import encode_png
+    from pegasus_ray.pipeline import evaluate
+    from pegasus_ray.pipeline.results import read_avatar, read_track
+
+    library = place.open()
+    manifest = library.find(key, Kind.AVATARS)
+    score, sheet = evaluate.evaluate_avatar(
+        read_track(library.location, manifest.input("track")), read_avatar(library, manifest.key)
+    )
+    if out is not None:
+        out.write_bytes(encode_png(sheet))
+    facts = {
+        "psnr": score.psnr,
+        "ssim": score.ssim,
+        "frames": score.frames,
+        "psnr_face": score.psnr_face,
+        "key": manifest.key,
+        "source": manifest.source,
+    }
+    line = (
+        f"{manifest.source or manifest.key}: {score.psnr:.2f} dB (face {score.psnr_face:.2f} dB), ssim {score.ssim:.4f}"
+    )
+    answer(facts, as_json=place.json, text=[f"{line}, {score.frames} frames"])
+
+
+@command
+def bench_raster(
+    points: Annotated[int, typer.Option("--points", min=1, help="Points in the picture.")] = 20000,
+    size: Size = 256,
+    per_pixel: Annotated[int, typer.Option("--per-pixel", min=1, help="Nearest points blended in a pixel.")] = 16,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of which the median is taken.")] = 5,
+    backend: Annotated[str, typer.Option("--backend", help="warp, torch or pytorch3d.")] = "warp",
+    against: Annotated[
+        str, typer.Option("--against", help="What it is compared with; its own name: nothing.")
+    ] = "torch",
+    features: Annotated[int, typer.Option("--features", min=1, help="Numbers a point carries.")] = 3,
+    threads: Threads = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Time the point rasteriser, forward and backward, beside the plain reference.
+
+    Example: pegasus bench raster --points 20000 --size 256 --json
+    """
+    import torch
+
+    from pegasus_ray.render import bench
+
+    torch.set_num_threads(threads)
+    facts = bench.bench_raster(points, size, per_pixel, repeats, backend, features=features, against=against)
+    _tell(facts, json)
+
+
+@command
+def bench_render(
+    key: Key,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Of which the median is taken.")] = 20,
+    size: Size = 256,
+    threads: Threads = 1,
+    *,
+    place: Place,
+) -> None:
+    """Time the drawing of an avatar.
+
+    Example: pegasus bench render franck --size 256 --library people
+    """
+    import torch
+
+    from pegasus_ray.pipeline import bench
+    from pegasus_ray.pipeline.results import read_avatar, read_track
+
+    torch.set_num_threads(threads)
+    library = place.open()
+    manifest = library.find(key, Kind.AVATARS)
+    avatar = read_avatar(library, manifest.key)
+    track = read_track(library.location, manifest.input("track"))
+    _tell(bench.bench_render(avatar, track, frames=frames, size=size).facts(), place.json)
+
+
+@command
+def bench_step(
+    track: Annotated[str, typer.Argument(metavar="TRACK", help="A track's key or name.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps measured.")] = 30,
+    *,
+    settings: Settings,
+) -> None:
+    """Time the steps of a fit's last stage.
+
+    Example: pegasus bench step franck.mp4 --steps 30 --library people
+    """
+    import torch
+
+    from pegasus_ray.pipeline import bench
+    from pegasus_ray.pipeline.results import read_track
+
+    library, config = settings.open(), settings.pipeline().fit
+    torch.set_num_threads(config.threads)
+    held = read_track(library.location, library.find(track, Kind.TRACKS).key)
+    _tell(bench.bench_step(held, config, steps=steps, preset=settings.preset).facts(), settings.json)
+
+
+@command
+def bench_fit(
+    track: Annotated[str, typer.Argument(metavar="TRACK", help="A track's key or name.")],
+    *,
+    settings: Settings,
+) -> None:
+    """Time a whole fit, and say what it is worth on frames that it has not seen. Nothing is kept.
+
+    Example: pegasus bench fit franck.mp4 --library people
+    """
+    import torch
+
+    from pegasus_ray.pipeline import bench
+    from pegasus_ray.pipeline.results import read_track
+
+    library, config = settings.open(), settings.pipeline().fit
+    torch.set_num_threads(config.threads)
+    held = read_track(library.location, library.find(track, Kind.TRACKS).key)
+    with one_progress("fit", held.source) as progress:
+        facts = bench.bench_fit(held, config, preset=settings.preset, progress=progress)
+    _tell(facts, settings.json)
+
+
+def _tell(facts: dict[str, Any], as_json: bool) -> None:
+    rows = (
+        (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value) for name, value in facts.items()
+    )
+    answer(facts, as_json=as_json, text=[table(("", "#"), rows)])

@@ -1,0 +1,121 @@
+"""What a command says: one answer on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pegasus_ray.schemas.errors import PegasusError
+
+if TYPE_CHECKING:
+    from pegasus_ray.pipeline.work import Event, OnEvent
+
+_COLUMNS = (
+    SpinnerColumn(),
+    TextColumn("{task.fields[stage]}", style="dim"),
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=24),
+    TextColumn("{task.fields[text]}", style="dim"),
+    TimeElapsedColumn(),
+)
+
+
+def answer(facts: Mapping[str, object], *, as_json: bool, text: Iterable[object] = ()) -> None:
+    """Print a command's answer: the facts as one JSON object, or the text for a person."""
+    if as_json:
+        sys.stdout.write(json.dumps(_rounded(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        return
+    console = Console()
+    for line in text:
+        console.print(line, highlight=False, soft_wrap=isinstance(line, str))
+
+
+def note(text: str) -> None:
+    """Tell a person something on standard error; `text` may hold rich's markup."""
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def report_error(error: PegasusError, *, as_json: bool) -> None:
+    """Name what went wrong and the way out."""
+    if as_json:
+        facts = {"subject": error.subject, "reason": error.reason.value, "message": error.message}
+        answer({"error": facts}, as_json=True)
+    subject = f"[bold]{escape(error.subject)}[/bold]: " if error.subject else ""
+    note(f"[red]error[/red] {subject}{escape(error.message)}")
+
+
+def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, title: str = "") -> Table:
+    """A table for a person. Columns whose name begins with `#` hold numbers."""
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        made.add_column(column.lstrip("#"), justify="right" if column[:1] == "#" else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    return made
+
+
+@contextmanager
+def jobs_progress() -> Iterator[OnEvent]:
+    """Bars on standard error, one an item at work; quiet where nobody watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda event: None
+        return
+    with Progress(*_COLUMNS, console=console, transient=True) as bars:
+        yield _JobBars(bars)
+
+
+@contextmanager
+def one_progress(stage: str, subject: str) -> Iterator[Callable[[float, str], None]]:
+    """One bar for a piece of work that is no job: told the share done and a short text."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda share, text: None
+        return
+    with Progress(*_COLUMNS, console=console, transient=True) as bars:
+        task = bars.add_task(escape(subject), total=1.0, stage=stage, text="")
+        yield lambda share, text: bars.update(task, completed=share, text=escape(text))
+
+
+class _JobBars:
+    """A bar for each item that is at work; a line when it ends."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        outcome = event.outcome
+        if outcome is None:
+            task = self._tasks.get(event.key)
+            if task is None:
+                task = self._bars.add_task(escape(event.subject), total=1.0, stage=event.stage.value, text="")
+                self._tasks[event.key] = task
+            self._bars.update(task, completed=event.share, text=escape(event.text))
+            return
+        task = self._tasks.pop(event.key, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        mark = {"done": "[green]✓[/green]", "skipped": "[dim]·[/dim]", "failed": "[red]✗[/red]"}[outcome.status]
+        said = escape(outcome.message) if outcome.status == "failed" else ""
+        seconds = f"[dim]{outcome.seconds:.0f} s[/dim] " if outcome.seconds >= 1 else ""
+        self._bars.console.print(f"{mark} [dim]{event.stage.value}[/dim] {escape(event.subject)} {seconds}{said}")
+
+
+def _rounded(value: object) -> object:
+    """Six digits after the point are enough for a reader."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, Mapping):
+        return {str(name): _rounded(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value

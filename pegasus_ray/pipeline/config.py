@@ -1,0 +1,56 @@
+"""All stages' configurations in one, and the presets: sets of settings to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pegasus_ray.avatar.config import FitConfig, Stage
+from pegasus_ray.avatar.generative_fit import GenerativeConfig
+from pegasus_ray.pipeline.personalize import PersonalizeConfig
+from pegasus_ray.pipeline.swap import SwapConfig
+from pegasus_ray.pipeline.track import TrackConfig
+from pegasus_ray.pipeline.transfer import TransferConfig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineConfig:
+    """What `--config` and `--set` change, by names such as `track.observe.size` and `fit.seed`."""
+
+    track: TrackConfig = field(default_factory=TrackConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    swap: SwapConfig = field(default_factory=SwapConfig)
+    personalize: PersonalizeConfig = field(default_factory=PersonalizeConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+
+
+def preset(name: str) -> PipelineConfig:
+    """The settings that a name stands for.
+
+    Raises:
+        PegasusError: BAD_CONFIG for a name that there is not.
+    """
+    if name not in PRESETS:
+        raise PegasusError(Reason.BAD_CONFIG, f"is no preset; there are {', '.join(PRESETS)}", subject=name)
+    return PRESETS[name]
+
+
+FAST = PipelineConfig()
+"""Explicit points on the rig: minutes a person on two cores."""
+
+DRAFT = replace(
+    FAST,
+    fit=FitConfig(
+        stages=(
+            Stage(scale=0.5, steps=250),
+            Stage(scale=0.75, steps=250, points=10000),
+            Stage(scale=1.0, steps=400, points=15000, per_pixel=14),
+        )
+    ),
+    swap=SwapConfig(frames=16),
+    personalize=PersonalizeConfig(fit=GenerativeConfig(target_steps=80, swap_steps=350), own_frames=40),
+)
+"""The same with a fraction of the steps, for a first look and for small pictures."""
+
+PRESETS: Mapping[str, PipelineConfig] = {"fast": FAST, "draft": DRAFT}
