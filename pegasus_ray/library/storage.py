@@ -235,7 +235,10 @@ class RemoteStorage:
     def remove_tree(self, folder: str) -> None:
         """See `Storage.remove_tree`."""
         with suppress(FileNotFoundError):
-            self.filesystem.rm(f"{self.root}/{folder}", recursive=True)
+            for path in self.filesystem.find(
+                f"{self.root}/{folder}"
+            ):  # `rm` would take brackets in a name for a pattern
+                self.filesystem.rm_file(path)
             self.filesystem.invalidate_cache()
 
     def local(self, path: str) -> Path | None:
