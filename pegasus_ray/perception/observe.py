@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pegasus_ray.perception.assets import MANIFEST, available
-from pegasus_ray.perception.crop import Crop, choose_crop, resize
+from pegasus_ray.perception.crop import Crop, choose_crop, resize, resize_matted
 from pegasus_ray.perception.landmarks import FACE_MODEL, Face, FaceMesh
 from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
 from pegasus_ray.perception.parser import HAIR_MODEL, PARSER_MODEL, fill_matte, parser_of, resize_labels
@@ -64,7 +64,7 @@ class Observations:
     blendshapes: Floats  # (T, 52)
     times: Floats  # (T,) seconds
     indices: npt.NDArray[np.int32]  # (T,) frame numbers in the video
-    quality: Floats  # (T,) 0–1: how sure the face is and how sharp, beside the clip's median
+    quality: Floats  # (T,) 0–1: how sure the face, how sharp beside the clip's median, how well covered by the matte
     crop: Crop  # the square in the video's picture
     width: int  # of the video's picture in pixels
     height: int
@@ -118,7 +118,7 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
         blendshapes=np.stack([face.blendshapes for face in faces.values()]),
         times=pictures.times,
         indices=np.array(list(faces), np.int32),
-        quality=(scores * _sharpness(pictures.images, landmarks)).astype(np.float32),
+        quality=scores * _sharpness(pictures.images, landmarks) * _covered(pictures.mattes, landmarks),
         crop=crop,
         width=width,
         height=height,
@@ -184,9 +184,10 @@ def _look(clip: Clip, faces: dict[int, Face], crop: Crop, config: ObserveConfig,
     for done, face in enumerate(faces.values()):
         matte, clean = refine(frames[done], rough[done], plate)
         labels = parser(frames[done], crop.fractions(face.points) * work, matte)
-        images.append(resize(clean, config.size))
-        mattes.append(resize(matte, config.size))
-        parts.append(fill_matte(resize_labels(labels, config.size), mattes[-1]))
+        image, opacity = resize_matted(clean, matte, config.size)
+        images.append(image)
+        mattes.append(opacity)
+        parts.append(fill_matte(resize_labels(labels, config.size), opacity))
         report("parts", done + 1, len(faces))
     return _Pictures(
         images=np.stack(images), mattes=np.stack(mattes), parts=np.stack(parts), times=np.array(times, np.float32)
@@ -205,6 +206,13 @@ def _sharpness(images: Bytes, landmarks: Floats) -> Floats:
         grey = cv2.cvtColor(image[int(top) : int(bottom), int(left) : int(right)], cv2.COLOR_RGB2GRAY)
         detail.append(float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean()))
     return np.clip(np.array(detail) / max(float(np.median(detail)), 1e-6), 0, 1).astype(np.float32)
+
+
+def _covered(mattes: Bytes, landmarks: Floats) -> Floats:
+    """Share of the landmarks that the matte covers in each frame, (T,) 0–1."""
+    size = mattes.shape[1]
+    columns, rows = np.moveaxis(np.clip(landmarks * size, 0, size - 1).astype(np.int64), -1, 0)
+    return (mattes[np.arange(len(mattes))[:, None], rows, columns] > 127).mean(1, dtype=np.float32)
 
 
 def models_of(config: ObserveConfig) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pegasus_ray.perception.crop import Crop, choose_crop, resize
+from pegasus_ray.perception.crop import Crop, choose_crop, resize, resize_matted
 from pegasus_ray.perception.square import Square
 
 
@@ -86,3 +86,17 @@ def test_a_turned_square_draws_and_finds_points_alike() -> None:
         v, u = np.mgrid[0:64, 0:64] + 0.5
         centre = np.array([[(drawn * u).sum(), (drawn * v).sum()]]) / drawn.sum()
         assert np.abs(square.to_picture(centre.astype(np.float32), 64) - (120, 85)).max() < 0.15 * side / 64
+
+
+def test_a_smaller_picture_over_white_is_the_finer_one_made_smaller() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 255, (96, 96, 3)).astype(np.uint8)
+    matte = np.zeros((96, 96), np.uint8)
+    matte[20:70, 30:80] = 255
+    matte[20:70, 25:30] = 90
+    for size in (32, 41):
+        small, opacity = resize_matted(image, matte, size)
+        over = small * (opacity[..., None] / 255) + 255 - opacity[..., None].astype(float)
+        finer = image * (matte[..., None] / 255) + 255 - matte[..., None].astype(float)
+        assert np.abs(over - resize(np.round(finer).astype(np.uint8), size)).max() < 2.5
+        assert (small[opacity == 0] == resize(image, size)[opacity == 0]).all()
