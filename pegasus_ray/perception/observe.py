@@ -212,7 +212,8 @@ def _covered(mattes: Bytes, landmarks: Floats) -> Floats:
     """Share of the landmarks that the matte covers in each frame, (T,) 0–1."""
     size = mattes.shape[1]
     columns, rows = np.moveaxis(np.clip(landmarks * size, 0, size - 1).astype(np.int64), -1, 0)
-    return (mattes[np.arange(len(mattes))[:, None], rows, columns] > 127).mean(1, dtype=np.float32)
+    inside = mattes[np.arange(len(mattes))[:, None], rows, columns] > 127
+    return np.asarray(inside.mean(1), dtype=np.float32)
 
 
 def models_of(config: ObserveConfig) -> tuple[tuple[str, str], ...]:
