@@ -31,6 +31,7 @@ MATERIAL_OF: Final = {
     Tissue.TONGUE: Material.TONGUE,
     Tissue.LASHES: Material.LASHES,
 }
+LASH_LENGTH: Final = 0.55  # of the rig's sheets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Figure:
             pieces.extend(put_on(person.hat, skull))
 
         starts = np.cumsum([len(rig.template)] + [len(piece.points) for piece in pieces])
-        tissue = rig.tissue.numpy()
+        tissue, lashes = rig.tissue.numpy(), _lash_coordinates(rig)
         return Figure(
             person=person,
             rig=rig,
@@ -76,14 +77,14 @@ class Figure:
             cloth=cloth,
             pieces=tuple(pieces),
             faces=np.concatenate(
-                [rig.faces.numpy()] + [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
+                [_shown(rig, lashes)] + [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
             ),
             material=np.concatenate(
                 [np.array([MATERIAL_OF[Tissue(kind)] for kind in range(len(Tissue))])[tissue]]
                 + [np.full(len(piece.faces), piece.material) for piece in pieces]
             ),
             places=np.concatenate([rig.template.numpy()] + [piece.points for piece in pieces]),
-            coordinates=np.concatenate([_lash_coordinates(rig)] + [piece.coordinates for piece in pieces]),
+            coordinates=np.concatenate([lashes] + [piece.coordinates for piece in pieces]),
             neutral=np.concatenate([vertices + cloth] + [piece.points for piece in pieces]),
         )
 
@@ -139,6 +140,15 @@ def _lash_coordinates(rig: Rig) -> Floats:
         coordinates[chosen, 1] = ((from_eye - low) / np.maximum(high - low, 1e-4))[group]
         coordinates[chosen, 2] = 1.0 if group is upper else 0.0
     return coordinates
+
+
+def _shown(rig: Rig, lashes: Floats) -> Ints:
+    """The rig's faces (F, 3), those of lashes that are never drawn shrunk to a point: the lower lid's, and the far ends."""
+    faces = rig.faces.numpy().copy()
+    corners = lashes[faces]
+    hidden = (corners[..., 1].min(1) > LASH_LENGTH) | (corners[..., 2].max(1) < 0.5)
+    faces[hidden & (rig.tissue == Tissue.LASHES).numpy()] = 0
+    return faces
 
 
 def _on_upper_lid(rig: Rig, lashes: Ints) -> npt.NDArray[np.bool_]:

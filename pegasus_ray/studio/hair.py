@@ -67,7 +67,7 @@ CUTS: Final[dict[HairStyle, Cut]] = {
     HairStyle.LONG: Cut(
         top=0.48,
         sides=0.42,
-        ribbons=4200,
+        ribbons=5400,
         points=16,
         width=0.0055,
         lift=0.28,
@@ -370,7 +370,7 @@ def _ribbons(width: float, skull: Skull, triangles: Ints, barycentric: Floats, p
     normals = outward(flat)
     across = unit(np.cross(tangents, normals))
     along = np.tile(np.linspace(0, 1, points, dtype=np.float32), count)
-    half = 0.5 * width * (1 - 0.75 * smoothstep(0.55, 1.0, along)) * (0.6 + 0.4 * smoothstep(0, 0.15, along))
+    half = 0.5 * width * (1 - 0.55 * smoothstep(0.60, 1.0, along)) * (0.6 + 0.4 * smoothstep(0, 0.15, along))
     both = np.stack([flat - half[:, None] * across, flat + half[:, None] * across], 1).reshape(-1, 3).astype(np.float32)
     lane = np.repeat(np.arange(count), points)
     coordinates = np.stack([np.tile([-1.0, 1.0], len(flat)), np.repeat(along, 2), np.repeat(lane, 2)], 1)

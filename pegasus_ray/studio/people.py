@@ -250,6 +250,7 @@ def person(seed: int, **overrides: Any) -> Person:
         spread = SPREAD.get(name.partition("/")[0], 0.0)
         if spread and name not in UNUSUAL:
             axes[name] = float(spread * draw)
+    axes["mouth/angles-up"] += 0.15  # the rig's neutral mouth looks a little sad
 
     hair_names = ["black", "espresso"] if dark else list(HAIR_COLOURS)[:6]
     hair_colour = HAIR_COLOURS[str(rng.choice(hair_names))]

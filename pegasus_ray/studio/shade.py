@@ -110,8 +110,8 @@ def shade_eye(
     light = KEY_COLOUR * np.clip(((samples.normals @ KEY)[:, None] + 0.25) / 1.25, 0, 1) * lit
     light += (_ambient(samples.normals) * 1.1 + FILL_COLOUR * 0.6) * seen
     mirrored = 2 * (samples.normals * samples.view).sum(1, keepdims=True) * samples.normals - samples.view
-    lamp = smoothstep(0.980, 0.990, mirrored @ KEY) * open_sky
-    window = 0.12 * smoothstep(0.965, 0.985, mirrored @ FILL) * open_sky
+    lamp = smoothstep(0.968, 0.982, mirrored @ KEY) * open_sky
+    window = 0.03 * smoothstep(0.965, 0.985, mirrored @ FILL) * open_sky
     return np.asarray(albedo * light + (0.95 * lamp + window)[:, None], dtype=np.float32)
 
 

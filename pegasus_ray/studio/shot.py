@@ -32,7 +32,8 @@ Bools = npt.NDArray[np.bool_]
 
 WALL: Final[Colour] = (0.62, 0.66, 0.69)
 GAPS: Final = 4  # how many layers of hair a ray may slip through
-STEP: Final = np.float32(2e-4)  # metres, off a surface
+STEP: Final = np.float32(2e-5)  # metres, off a surface
+JAW: Final = (-0.111, -0.37)  # y of the plane along the jaw's edge on the template: at z = 0, and a metre of z
 MOUTH_LINE: Final = -0.0708  # y of the line between the lips on the template
 
 
@@ -56,6 +57,7 @@ class Studio:
     paint: FacePaint
     noise: Noise
     occlusion: Floats  # (N,) of the figure's vertices, 0–1
+    lining: Bools  # (F,) of the figure's faces: the inside of the mouth
     membership: Floats  # (V, 3) how far a vertex of the rig belongs to nose, ears, neck
     size: int
     wall: Colour
@@ -72,11 +74,13 @@ class Studio:
             detail: share of the ribbons of hair.
         """
         figure = Figure.of(person, detail=detail)
+        tissue = figure.rig.tissue.numpy()
         return Studio(
             figure=figure,
             paint=FacePaint.of(person, view / (2 * size)),
             noise=Noise.of(person.seed),
             occlusion=occlusion(figure),
+            lining=np.pad(tissue == Tissue.MOUTH, (0, len(figure.faces) - len(tissue))),
             membership=membership(figure),
             size=size,
             wall=wall,
@@ -153,7 +157,7 @@ class _Shot:
             struck = face >= 0
             going, face, share, distance = going[struck], face[struck], share[struck], distance[struck]
             far[going] += distance
-            solid = np.ones(len(face), bool) if layer == GAPS else self._solid(face, share)
+            solid = np.ones(len(face), bool) if layer == GAPS else self._solid(face, share, directions[going])
             faces[going[solid]], shares[going[solid]] = face[solid], share[solid]
             going = going[~solid]
             far[going] += STEP
@@ -161,13 +165,16 @@ class _Shot:
                 break
         return faces, shares, far
 
-    def _solid(self, triangle: Ints, barycentric: Floats) -> Bools:
-        """Whether there is something where hair or lashes are hit, or a gap between strands."""
+    def _solid(self, triangle: Ints, barycentric: Floats, directions: Floats) -> Bools:
+        """Whether a hit counts: no gap between strands or lashes, nor the mouth's lining seen from behind, through a cheek."""
         material = self.figure.material[triangle]
         solid = np.ones(len(triangle), bool)
         for kind, rule in ((Material.HAIR, _in_strand), (Material.LASHES, _in_lash)):
             chosen = np.flatnonzero(material == kind)
             solid[chosen] = rule(self._mixed(self.figure.coordinates, triangle[chosen], barycentric[chosen]))
+        lining = np.flatnonzero(self.studio.lining[triangle])
+        a, b, c = np.moveaxis(self.posed.vertices[self.figure.faces[triangle[lining]]], 1, 0)
+        solid[lining] = (np.cross(b - a, c - a) * directions[lining]).sum(1) < 0
         return solid
 
     def _mixed(self, values: Floats, triangle: Ints, barycentric: Floats) -> Floats:
@@ -278,8 +285,9 @@ class _Shot:
         left = places[:, 0] < 0
         nose, ears, neck = self._mixed(self.studio.membership, triangle, barycentric).T
         label = np.full(len(places), Label.SKIN, np.uint8)
-        label[neck > 0.5] = Label.NECK
-        label[nose > 0.5] = Label.NOSE
+        below_jaw = places[:, 1] < JAW[0] + JAW[1] * places[:, 2]
+        label[(neck > 0.5) | below_jaw] = Label.NECK
+        label[nose > 0.8] = Label.NOSE
         label[paint.scalp > 0.5] = Label.HAIR
         label = np.where(ears > 0.5, np.where(left, Label.EAR_LEFT, Label.EAR_RIGHT), label)
         label = np.where(paint.brow > 0.30, np.where(left, Label.BROW_LEFT, Label.BROW_RIGHT), label)
@@ -347,12 +355,13 @@ def _in_strand(coordinates: Floats) -> Bools:
 
 
 def _in_lash(coordinates: Floats) -> Bools:
-    """Single lashes on the sheet that carries them: close at the root, thin and fewer outwards."""
-    across, along, upper = coordinates.T
+    """Single lashes of the upper lid on the sheet that carries them: a dark line at the root, thin and fewer outwards."""
+    across, along, _ = coordinates.T
     place = across / 0.0010 + 0.8 * along
     within = np.abs(place - np.round(place)) * 2
-    length = 0.07 + 0.48 * upper * (0.5 + 0.5 * ripple(np.floor(place + 0.5), np.zeros(len(place), np.int64)))
-    return np.asarray(((within < 0.75 - 0.8 * along / length) & (along < length)) | (along < 0.10 * upper))
+    length = 0.31 + 0.24 * ripple(np.floor(place + 0.5), np.zeros(len(place), np.int64))
+    lash = (within < 0.75 - 0.8 * along / length) & (along < length)
+    return np.asarray(lash | (along < 0.10))
 
 
 def _most_seen(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
