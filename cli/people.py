@@ -68,7 +68,7 @@ def render_studio(
 
     config = StudioConfig(frames=frames, size=size)
     plan = plan_studio(range(seed, seed + people), config, swaps=assignments_of(swap or []))
-    carry_out(plan, run, after=lambda: export_videos(run.open(), [job.key for job in plan.jobs], out))
+    carry_out(plan, run, after=lambda: export_videos(run.open(), [job.key for job in plan.jobs], out, config.fps))
 
 
 @command

@@ -32,7 +32,7 @@ def carry_out(plan: WorkPlan, run: Run, *, after: Callable[[], object] | None = 
     if run.plan:
         tell_plan(plan, run)
         return
-    from pegasus_ray.engine.ray_executor import executor
+    from pegasus_ray.engine.executor import executor
 
     began = time.monotonic()
     with jobs_progress() as on_event:

@@ -67,7 +67,9 @@ def _assets() -> Iterator[Check]:
     from pegasus_ray.perception.assets import inventory
 
     for stock in inventory():
-        asset, name = stock.asset, f"asset {stock.asset.name}"
+        if stock.asset.group != "models":
+            continue
+        asset, name = stock.asset, stock.asset.name
         way_out = f"pegasus assets fetch {asset.name}"
         if stock.path is None:
             yield Check(name=name, state="missing", found=f"needed for: {asset.purpose}", way_out=way_out)

@@ -14,6 +14,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
+from pegasus_ray.pipeline.plan import find_first
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.render import turntable as swing
 from pegasus_ray.pipeline.results import read_avatar, read_generative, read_track
@@ -71,7 +72,7 @@ def assemble(
         PegasusError: BAD_REFERENCE for who is not there, or a code that was not learned; MISSING_ATTRIBUTE.
     """
     wear, mixes = dict(wear or {}), dict(mixes or {})
-    worn = library.find(reference, *_wearers(library, reference))
+    worn = find_first(library, reference, (Kind.AVATARS, Kind.MODELS, Kind.TRANSFERS))
     if worn.kind is Kind.MODELS:
         generative = read_generative(library, worn.key)
         chosen, rest = _codes(library, generative, wear, mixes)
@@ -170,17 +171,6 @@ def _heard(pictures: Iterator[Bytes], count: int, progress: Progress | None) -> 
         if progress:
             progress(number / count, f"{number} of {count} frames")
         yield picture
-
-
-def _wearers(library: Library, reference: str) -> tuple[Kind, ...]:
-    """Shelves to look on: an avatar and the model of one person have one name, which then means the avatar."""
-    for kinds in ((Kind.AVATARS,), (Kind.MODELS,), (Kind.TRANSFERS,)):
-        try:
-            library.find(reference, *kinds)
-        except PegasusError:
-            continue
-        return kinds
-    return (Kind.AVATARS, Kind.MODELS, Kind.TRANSFERS)
 
 
 def _codes(

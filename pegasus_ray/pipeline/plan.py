@@ -207,7 +207,7 @@ def plan_transfer(
     Raises:
         PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE where the source has nothing to give of an attribute.
     """
-    lender = library.find(source, Kind.MODELS, Kind.AVATARS)
+    lender = find_first(library, source, (Kind.AVATARS, Kind.MODELS))
     wearer = library.find(user, Kind.AVATARS)
     lacking = [attribute for attribute in attributes if attribute not in lender.attributes]
     if lacking or not attributes:
@@ -221,6 +221,20 @@ def plan_transfer(
         lender.key, lender.kind, wearer.key, attributes, config.transfer, codes=named, subject=subject
     )
     return WorkPlan(stage=Stage.TRANSFER, jobs=(job,))
+
+
+def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manifest:
+    """The result that is meant, on the first shelf where one is: a person's avatar and model have the same name.
+
+    Raises:
+        PegasusError: BAD_REFERENCE if none or more than one fits.
+    """
+    for kind in kinds:
+        try:
+            return library.find(reference, kind)
+        except PegasusError:
+            continue
+    return library.find(reference, *kinds)
 
 
 def _track_of(source: Source, library: Library, config: PipelineConfig, jobs: list[Job]) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from typing import ClassVar
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.library.tracks import save_track
-from pegasus_ray.pipeline.look import frames_per_second
 from pegasus_ray.pipeline.results import provenance, read_track
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.work import Progress, Summary
@@ -64,7 +63,7 @@ class StudioJob(StageJob):
         return save_track(library, self.key, track, facts).summary
 
 
-def export_videos(library: Library, tracks: Sequence[str], folder: Path) -> list[Path]:
+def export_videos(library: Library, tracks: Sequence[str], folder: Path, fps: float) -> list[Path]:
     """The frames of tracks as video files named after their sources; those that are not there are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -72,7 +71,7 @@ def export_videos(library: Library, tracks: Sequence[str], folder: Path) -> list
         if library.exists(StudioJob.stage.kind, key):
             track = read_track(library.location, key)
             path = folder / f"{library.expect(StudioJob.stage.kind, key).source}.mp4"
-            write_video(track.images, path, frames_per_second(track))
+            write_video(track.images, path, fps)
             written.append(path)
     return written
 

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -102,6 +103,11 @@ def write_report(library: Library, path: Path, *, progress: Progress | None = No
 
 def render_page(page: Page) -> str:
     """The page as HTML; every text in it is escaped."""
+    return _environment().get_template("report.html").render(page=page)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pegasus_ray.viewer"),
         autoescape=True,
@@ -110,7 +116,7 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = _figure
-    return environment.get_template("report.html").render(page=page)
+    return environment
 
 
 def page_of(library: Library, progress: Progress | None = None) -> Page:

@@ -1,4 +1,7 @@
-"""Invariants of settings: what is typed arrives with the setting's own type, or is refused by its name; nothing else changes."""
+"""Invariants of settings: what is typed arrives with the setting's own type, or is refused by its name;
+
+Nothing else changes.
+"""
 
 from __future__ import annotations
 
