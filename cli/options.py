@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from pegasus_ray.cli.output import report_error
+from pegasus_ray.cli.output import note, report_error
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.library.library import Library
 from pegasus_ray.pipeline.settings import merge, override, parse_assignments, read_changes
@@ -28,6 +28,8 @@ UNUSABLE = 2
 """Exit code: usage or environment."""
 SOME_FAILED = 1
 """Exit code: some items failed, named; the others are done."""
+STOPPED = 130
+"""Exit code: interrupted from the keyboard, as shells know it."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
 AttributesOption = Annotated[
@@ -133,6 +135,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except PegasusError as error:
             report_error(error, as_json=as_json)
             raise typer.Exit(UNUSABLE) from error
+        except KeyboardInterrupt:
+            note("stopped; the same command goes on from here")
+            raise typer.Exit(STOPPED) from None
 
     parameters = [*own, *(parameter for group in shared.values() for parameter in group)]
     told.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -32,14 +32,14 @@ def carry_out(plan: WorkPlan, run: Run, *, after: Callable[[], object] | None = 
     if run.plan:
         tell_plan(plan, run)
         return
-    from pegasus_ray.engine.executor import executor
+    from pegasus_ray.engine import carry
 
     began = time.monotonic()
     with jobs_progress() as on_event:
-        outcomes = executor(run.open(), run.spread()).run(plan.jobs, on_event) if plan.jobs else []
+        outcomes = carry.carry_out(plan, run.open(), run.spread(), on_event)
     if after is not None:
         after()
-    tell_outcomes([*plan.failed, *outcomes], plan.stage, time.monotonic() - began, run)
+    tell_outcomes(outcomes, plan.stage, time.monotonic() - began, run)
 
 
 def tell_plan(plan: WorkPlan, run: Run) -> None:

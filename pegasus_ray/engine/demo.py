@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pegasus_ray.engine.cluster import connect
+from pegasus_ray.engine.carry import carry_out, is_done
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.inline import Executor
-from pegasus_ray.engine.ray_executor import executor
 from pegasus_ray.library.library import Library
 from pegasus_ray.perception.assets import available, fetch
 from pegasus_ray.perception.landmarks import FACE_MODEL
 from pegasus_ray.perception.matte import MATTE_MODEL
 from pegasus_ray.pipeline.config import PipelineConfig, preset
 from pegasus_ray.pipeline.look import assemble, draw_look
-from pegasus_ray.pipeline.plan import (
-    Source,
-    WorkPlan,
-    plan_avatars,
-    plan_personalize,
-    plan_swaps,
-    plan_transfer,
-)
+from pegasus_ray.pipeline.plan import Source, WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
 from pegasus_ray.pipeline.settings import override
 from pegasus_ray.pipeline.studio_job import StudioConfig, StudioJob, film_video
 from pegasus_ray.pipeline.work import Event, OnEvent, Outcome
-from pegasus_ray.schemas.errors import PegasusError
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.studio.cast import Cast, demo_people
@@ -57,6 +47,28 @@ class Shown:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One run of the demo. Ray is started with the first plan that has something to do, and stays."""
+
+    library: Library
+    engine: EngineConfig
+    config: PipelineConfig
+    on_event: OnEvent
+    ray: ExitStack
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def carry_out(self, plan: WorkPlan) -> list[str]:
+        """Keys of the results that stand."""
+        if self.engine.kind == "ray" and not is_done(plan, self.library):
+            from pegasus_ray.engine.cluster import connect  # inline, nobody waits for Ray's import
+
+            self.ray.enter_context(connect(self.engine.address))
+        made = carry_out(plan, self.library, self.engine, self.on_event)
+        self.outcomes.extend(made)
+        return [outcome.key for outcome in made if outcome.stage is plan.stage and outcome.status != "failed"]
+
+
 def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> Shown:
     """Run all stages on studio people; what is there already is not made again.
 
@@ -69,70 +81,58 @@ def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> Shown:
         PegasusError: where so much failed that there is nothing to show.
     """
     began = time.monotonic()
-    library, cast, config = Library(folder / "library"), demo_people(), _config()
-    outcomes: list[Outcome] = []
-    with _connected(engine):
-        work = executor(library, engine)
-        avatars = _people(library, cast, config, work, folder / "videos", on_event, outcomes)
-        target, user = avatars[cast.target.name], avatars[cast.user.name]
+    library, cast = Library(folder / "library"), demo_people()
+    config = override(preset("draft"), {"track": {"observe": {"size": SIZE}}})
+    with ExitStack() as ray:
+        work = _Work(library=library, engine=engine, config=config, on_event=on_event, ray=ray)
+        avatars = _make_avatars(work, cast, folder / "videos")
+        target, user = (_expect(avatars, person, work) for person in (cast.target, cast.user))
         lenders = [avatars[person.name] for person in cast.sources if person.name in avatars]
-        _run(plan_swaps(library, target, config, avatars=lenders), work, on_event, outcomes)
-        (model,) = _run(plan_personalize(library, target, config, avatars=lenders), work, on_event, outcomes)
-        lent = plan_transfer(library, model, user, config, attributes=[BORROWED], codes={BORROWED: lenders[FILMED]})
-        _run(lent, work, on_event, outcomes)
+        work.carry_out(plan_swaps(library, target, config, avatars=lenders))
+        models = work.carry_out(plan_personalize(library, target, config, avatars=lenders))
+        if not models:
+            raise _nothing_to_show(f"the generative avatar of {cast.target.name}", work)
+        codes = {BORROWED: lenders[0]}
+        work.carry_out(plan_transfer(library, models[0], user, config, attributes=[BORROWED], codes=codes))
     picture, video = folder / "borrowed.png", folder / "borrowed.mp4"
-    look = assemble(library, f"{Kind.MODELS}/{model}", config.transfer, wear={BORROWED: lenders[FILMED]})
+    fresh = any(outcome.key == models[0] and outcome.status == "done" for outcome in work.outcomes)
+    look = assemble(library, f"{Kind.MODELS}/{models[0]}", config.transfer, wear={BORROWED: lenders[0]})
     for path, most in ((picture, 6), (video, None)):
-        if not path.exists():
+        if fresh or not path.exists():
             draw_look(library, look, look.track, path, most=most)
-    report = write_report(library, folder / "report.html")
     return Shown(
         library=folder / "library",
-        report=report,
+        report=write_report(library, folder / "report.html"),
         picture=picture,
         video=video,
-        outcomes=tuple(outcomes),
+        outcomes=tuple(work.outcomes),
         seconds=time.monotonic() - began,
     )
 
 
-def _config() -> PipelineConfig:
-    return override(preset("draft"), {"track": {"observe": {"size": SIZE}}})
-
-
-def _people(
-    library: Library,
-    cast: Cast,
-    config: PipelineConfig,
-    work: Executor,
-    videos: Path,
-    on_event: OnEvent,
-    outcomes: list[Outcome],
-) -> dict[str, str]:
+def _make_avatars(work: _Work, cast: Cast, videos: Path) -> dict[str, str]:
     """Everybody's avatar: keys by name. One comes as a video file, the others as tracks with the truth."""
     filmed = cast.sources[FILMED]
     studio = {p.name: StudioJob.plan(p, StudioConfig(size=SIZE)) for p in cast.everyone if p is not filmed}
     with ThreadPoolExecutor(1) as aside:  # this process is idle while the workers render the others
-        video = aside.submit(_film, filmed, videos / f"{filmed.name}.mp4", on_event)
-        outcomes += work.run(tuple(studio.values()), on_event)
+        video = aside.submit(_film, filmed, videos / f"{filmed.name}.mp4", work.on_event)
+        work.carry_out(WorkPlan(stage=Stage.TRACK, jobs=tuple(studio.values())))
     _fetch_models()
     references = {name: job.key for name, job in studio.items()} | {filmed.name: str(video.result())}
     sources = [Source(reference=references[person.name], subject=person.name) for person in cast.everyone]
-    plan = plan_avatars(sources, library, config)
-    _run(plan, work, on_event, outcomes)
-    keys = [job.key for job in plan.jobs if job.stage is Stage.FIT]
-    return {source.subject: key for source, key in zip(sources, keys, strict=True) if library.exists(Kind.AVATARS, key)}
+    plan = plan_avatars(sources, work.library, work.config)
+    made = set(work.carry_out(plan))
+    return {job.subject: job.key for job in plan.jobs if job.stage is Stage.FIT and job.key in made}
 
 
 def _film(person: Person, path: Path, on_event: OnEvent) -> Path:
     if path.exists():
         return path
-    news = Event(stage=Stage.TRACK, key=path.name, subject=f"filming {path.name}")
     began = time.monotonic()
+    news = Event(stage=Stage.TRACK, key=path.name, subject=f"filming {path.name}")
     film_video(person, FILM, path, lambda share, text: on_event(replace(news, share=share, text=text)))
-    ended = Outcome(
-        stage=Stage.TRACK, key=path.name, subject=news.subject, status="done", seconds=time.monotonic() - began
-    )
+    seconds = time.monotonic() - began
+    ended = Outcome(stage=Stage.TRACK, key=path.name, subject=news.subject, status="done", seconds=seconds)
     on_event(replace(news, share=1.0, outcome=ended))
     return path
 
@@ -146,18 +146,14 @@ def _fetch_models() -> None:
         return
 
 
-def _run(plan: WorkPlan, work: Executor, on_event: OnEvent, outcomes: list[Outcome]) -> list[str]:
-    """Carry a plan out; keys of the results that stand."""
-    made = [*plan.failed, *work.run(plan.jobs, on_event)]
-    outcomes += made
-    return [outcome.key for outcome in made if outcome.stage is plan.stage and outcome.status != "failed"]
+def _expect(avatars: dict[str, str], person: Person, work: _Work) -> str:
+    if person.name not in avatars:
+        raise _nothing_to_show(f"the avatar of {person.name}", work)
+    return avatars[person.name]
 
 
-@contextmanager
-def _connected(engine: EngineConfig) -> Iterator[None]:
-    """One Ray for all stages."""
-    if engine.kind == "inline":
-        yield
-        return
-    with connect(engine.address):
-        yield
+def _nothing_to_show(what: str, work: _Work) -> PegasusError:
+    """The first failure is the cause of the others."""
+    reasons = [f"{outcome.subject}: {outcome.message}" for outcome in work.outcomes if outcome.status == "failed"]
+    cause = reasons[0] if reasons else "a need of it failed"
+    return PegasusError(Reason.INTERNAL, f"{what} could not be made ({cause})", subject="demo")
