@@ -10,11 +10,12 @@ from contextlib import redirect_stdout
 from pegasus_ray.engine.actors import run_on_actors
 from pegasus_ray.engine.cluster import connect
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.inline import Executor, InlineExecutor
+from pegasus_ray.engine.relay import orderly
+from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.engine.swaps import run_on_data
 from pegasus_ray.engine.train import run_on_train
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Job, OnEvent, Outcome
+from pegasus_ray.pipeline.work import Job, OnEvent, Outcome, settled
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
 
@@ -35,7 +36,10 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
         """See `Executor.run`."""
         config = self._config
+        if all(settled(job, self._library) for job in jobs):  # no need of a cluster to say so
+            return Schedule(jobs, self._library, attempts=config.attempts, on_event=on_event).outcomes
         outcomes: list[Outcome] = []
+        on_event = orderly(on_event)
         # Ray prints what befalls its nodes to standard output, which belongs to the command's answer.
         with redirect_stdout(sys.stderr), connect(config.address):
             for phase in ((Stage.TRACK, Stage.FIT), (Stage.SWAP,), (Stage.PERSONALIZE,), (Stage.TRANSFER,)):
@@ -50,11 +54,6 @@ class RayExecutor:
                 else:
                     outcomes += run_on_actors(chosen, self._library, config, on_event)
         return outcomes
-
-
-def executor(library: Library, config: EngineConfig) -> Executor:
-    """The executor that the configuration names."""
-    return InlineExecutor(library, config) if config.kind == "inline" else RayExecutor(library, config)
 
 
 def _ready(phase: Sequence[Job], jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:

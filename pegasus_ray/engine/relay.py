@@ -32,6 +32,21 @@ class Mailbox:
         return news
 
 
+def orderly(on_event: OnEvent) -> OnEvent:
+    """One event at a time, from whatever thread; news of a job that has ended already are dropped."""
+    lock, ended = threading.Lock(), set[str]()
+
+    def hear(event: Event) -> None:
+        with lock:
+            if event.outcome is not None:
+                ended.add(event.key)
+            elif event.key in ended:
+                return
+            on_event(event)
+
+    return hear
+
+
 def posting(job: Job, mailbox: Any) -> Progress:
     """A job's progress, posted. News that nobody receives are no loss."""
 

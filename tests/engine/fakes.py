@@ -22,7 +22,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
 from pegasus_ray.schemas.tables import OK, SCORES
 
-Behaviour = Literal["do", "fail", "fail late", "crash", "die always", "hungry", "resume", "patient resume"]
+Behaviour = Literal["do", "fail", "fail late", "slow", "crash", "die always", "hungry", "resume", "patient resume"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,8 @@ class FakeJob:
             case "fail late":
                 (scratch / "checkpoint").write_text("step 5")
                 raise PegasusError(Reason.DIVERGED, "the loss is not a number")
+            case "slow":
+                time.sleep(0.6)
             case "crash":
                 raise ZeroDivisionError("a bug")
             case "hungry" if self.batch > 1:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.ray_executor import RayExecutor, executor
+from pegasus_ray.engine.executor import executor
+from pegasus_ray.engine.ray_executor import RayExecutor
 from pegasus_ray.library.ledger import history, status
 from pegasus_ray.library.library import Library
 from pegasus_ray.pipeline.work import Event, Outcome

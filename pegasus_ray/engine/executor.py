@@ -1,0 +1,20 @@
+"""The engine that a configuration names. Ray is imported only if it is asked for."""
+
+from __future__ import annotations
+
+from pegasus_ray.engine.config import EngineConfig
+from pegasus_ray.engine.inline import Executor, InlineExecutor
+from pegasus_ray.library.library import Library
+
+
+def executor(library: Library, config: EngineConfig) -> Executor:
+    """Who runs jobs over a library.
+
+    Raises:
+        PegasusError: BAD_LIBRARY for a library in memory, which workers of other processes cannot see.
+    """
+    if config.kind == "inline":
+        return InlineExecutor(library, config)
+    from pegasus_ray.engine.ray_executor import RayExecutor
+
+    return RayExecutor(library, config)
