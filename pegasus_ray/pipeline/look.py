@@ -14,7 +14,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
-from pegasus_ray.pipeline.plan import find_first
+from pegasus_ray.pipeline.plan import called, find_first
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.render import turntable as swing
 from pegasus_ray.pipeline.results import read_avatar, read_generative, read_track
@@ -85,7 +85,7 @@ def assemble(
     for attribute, lender in rest.items():
         lending = library.find(lender, Kind.AVATARS)
         avatar = transfer(read_avatar(library, lending.key), avatar, [attribute], config)
-    return Look(avatar=avatar, track=worn.input("track"), name=worn.source or worn.key)
+    return Look(avatar=avatar, track=worn.input("track"), name=called(worn))
 
 
 def parse_mix(text: str) -> Mix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pegasus_ray.library.library import Library
 from pegasus_ray.pipeline.config import PipelineConfig
@@ -146,7 +146,7 @@ def plan_swaps(
     if not pairs:
         wanted = ", ".join(attributes) or "attributes"
         message = f"no other avatar gives it {wanted}; `pegasus status` lists the avatars and what each gives"
-        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=worn.source or worn.key)
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(worn))
     jobs = tuple(
         SwapJob.plan(
             track,
@@ -154,7 +154,7 @@ def plan_swaps(
             lender.key,
             attribute,
             config.swap,
-            subject=f"{attribute} of {lender.source or lender.key} on {worn.source or worn.key}",
+            subject=f"{attribute} of {called(lender)} on {called(worn)}",
         )
         for lender, attribute in pairs
     )
@@ -179,9 +179,9 @@ def plan_personalize(
     made = [job for job in planned if library.exists(Kind.SWAPS, job.key)]
     if not made:
         message = f"no swap of it is made; run `pegasus synthesize --target {target}` with the same settings first"
-        raise PegasusError(Reason.BAD_REFERENCE, message, subject=worn.source or worn.key)
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=called(worn))
     swaps = [job.key for job in made]
-    job = PersonalizeJob.plan(worn.input("track"), worn.key, swaps, config.personalize, subject=worn.source or worn.key)
+    job = PersonalizeJob.plan(worn.input("track"), worn.key, swaps, config.personalize, subject=called(worn))
     return WorkPlan(stage=Stage.PERSONALIZE, jobs=(job,))
 
 
@@ -214,13 +214,18 @@ def plan_transfer(
         gives = ", ".join(lender.attributes) or "nothing"
         asked = ", ".join(lacking) or "no attribute"
         message = f"{asked} was asked for and it gives {gives}; name some of those with --attributes"
-        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=lender.source or lender.key)
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(lender))
     named = {attribute: library.find(name, Kind.AVATARS).key for attribute, name in (codes or {}).items()}
-    subject = f"{', '.join(attributes)} of {lender.source or lender.key} on {wearer.source or wearer.key}"
+    subject = f"{', '.join(attributes)} of {called(lender)} on {called(wearer)}"
     job = TransferJob.plan(
         lender.key, lender.kind, wearer.key, attributes, config.transfer, codes=named, subject=subject
     )
     return WorkPlan(stage=Stage.TRANSFER, jobs=(job,))
+
+
+def called(manifest: Manifest) -> str:
+    """What people call whom a result shows: the name of its source without a suffix, else its key."""
+    return PurePosixPath(manifest.source).stem or manifest.key
 
 
 def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -51,11 +51,12 @@ class StudioJob(StageJob):
         def told(done: int, total: int) -> None:
             progress(done / total, f"{done} of {total} frames")
 
-        track = render(self.person, motion, size=self.config.size, progress=told)
+        rendered = render(self.person, motion, size=self.config.size, progress=told)
+        track = replace(rendered, source=self.person.name)
         facts = provenance(
             {},
             self.config,
-            source=self.person.name,
+            source=track.source,
             rig=track.rig,
             seed=self.person.seed if self.config.seed is None else self.config.seed,
             summary={"frames": len(track)},

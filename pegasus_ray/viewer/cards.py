@@ -9,11 +9,12 @@ from pegasus_ray.library.images import decode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.swaps import load_swap
 from pegasus_ray.library.track import Bytes
+from pegasus_ray.pipeline.plan import called
 from pegasus_ray.pipeline.results import read_track
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.viewer.drawings import draw_avatar, draw_codes, draw_transfer
-from pegasus_ray.viewer.pictures import Picture, in_colour, in_grey, picture_of, rows_of, spread
+from pegasus_ray.viewer.pictures import Picture, close_up, enlarge, in_colour, in_tint, picture_of, rows_of, spread
 
 PREVIEW = "preview.png"
 """The payload in which a stage leaves a picture of its result."""
@@ -69,8 +70,8 @@ def card_of(library: Library, manifest: Manifest, names: Names) -> Card:
 
 
 def name_of(manifest: Manifest) -> str:
-    """What a person calls a result."""
-    return manifest.source or manifest.key
+    """What a person calls a result: whom it shows, or what was done."""
+    return called(manifest) if manifest.kind in (Kind.AVATARS, Kind.MODELS) else manifest.source or manifest.key
 
 
 def _show_track(library: Library, manifest: Manifest, names: Names) -> _Shown:
@@ -90,20 +91,24 @@ def _show_avatar(library: Library, manifest: Manifest, names: Names) -> _Shown:
 def _show_swap(library: Library, manifest: Manifest, names: Names) -> _Shown:
     swap = load_swap(library, manifest.key)
     chosen = spread(len(swap), FRAMES)
-    rows = [list(swap.images[chosen]), list(in_grey(swap.part_masks[chosen]))]
+    rows = [list(swap.images[chosen]), list(in_tint(swap.part_masks[chosen]))]
     if library.exists(Kind.TRACKS, swap.target):
         target = read_track(library.location, swap.target)
         rows.insert(0, list(target.select(swap.indices[chosen].astype("int64")).on_white()))
     caption = "target, swapped, mask" if len(rows) == 3 else "swapped, mask"
-    return _Shown(line=_from(manifest, names), pictures=[(caption, rows_of(*rows))])
+    window = close_up(swap.part_masks > 127)
+    near = [[enlarge(picture, window) for picture in row] for row in rows]
+    return _Shown(pictures=[(caption, rows_of(*near))])
 
 
 def _show_model(library: Library, manifest: Manifest, names: Names) -> _Shown:
+    drawn = list(draw_codes(library, manifest))
+    learned = sum(bool(source) for _, source, _ in drawn)
     pictures = [
-        (f"{attribute.value} of {names.get(source, source)}" if attribute else "own", column)
-        for (attribute, source), column in draw_codes(library, manifest)
+        (f"{attribute} of {names.get(source, source)}" if source else "own", column)
+        for attribute, source, column in drawn
     ]
-    return _Shown(line=f"{len(pictures) - 1} codes learned from others", pictures=pictures)
+    return _Shown(line=f"{learned} codes learned from others", pictures=pictures)
 
 
 def _show_transfer(library: Library, manifest: Manifest, names: Names) -> _Shown:
@@ -127,9 +132,10 @@ def _stored(library: Library, manifest: Manifest) -> _Shown:
         image = decode_png(library.read_entry(manifest, PREVIEW)).astype("uint8")
     except PegasusError:
         return _Shown()
-    return _Shown(pictures=[("", image if image.ndim == 3 else in_grey(image))])
+    return _Shown(pictures=[("", image if image.ndim == 3 else in_tint(image))])
 
 
 def _from(manifest: Manifest, names: Names) -> str:
     people = dict.fromkeys(names.get(item.key, item.key) for item in manifest.inputs if item.key)
+    people.pop(name_of(manifest), None)
     return f"from {', '.join(people)}" if people else ""

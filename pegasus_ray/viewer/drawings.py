@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from pegasus_ray.avatar.dress import COVERS_SCALP
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
-from pegasus_ray.pipeline.evaluate import evaluate_avatar
+from pegasus_ray.pipeline.evaluate import FACE, evaluate_avatar
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import read_avatar, read_generative, read_track
 from pegasus_ray.pipeline.transfer import dressed
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.schemas.parts import Attribute
-from pegasus_ray.viewer.pictures import rows_of, spread
+from pegasus_ray.viewer.pictures import close_up, enlarge, rows_of, spread
 
 CODES = 24
 """Codes of a generative avatar on a page, at most."""
@@ -33,32 +36,40 @@ def draw_avatar(library: Library, manifest: Manifest) -> tuple[Bytes, dict[str, 
     return sheet, {"psnr": score.psnr, "ssim": score.ssim, "psnr_face": score.psnr_face}
 
 
-def draw_codes(library: Library, manifest: Manifest) -> Iterator[tuple[tuple[Attribute | None, str], Bytes]]:
-    """A generative avatar under its own codes, then each attribute under each source's: two unseen frames one below the other.
+def draw_codes(library: Library, manifest: Manifest) -> Iterator[tuple[str, str, Bytes]]:
+    """A generative avatar under its own codes and under each that it has learned; of the face's attributes the face alone.
 
     Yields:
-        (attribute, key of the avatar that the code was learned from), (2·S, S, 3); (None, "") for its own codes.
+        attribute, key of the avatar that the code was learned from, and two unseen frames one below the other,
+        (2·S, S, 3); no key for its own codes, which come first and again before the faces.
     """
     generative = read_generative(library, manifest.key)
     track = read_track(library.location, manifest.input("track"))
-    yield (None, ""), _column(dressed(generative, {}), track)
+    face = close_up(np.isin(track.select(_unseen(track, 2)).parts, FACE))
     learned = [(attribute, name) for attribute, block in generative.blocks.items() for name in block.sources[1:]]
-    for attribute, name in learned[: CODES - 1]:
-        yield (attribute, name), _column(dressed(generative, {attribute: name}), track)
+    for attributes, window in ((COVERS_SCALP, None), (set(Attribute) - set(COVERS_SCALP), face)):
+        chosen = [(attribute, name) for attribute, name in learned[:CODES] if attribute in attributes]
+        if chosen or window is None:
+            yield "", "", _column(dressed(generative, {}), track, window)
+        for attribute, name in chosen:
+            yield attribute.value, name, _column(dressed(generative, {attribute: name}), track, window)
 
 
 def draw_transfer(library: Library, manifest: Manifest) -> Bytes:
     """A new user's avatar as it is, and below it wearing what was borrowed, on unseen frames."""
     track = read_track(library.location, manifest.input("track"))
-    unseen = track.held_out()[1]
-    frames = [int(unseen[place]) for place in spread(len(unseen), 6)]
+    frames = _unseen(track, 6)
     before = read_avatar(library, manifest.input("user"))
     after = read_avatar(library, manifest.key, Kind.TRANSFERS)
     return rows_of(*(list(render_clip(avatar, track, frames=frames)) for avatar in (before, after)))
 
 
-def _column(avatar: Avatar, track: Track) -> Bytes:
+def _column(avatar: Avatar, track: Track, window: tuple[slice, slice] | None) -> Bytes:
     """The first and the last unseen frame, one below the other."""
+    pictures = render_clip(avatar, track, frames=_unseen(track, 2))
+    return rows_of(*([enlarge(picture, window) if window else picture] for picture in pictures))
+
+
+def _unseen(track: Track, most: int) -> list[int]:
     unseen = track.held_out()[1]
-    frames = [int(unseen[place]) for place in spread(len(unseen), 2)]
-    return rows_of(*([picture] for picture in render_clip(avatar, track, frames=frames)))
+    return [int(unseen[place]) for place in spread(len(unseen), most)]

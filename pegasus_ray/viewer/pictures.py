@@ -43,6 +43,8 @@ _COLOURS: dict[Label, tuple[int, int, int]] = {
     Label.HAIR: (84, 64, 98),
     Label.HAT: (190, 90, 60),
 }
+_PAPER = np.array([245, 245, 243], np.float32)
+_TINT = np.array([47, 111, 115], np.float32)
 _PALETTE: npt.NDArray[np.uint8] = np.array([_COLOURS[label] for label in Label], np.uint8)
 
 
@@ -84,9 +86,35 @@ def in_colour(parts: Bytes) -> Bytes:
     return coloured
 
 
-def in_grey(mask: Bytes) -> Bytes:
-    """Masks (…, S, S) as RGB (…, S, S, 3)."""
-    return np.repeat(mask[..., None], 3, axis=-1)
+def in_tint(mask: Bytes) -> Bytes:
+    """Masks (…, S, S) as RGB (…, S, S, 3): one quiet colour on paper."""
+    share = mask[..., None].astype(np.float32) / 255
+    tinted: Bytes = (_PAPER * (1 - share) + _TINT * share).round().astype(np.uint8)
+    return tinted
+
+
+def close_up(inside: npt.NDArray[np.bool_], *, margin: float = 0.7) -> tuple[slice, slice]:
+    """Rows and columns of a square around what is inside, (…, S, S), with some room; the picture if that is most of it."""
+    size = inside.shape[-1]
+    down, across = np.nonzero(inside.reshape(-1, size, size).any(0))
+    whole = slice(0, size)
+    if len(down) == 0:
+        return whole, whole
+    middle = [(int(places.min()) + int(places.max()) + 1) / 2 for places in (down, across)]
+    extent = 1 + max(int(np.ptp(down)), int(np.ptp(across)))
+    side = max(round(extent * (1 + margin)), size // 4)
+    if side > 0.8 * size:
+        return whole, whole
+    top, left = (min(max(round(centre - side / 2), 0), size - side) for centre in middle)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def enlarge(image: Bytes, window: tuple[slice, slice]) -> Bytes:
+    """A window of a picture (S, S, 3) at the picture's own size."""
+    size = image.shape[0]
+    cut = np.ascontiguousarray(image[window])
+    enlarged: Bytes = cv2.resize(cut, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    return enlarged
 
 
 def legend() -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pegasus_ray.library.ledger import failures, history, status
 from pegasus_ray.library.library import Library
+from pegasus_ray.pipeline.plan import called
 from pegasus_ray.pipeline.work import Progress
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, Manifest, Stage
@@ -122,7 +123,7 @@ def _environment() -> Environment:
 def page_of(library: Library, progress: Progress | None = None) -> Page:
     """Read and draw what a page shows."""
     found = {kind: sorted(library.manifests(kind), key=lambda m: (m.source, m.key)) for kind in Kind}
-    names = {manifest.key: name_of(manifest) for manifests in found.values() for manifest in manifests}
+    names = {manifest.key: called(manifest) for manifests in found.values() for manifest in manifests}
     shown = [manifest for manifests in found.values() for manifest in manifests[:MOST]]
     cards: dict[Kind, list[Card]] = {kind: [] for kind in Kind}
     for number, manifest in enumerate(shown):
