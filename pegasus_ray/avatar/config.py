@@ -41,13 +41,12 @@ class FitConfig:
 
     stages: tuple[Stage, ...] = (
         Stage(scale=0.5, steps=700),
-        Stage(scale=0.75, steps=900, points=16000),
-        Stage(scale=1.0, steps=1400, points=22000, per_pixel=14),
+        Stage(scale=1.0, steps=1300, points=18000),
     )
     budget: PointBudget = field(default_factory=PointBudget)
     weights: LossWeights = field(default_factory=LossWeights)
     rates: LearningRates = field(default_factory=LearningRates)
-    motion_components: int = 10
+    motion_components: int = 14
     motion_noise: float = 0.2
     refine_tracking: bool = True  # pose and expression of the fitted frames move a little while the avatar is learned
     tracking_prior: float = 1.0

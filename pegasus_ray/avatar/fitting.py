@@ -78,7 +78,7 @@ def fit_avatar(
     figures: dict[str, float] = {}
     resumed = load_checkpoint(checkpoint, config) if checkpoint else None
     if resumed is None:
-        motion = MotionCode.of(tracked.expression, tracked.head, config.motion_components)
+        motion = MotionCode.of(tracked.expression, tracked.head, tracked.torso, config.motion_components)
         scattered = scatter_points(rig, torch.from_numpy(track.shape).to(device), motion, config.budget, generator)
         first, start = 0, 0
         run = StageRun(

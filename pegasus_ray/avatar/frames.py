@@ -51,7 +51,7 @@ class Parameters:
             motion_noise: deviation of the noise added to the motion code, which keeps its bases from learning single frames.
             generator: the source of that noise.
         """
-        motion = avatar.motion(self.expression.detach(), self.head.detach())
+        motion = avatar.motion(self.expression.detach(), self.head.detach(), self.torso.detach())
         if motion_noise > 0:
             noise = torch.randn(motion.shape[:2], generator=generator).to(motion)
             motion = motion + motion_noise * noise.view(*motion.shape[:2], *[1] * (motion.dim() - 2))

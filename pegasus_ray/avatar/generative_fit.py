@@ -252,4 +252,4 @@ class GenerativeRun:
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone().requires_grad_(True)
+    return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)

@@ -19,8 +19,8 @@ class LossWeights:
     edges: float = 1.5
     square: float = 8.0
     mask: float = 1.0
-    offsets: float = 2.0  # a square metre, mean over the points
-    position_basis: float = 50.0  # a square metre
+    offsets: float = 40.0  # a square metre, mean over the points
+    position_basis: float = 20.0  # a square metre
     colour_basis: float = 0.02
 
 

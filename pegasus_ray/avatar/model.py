@@ -19,19 +19,28 @@ from pegasus_ray.avatar.points import CanonicalPoints
 from pegasus_ray.rig.model import Rig, surface
 
 ROTATION_WEIGHT = 1.5
-"""How much a radian of head rotation counts beside a unit of expression in a motion code."""
+"""How much a radian of rotation counts beside a unit of expression in a motion code."""
+
+LEAN_WEIGHT = 12.0
+"""How much a metre of the torso's shift under the head counts beside a unit of expression."""
+
+POSE_SIGNALS = 9
+"""Numbers of a motion code's signal beside the expressions: the head's rotation, and the torso's pose against the head's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionCode:
-    """A short linear code of expression and head rotation, in which a point may move and change colour beyond the rig."""
+    """A short linear code of expression, head rotation and lean, in which a point may move and change colour beyond the rig.
 
-    mean: Tensor  # (E + 3,)
-    components: Tensor  # (Z, E + 3)
+    Shoulders that rise and collars that fold follow how the torso stands to the head, which no rigid torso can show.
+    """
+
+    mean: Tensor  # (E + 9,)
+    components: Tensor  # (Z, E + 9)
     scale: Tensor  # (Z,) one unit of each component
 
     @staticmethod
-    def of(expression: Tensor, head: Tensor, components: int) -> MotionCode:
+    def of(expression: Tensor, head: Tensor, torso: Tensor, components: int) -> MotionCode:
         """The principal components of a performance.
 
         Small components get a floor under their scale (half of the first): they would be noise blown up, and what is learned on
@@ -40,9 +49,10 @@ class MotionCode:
         Args:
             expression: (T, E).
             head: (T, 6) rotation vector and translation.
+            torso: (T, 6) the same of the torso.
             components: Z; components that the performance does not span are zero.
         """
-        signal = _signal(expression, head)
+        signal = _signal(expression, head, torso)
         mean = signal.mean(0)
         _, spread, directions = torch.linalg.svd(signal - mean, full_matrices=False)
         rank = min(components, len(spread))
@@ -52,13 +62,16 @@ class MotionCode:
         basis[:rank] = directions[:rank]
         return MotionCode(mean=mean, components=basis, scale=deviation.clamp(min=max(0.5 * float(deviation[0]), 1e-3)))
 
-    def encode(self, expression: Tensor, head: Tensor) -> Tensor:
-        """Codes (B, Z), clamped to ±2.5, of expressions (B, E) and head poses (B, 6)."""
-        return ((_signal(expression, head) - self.mean) @ self.components.T / self.scale).clamp(-2.5, 2.5)
+    def encode(self, expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
+        """Codes (B, Z), clamped to ±2.5, of expressions (B, E), head poses (B, 6) and torso poses (B, 6)."""
+        return ((_signal(expression, head, torso) - self.mean) @ self.components.T / self.scale).clamp(-2.5, 2.5)
 
 
-def _signal(expression: Tensor, head: Tensor) -> Tensor:
-    return torch.cat([expression, ROTATION_WEIGHT * head[:, :3]], dim=-1)
+def _signal(expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
+    lean = torso - head
+    return torch.cat(
+        [expression, ROTATION_WEIGHT * head[:, :3], ROTATION_WEIGHT * lean[:, :3], LEAN_WEIGHT * lean[:, 3:]], dim=-1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +159,9 @@ class Avatar:
             light=self.lights[0] if len(self.motions) == 1 else self.lights[self.groups],
         )
 
-    def motion(self, expression: Tensor, head: Tensor) -> Tensor:
+    def motion(self, expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
         """Motion codes of frames: (B, Z), or (B, Z, N) where the avatar has several groups."""
-        codes = [motion.encode(expression, head) for motion in self.motions]
+        codes = [motion.encode(expression, head, torso) for motion in self.motions]
         return codes[0] if len(codes) == 1 else torch.stack(codes, dim=-1)[..., self.groups]
 
     def select(self, keep: Tensor) -> Avatar:

@@ -35,7 +35,7 @@ class Residuals:
     def leaves(self) -> dict[str, Tensor]:
         """The corrections as leaves of a graph."""
         for name, value in self.values.items():
-            self.values[name] = value.detach().clone().requires_grad_(True)
+            self.values[name] = _leaf(value)
         return self.values
 
     def rows(self, index: Tensor) -> Parameters:
@@ -148,4 +148,4 @@ class StageRun:
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone().requires_grad_(True)
+    return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)

@@ -31,7 +31,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - not a mapping
+            # Cloned, for alignment: matrix products differ in the last bit with where their operands lie in memory.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError):
         return None
 

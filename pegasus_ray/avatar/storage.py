@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pegasus_ray.avatar.model import Avatar, MotionCode
+from pegasus_ray.avatar.model import POSE_SIGNALS, Avatar, MotionCode
 from pegasus_ray.avatar.shading import TERMS
 from pegasus_ray.schemas.avatars import MAX_TRIANGLES, AvatarConfig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -51,7 +51,7 @@ def describe_avatar(avatar: Avatar, attributes: tuple[Attribute, ...] = ()) -> A
         components=avatar.position_basis.shape[0],
         groups=len(avatar.motions),
         axes=avatar.shape.shape[0],
-        expressions=avatar.motions[0].mean.shape[0] - 3,
+        expressions=avatar.motions[0].mean.shape[0] - POSE_SIGNALS,
         attributes=attributes,
     )
 
@@ -87,7 +87,8 @@ def load_avatar(files: Mapping[str, bytes], *, name: str = "avatar") -> tuple[Av
 def read_tensors(files: Mapping[str, bytes], *, name: str) -> dict[str, Tensor]:
     """The tensors of `avatar.safetensors`. Raises PegasusError BAD_REFERENCE for a missing or broken file."""
     try:
-        return dict(load(files["avatar.safetensors"]))
+        # Cloned, for alignment: sums must not depend on where a file put its numbers.
+        return {key: tensor.clone() for key, tensor in load(files["avatar.safetensors"]).items()}
     except KeyError:
         raise PegasusError(Reason.BAD_REFERENCE, "it has no avatar.safetensors", subject=name) from None
     except SafetensorError as error:
@@ -96,7 +97,7 @@ def read_tensors(files: Mapping[str, bytes], *, name: str) -> dict[str, Tensor]:
 
 def expected_shapes(config: AvatarConfig) -> dict[str, tuple[int, ...]]:
     """The shape that each tensor must have."""
-    n, z, g, signal = config.points, config.components, config.groups, config.expressions + 3
+    n, z, g, signal = config.points, config.components, config.groups, config.expressions + POSE_SIGNALS
     return {
         "shape": (config.axes,), "triangles": (n,), "barycentric": (n, 3), "offsets": (n, 3), "log_radii": (n,),
         "opacity_logits": (n,), "albedo": (n, 3), "part_logits": (n, len(Part)), "position_basis": (z, n, 3),

@@ -1,0 +1,189 @@
+"""Borrowed parts and generative avatars: what is not borrowed stays; codes reproduce their sources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from pegasus_ray.avatar.compose import compose
+from pegasus_ray.avatar.dress import bald, has_attribute, lend, part_of_points, wear
+from pegasus_ray.avatar.generative import OWN, GenerativeAvatar, mix
+from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, fit_generative
+from pegasus_ray.avatar.generative_storage import dump_generative, generative_tensors, load_generative
+from pegasus_ray.avatar.matching import pair_points
+from pegasus_ray.avatar.model import PER_POINT, Avatar
+from pegasus_ray.avatar.points import render_points
+from pegasus_ray.pipeline.personalize import own_clip
+from pegasus_ray.rig.load import load_rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute, Part
+from tests.painted import painted_avatar, painted_track, parameters
+
+HAIR, NOSE, HAT = Attribute.HAIR, Attribute.NOSE, Attribute.HAT
+
+
+@cache
+def two_sources() -> GenerativeAvatar:
+    lenders = {HAIR: [("anna", painted_avatar(1)), ("bert", painted_avatar(2))], NOSE: [("anna", painted_avatar(1))]}
+    return compose(painted_avatar(), lenders, load_rig(), code_size=4)
+
+
+def _picture(avatar: Avatar, size: int = 64) -> torch.Tensor:
+    rig = load_rig()
+    with torch.no_grad():
+        drive = parameters(3).drive(avatar)
+        return render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, size, full=False).image
+
+
+def test_wearing_keeps_every_other_point_of_the_wearer() -> None:
+    rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
+    worn = wear(wearer, source, HAIR, rig)
+    kept = wearer.select(part_of_points(wearer) != Part.HAIR)
+    for name in PER_POINT:
+        assert torch.equal(getattr(worn, name)[: len(kept)], getattr(kept, name)), name
+    borrowed = worn.select(torch.arange(len(worn)) >= len(worn) - len(lend(source, HAIR)))
+    assert torch.equal(borrowed.albedo, lend(source, HAIR).albedo)
+    assert torch.equal(worn.shape, wearer.shape)
+
+
+def test_a_borrowed_nose_brings_its_own_axes_and_no_others() -> None:
+    rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
+    worn = wear(wearer, source, NOSE, rig)
+    axes = rig.axes_of(NOSE)
+    assert torch.equal(worn.shape[axes], source.shape[axes]) and torch.equal(worn.shape[~axes], wearer.shape[~axes])
+    assert not torch.equal(worn.shape, wearer.shape)
+
+
+def test_a_bald_head_has_skin_where_the_hair_was() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    bare = bald(avatar, rig)
+    assert not has_attribute(bare, HAIR, least=1)
+    scalp = bare.select(torch.arange(len(bare)) >= int((part_of_points(avatar) != Part.HAIR).sum()))
+    assert len(scalp) > 0
+    skin = avatar.albedo[part_of_points(avatar) == Part.SKIN][0]
+    torch.testing.assert_close(scalp.albedo, skin.expand_as(scalp.albedo), atol=0.02, rtol=0)
+
+
+def test_what_is_not_there_cannot_be_borrowed() -> None:
+    with pytest.raises(PegasusError) as caught:
+        wear(painted_avatar(), painted_avatar(1), HAT, load_rig())
+    assert caught.value.reason is Reason.MISSING_ATTRIBUTE and "hat" in caught.value.message
+
+
+def test_avatars_on_different_rigs_do_not_mix() -> None:
+    with pytest.raises(PegasusError) as caught:
+        wear(painted_avatar(), replace(painted_avatar(1), rig="other"), HAIR, load_rig())
+    assert caught.value.reason is Reason.BAD_REFERENCE
+
+
+def test_pairing_is_one_to_one_and_near() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 500, 3, generator=generator)
+    paired = pair_points(first, second)
+    assert sorted(paired.tolist()) == list(range(500))
+    near = (first - second[paired]).norm(dim=1).mean()
+    assert near < 0.5 * (first - second).norm(dim=1).mean()
+    assert torch.equal(pair_points(first, first), torch.arange(500))
+
+
+def test_codes_reproduce_their_sources_before_any_training() -> None:
+    rig, generative = load_rig(), two_sources()
+    own = generative.decode(generative.codes(), rig)
+    difference = (_picture(own) - _picture(painted_avatar())).abs().mean()
+    assert float(difference) < 0.02
+    for index, (name, source) in enumerate((("anna", painted_avatar(1)), ("bert", painted_avatar(2)))):
+        block = generative.blocks[HAIR]
+        points = block.decode(block.code(name))
+        hair = lend(source, HAIR)
+        assert torch.allclose(points.albedo.mean(0), hair.albedo.mean(0), atol=0.02), index
+        there = (points.anchors(rig).positions + points.offsets).mean(0)
+        assert torch.allclose(there, (hair.anchors(rig, own.shape).positions + hair.offsets).mean(0), atol=0.004)
+
+
+def test_one_code_changes_one_attribute() -> None:
+    rig, generative = load_rig(), two_sources()
+    changed = generative.decode(generative.codes({HAIR: generative.blocks[HAIR].code("anna")}), rig)
+    own = generative.decode(generative.codes(), rig)
+    start, end = generative.membership()[HAIR]
+    outside = torch.ones(len(own), dtype=torch.bool)
+    outside[start:end] = False
+    assert torch.equal(changed.offsets[outside], own.offsets[outside])
+    assert torch.equal(changed.shape, own.shape)
+    assert not torch.allclose(changed.albedo[start:end], own.albedo[start:end])
+
+
+def test_a_mixture_lies_between() -> None:
+    generative, rig = two_sources(), load_rig()
+    block = generative.blocks[HAIR]
+    ends = [block.code("anna"), block.code("bert")]
+    albedo = [generative.decode(generative.codes({HAIR: mix(*ends, share)}), rig).albedo for share in (0, 0.5, 1)]
+    torch.testing.assert_close(albedo[1], (albedo[0] + albedo[2]) / 2, atol=1e-4, rtol=0)
+
+
+def test_the_shape_follows_the_nose_s_code() -> None:
+    generative, rig = two_sources(), load_rig()
+    axes = rig.axes_of(NOSE)
+    worn = generative.decode(generative.codes({NOSE: generative.blocks[NOSE].code("anna")}), rig)
+    torch.testing.assert_close(worn.shape[axes], painted_avatar(1).shape[axes], atol=1e-4, rtol=0)
+    torch.testing.assert_close(worn.shape[~axes], painted_avatar().shape[~axes])
+
+
+def test_an_unknown_code_is_named_with_those_there_are() -> None:
+    with pytest.raises(PegasusError) as caught:
+        two_sources().blocks[HAIR].code("carl")
+    assert "anna" in caught.value.message and OWN in caught.value.message
+
+
+def test_a_generative_avatar_survives_its_files() -> None:
+    files = dump_generative(two_sources())
+    loaded, config = load_generative(files)
+    assert config.blocks["hair"].sources == (OWN, "anna", "bert")
+    for name, value in generative_tensors(two_sources()).items():
+        assert torch.equal(generative_tensors(loaded)[name], value), name
+    with pytest.raises(PegasusError):
+        load_generative(files | {"avatar.safetensors": files["avatar.safetensors"][:-100]})
+
+
+def _clips() -> list[Clip]:
+    own = own_clip(painted_track(), 6)
+    worn = wear(painted_avatar(), painted_avatar(1), HAIR, load_rig())
+    borrowed = (_picture(worn).clamp(0, 1) * 255).round().to(torch.uint8)
+    part = torch.zeros(borrowed.shape[:3], dtype=torch.uint8)
+    red = borrowed[..., 0]
+    borrowed[..., 0] = torch.where(borrowed.amin(-1) < 250, red // 2, red)  # a tint that the codes do not know yet
+    clip = Clip(images=borrowed, mattes=255 * (borrowed.amin(-1) < 255).to(torch.uint8), parts=part,
+                parameters=parameters(3), attribute=HAIR, source="anna")  # fmt: skip
+    return [own, clip]
+
+
+def test_training_lowers_the_loss_and_resumes_exactly(tmp_path: Path) -> None:
+    config = GenerativeConfig(code_size=4, target_steps=8, swap_steps=24, checkpoint_every=10, segment=0.0)
+    start, rig, clips = two_sources(), load_rig(), _clips()
+    trained, figures = fit_generative(start, clips, rig, config)
+    assert figures["loss_swaps"] > 0 and set(figures) == {"loss_target", "loss_swaps"}
+    code = start.blocks[HAIR].code("anna")
+
+    def error(generative: GenerativeAvatar) -> float:
+        worn = generative.decode(generative.codes({HAIR: generative.blocks[HAIR].code("anna")}), rig)
+        return float((_picture(worn) - clips[1].images.float() / 255).abs().mean())
+
+    assert error(trained) < error(start)
+    assert not torch.equal(trained.blocks[HAIR].code("anna"), code)
+    checkpoint = tmp_path / "state.safetensors"
+    calls = []
+
+    def die(share: float, _text: str) -> None:
+        calls.append(share)
+        if share > 0.6:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fit_generative(start, clips, rig, config, progress=die, checkpoint=checkpoint)
+    resumed, again = fit_generative(start, clips, rig, config, checkpoint=checkpoint)
+    assert again == figures and not checkpoint.exists()
+    for name, value in generative_tensors(trained).items():
+        assert torch.equal(generative_tensors(resumed)[name], value), name
