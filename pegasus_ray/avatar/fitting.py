@@ -79,7 +79,7 @@ def fit_avatar(
     resumed = load_checkpoint(checkpoint, config) if checkpoint else None
     if resumed is None:
         motion = MotionCode.of(tracked.expression, tracked.head, tracked.torso, config.motion_components)
-        scattered = scatter_points(rig, torch.from_numpy(track.shape).to(device), motion, config.budget, generator)
+        scattered = scatter_points(rig, torch.tensor(track.shape, device=device), motion, config.budget, generator)
         first, start = 0, 0
         run = StageRun(
             _carve(scattered, rig, frames[sizes[0]], config, track.source), residuals, rig, frames[sizes[0]], config, 0

@@ -34,7 +34,8 @@ class Parameters:
     def of(track: Track, *, device: torch.device | str = "cpu") -> Parameters:
         """The parameters as they were tracked."""
         arrays = {field.name: np.ascontiguousarray(getattr(track, field.name)) for field in fields(Parameters)}
-        return Parameters(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
+        # Copied, for alignment: a product's last bit depends on where its operands lie, and NumPy puts them anywhere.
+        return Parameters(**{name: torch.tensor(array, device=device) for name, array in arrays.items()})
 
     def __len__(self) -> int:
         return int(self.expression.shape[0])

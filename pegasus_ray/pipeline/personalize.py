@@ -114,7 +114,7 @@ def swap_clip(swap: Swap, frames: np.ndarray) -> Clip:
         for name in ("images", "part_masks", "object_masks")
     }
     driving = {
-        name: torch.from_numpy(np.ascontiguousarray(getattr(swap, name)[frames]))
+        name: torch.tensor(getattr(swap, name)[frames])  # copied, as in `Parameters.of`
         for name in Parameters.__dataclass_fields__
     }
     return Clip(

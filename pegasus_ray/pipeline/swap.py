@@ -74,7 +74,7 @@ class Swapper:
             )
         self.target, self.attribute, self.config = target, attribute, config
         self.rig: Rig = load_rig(target.rig)
-        self.shape = self.rig.mix_shape(torch.from_numpy(target.shape), avatar.shape, attribute)
+        self.shape = self.rig.mix_shape(torch.tensor(target.shape), avatar.shape, attribute)
         self.lender = avatar
         self.lent = _canonical(avatar, self.rig, self.shape)
         self.own = target_avatar
