@@ -19,6 +19,7 @@ class LossWeights:
     edges: float = 1.5
     square: float = 8.0
     mask: float = 1.0
+    relief: float = 0.3  # against points that hover before and behind their neighbours
     offsets: float = 40.0  # a square metre, mean over the points
     position_basis: float = 20.0  # a square metre
     colour_basis: float = 0.02
@@ -45,6 +46,25 @@ def edge_loss(rendered: Tensor, truth: Tensor) -> Tensor:
 def mask_loss(alpha: Tensor, matte: Tensor) -> Tensor:
     """L1 of opacity (B, S, S) against the matte, both 0–1."""
     return (alpha - matte).abs().mean()
+
+
+def relief_loss(offsets: Tensor, alpha: Tensor, *, step: float = 0.012) -> Tensor:
+    """How roughly a picture's neighbouring points stand off the rig: keeps points from hovering before and behind a surface.
+
+    The rig's own curvature costs nothing.
+
+    Args:
+        offsets: (B, S, S, 3) composited offsets in metres, weighted by opacity.
+        alpha: (B, S, S).
+        step: metres; a step this large between two pixels costs 1, and a larger one, an edge, no more.
+    """
+    field = offsets / alpha.clamp(min=0.1)[..., None]
+    solid = (alpha > 0.9).to(field)
+    across = ((field.diff(dim=1).square().sum(-1) + 1e-10).sqrt() / step).clamp(max=1) * solid[:, 1:] * solid[:, :-1]
+    along = (
+        ((field.diff(dim=2).square().sum(-1) + 1e-10).sqrt() / step).clamp(max=1) * solid[:, :, 1:] * solid[:, :, :-1]
+    )
+    return across.mean() + along.mean()
 
 
 def segment_loss(rendered: Tensor, truth: Tensor) -> Tensor:

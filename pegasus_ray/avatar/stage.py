@@ -100,8 +100,17 @@ class StageRun:
         rows = self.residuals.rows(index) if self.config.refine_tracking else self.residuals.tracked.rows(index)
         drive = rows.drive(self.avatar, motion_noise=self.config.motion_noise, generator=generator)
         points = self.avatar.canonical(self.anchors)
-        drawn = render_points(points, self.rig, drive, self.frames.size, per_pixel=self.stage.per_pixel, full=False)
+        drawn = render_points(
+            points,
+            self.rig,
+            drive,
+            self.frames.size,
+            per_pixel=self.stage.per_pixel,
+            full=False,
+            extra=self.avatar.offsets,
+        )
         loss = self._loss(drawn.image, drawn.alpha, index)
+        loss = loss + self.config.weights.relief * losses.relief_loss(drawn.extra, drawn.alpha)
         if self.config.refine_tracking:
             loss = loss + self.config.tracking_prior * self.residuals.prior(index)
         for optimizer in self.optimizers:

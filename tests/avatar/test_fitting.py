@@ -149,6 +149,13 @@ def test_losses_vanish_on_equal_pictures_and_grow_with_the_error() -> None:
     assert float(losses.mask_loss(torch.ones(1, 4, 4), torch.zeros(1, 4, 4))) == 1
     assert float(losses.code_loss(torch.full((3, 2), 2.0))) == 4
     mask = torch.tensor([[[1.0, 0.0]]])
+    flat, rough = (
+        torch.full((1, 4, 4, 3), 0.01),
+        0.02 * torch.randn(1, 4, 4, 3, generator=torch.Generator().manual_seed(1)),
+    )
+    solid = torch.ones(1, 4, 4)
+    assert float(losses.relief_loss(flat, solid)) < 0.01 < 0.5 < float(losses.relief_loss(rough, solid)) <= 2
+    assert float(losses.relief_loss(rough, torch.zeros(1, 4, 4))) == 0  # where nobody is, nothing is rough
     assert float(losses.segment_loss(mask, mask)) < 1e-3 < 5 < float(losses.segment_loss(1 - mask, mask))
     normals = torch.tensor([[[[0.0, 0, 1], [0, 1, 0]]]])
     assert float(losses.normal_loss(normals, normals.flip(2), mask)) == 2
