@@ -65,11 +65,13 @@ def painted_track(seed: int = 0, size: int = 64, frames: int = FRAMES) -> Track:
         drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, driving.drive(avatar), size, per_pixel=12)
     labels = np.array([LABEL_OF_PART[part] for part in Part], np.uint8)[drawn.parts.argmax(-1).numpy()]
     labels[drawn.alpha.numpy() < 0.5] = 0
+    alpha = drawn.alpha[..., None]
+    colours = torch.where(alpha > 1e-3, (drawn.image - (1 - alpha)) / alpha.clamp(min=1e-3), 1.0)
     arrays = {name: getattr(driving, name).numpy() for name in Parameters.__dataclass_fields__}
     return Track(
         source=f"painted-{seed}",
         rig=rig.name,
-        images=(drawn.image.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
+        images=(colours.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
         mattes=(drawn.alpha * 255).round().to(torch.uint8).numpy(),
         parts=labels,
         landmarks=np.full((frames, 478, 2), 0.5, np.float32),

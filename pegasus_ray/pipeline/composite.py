@@ -138,7 +138,8 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     colours = fill_colours(lent.colours, share)
     image = base * (1 - soft[..., None]) + colours * soft[..., None]
     if blend is Blend.POISSON:
-        image = _clone(image, base, part)
+        cloned = _clone(lent.whole.image, base, part)
+        image = image if cloned is None else cloned
     solid = part > 0.5
     coverage = float((share[solid] > 0.5).mean()) if solid.any() else 0.0
     seam = _seam((base, lent.whole.image), image, solid)
@@ -151,26 +152,27 @@ def _behind(part: Mask, matte: Mask, whole: Layer) -> Mask:
     return np.asarray(np.clip(near, 0, 1) * whole.alpha * (1 - matte), np.float32)
 
 
-def _clone(image: Image, base: Image, part: Mask) -> Image:
-    """Poisson cloning of the part into the base, in a crop enlarged to a size at which the solver's border does not matter.
+def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
+    """Poisson cloning of the part, with the lender's own skin around it, into the base; None where there is too little.
 
-    OpenCV's solver writes into its mask and eats its border, so it gets a copy, dilated (the facts on part swapping).
+    It works in a crop enlarged to a size at which the solver's border does not matter. OpenCV's solver writes into its mask and
+    eats its border, so it gets a copy, dilated (the facts on part swapping).
     """
     ys, xs = np.nonzero(part > 0.3)
     if len(ys) < 12:
-        return image
+        return None
     margin = max(4, round(0.04 * len(part)))
     top, bottom = max(ys.min() - margin, 0), min(ys.max() + margin + 1, len(part))
     left, right = max(xs.min() - margin, 0), min(xs.max() + margin + 1, len(part))
     scale = max(1, round(96 / max(1, min(bottom - top, right - left))))
     source, target, mask = (
         cv2.resize(picture[top:bottom, left:right], None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-        for picture in (image, base, part)
+        for picture in (lent, base, part)
     )
     inner = cv2.dilate((mask > 0.3).astype(np.uint8), _disc(scale + 1)) * 255
     inner[:2], inner[-2:], inner[:, :2], inner[:, -2:] = 0, 0, 0, 0
     if not inner.any():
-        return image
+        return None
     rows, columns = np.nonzero(inner)
     centre = (int((columns.min() + columns.max() + 1) // 2), int((rows.min() + rows.max() + 1) // 2))
     to_bytes = [(np.clip(picture, 0, 1) * 255).round().astype(np.uint8) for picture in (source, target)]
@@ -190,7 +192,7 @@ def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_
     if not ring.any():
         return 0.0
     there = np.maximum(_steps(before[0]), _steps(before[1]))
-    return float(np.clip(1 - np.maximum(_steps(image) - there, 0)[ring].mean(), 0, 1))
+    return float(np.clip(1 - np.maximum(_steps(image) - there, 0)[ring].mean(dtype=np.float64), 0, 1))
 
 
 def _steps(image: Image) -> Mask:

@@ -1,0 +1,113 @@
+"""Compositing: outside of the parts concerned a frame is untouched, bit for bit; inside, holes are closed and colours meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pegasus_ray.pipeline.composite import (
+    Blend,
+    Layer,
+    LentPart,
+    blend_part,
+    close_holes,
+    fill_colours,
+    own_part,
+    tidy_share,
+    without_feature,
+    without_hair,
+)
+from pegasus_ray.schemas.parts import Attribute, Label
+
+SIDE = 64
+RED = np.array([0.8, 0.2, 0.1], np.float32)
+
+
+def _disc(centre: tuple[int, int], radius: float) -> np.ndarray:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    return np.hypot(y - centre[0], x - centre[1]) < radius
+
+
+def _lent(mask: np.ndarray, colour: np.ndarray = RED) -> LentPart:
+    share = mask.astype(np.float32)
+    colours = share[..., None] * colour
+    return LentPart(colours=colours, share=share, whole=Layer(image=colours + 1 - share[..., None], alpha=share))
+
+
+def _grey() -> np.ndarray:
+    ramp = np.linspace(0.4, 0.6, SIDE, dtype=np.float32)
+    return np.repeat(np.repeat(ramp[None, :, None], SIDE, 0), 3, 2)
+
+
+@pytest.mark.parametrize("blend", list(Blend))
+def test_far_from_the_part_the_frame_is_untouched(blend: Blend) -> None:
+    base, matte = _grey(), np.ones((SIDE, SIDE), np.float32)
+    result = blend_part(base, matte, _lent(_disc((32, 32), 8)), blend)
+    far = ~_disc((32, 32), 14)
+    assert np.array_equal(result.image[far], base[far])
+    assert not np.allclose(result.image[32, 32], base[32, 32], atol=1e-3)
+    assert (result.matte >= matte).all() and result.part[32, 32] > 0.9
+
+
+def test_alpha_blending_shows_the_part_s_own_colour() -> None:
+    result = blend_part(_grey(), np.ones((SIDE, SIDE), np.float32), _lent(_disc((32, 32), 10)), Blend.ALPHA)
+    np.testing.assert_allclose(result.image[32, 32], RED, atol=1e-3)
+    assert result.coverage > 0.95 and 0 <= result.seam <= 1
+
+
+def test_poisson_takes_the_target_s_tone() -> None:
+    bright = _lent(_disc((32, 32), 10), np.full(3, 0.9, np.float32))
+    around = Layer(image=np.full((SIDE, SIDE, 3), 0.9, np.float32), alpha=np.ones((SIDE, SIDE), np.float32))
+    bright = replace(bright, whole=around)
+    result = blend_part(_grey(), np.ones((SIDE, SIDE), np.float32), bright, Blend.POISSON)
+    assert abs(float(result.image[32, 32].mean()) - 0.5) < 0.1
+
+
+def test_pinholes_are_closed_with_the_part_s_colour() -> None:
+    mask = _disc((32, 32), 10)
+    mask[32, 32] = False
+    closed = close_holes(mask.astype(np.float32), radius=0.02)
+    assert closed[32, 32] == 1 and (closed >= mask).all()
+    lent = _lent(mask)
+    np.testing.assert_allclose(fill_colours(lent.colours, lent.share)[32, 32], RED, atol=0.02)
+
+
+def test_specks_and_haze_are_no_part() -> None:
+    share = _disc((20, 20), 8).astype(np.float32)
+    share[50, 50] = 1.0
+    share[40:44, 5:9] = 0.1
+    tidy = tidy_share(share)
+    assert tidy[50, 50] == 0 and tidy[41, 6] == 0 and tidy[20, 20] == 1
+    assert not tidy_share(np.zeros((SIDE, SIDE), np.float32)).any()
+
+
+def test_nothing_lent_changes_nothing() -> None:
+    base = _grey()
+    for blend in Blend:
+        result = blend_part(base, np.ones((SIDE, SIDE), np.float32), _lent(np.zeros((SIDE, SIDE), bool)), blend)
+        assert np.array_equal(result.image, base) and result.coverage == 0
+
+
+def test_a_feature_is_inpainted_from_the_skin_around_it() -> None:
+    image = _grey()
+    labels = np.full((SIDE, SIDE), Label.SKIN, np.uint8)
+    nose = _disc((32, 32), 5)
+    labels[nose] = Label.NOSE
+    image[nose] = RED
+    clean = without_feature(image, labels, Attribute.NOSE)
+    assert np.abs(clean[nose] - _grey()[nose]).max() < 0.1
+    away = ~own_part(labels, Attribute.NOSE)
+    assert np.abs(clean[away] - image[away]).max() <= 1 / 255
+
+
+def test_hair_gives_way_to_the_bald_render_and_the_rest_stays() -> None:
+    image = _grey()
+    labels = np.full((SIDE, SIDE), Label.SKIN, np.uint8)
+    labels[:10] = Label.HAIR
+    bald = Layer(image=np.ones((SIDE, SIDE, 3), np.float32), alpha=np.zeros((SIDE, SIDE), np.float32))
+    result, matte = without_hair(image, np.ones((SIDE, SIDE), np.float32), labels, bald, Attribute.HAIR)
+    np.testing.assert_allclose(result[4], 1, atol=1e-3)
+    assert matte[4].max() < 1e-3
+    assert np.array_equal(result[20:], image[20:]) and (matte[20:] == 1).all()
