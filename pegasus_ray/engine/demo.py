@@ -94,15 +94,16 @@ def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> Shown:
             raise _nothing_to_show(f"the generative avatar of {cast.target.name}", work)
         codes = {BORROWED: lenders[0]}
         work.carry_out(plan_transfer(library, models[0], user, config, attributes=[BORROWED], codes=codes))
-    picture, video = folder / "borrowed.png", folder / "borrowed.mp4"
-    fresh = any(outcome.key == models[0] and outcome.status == "done" for outcome in work.outcomes)
-    look = assemble(library, f"{Kind.MODELS}/{models[0]}", config.transfer, wear={BORROWED: lenders[0]})
-    for path, most in ((picture, 6), (video, None)):
-        if fresh or not path.exists():
-            draw_look(library, look, look.track, path, most=most)
+    picture, video, report = (folder / name for name in ("borrowed.png", "borrowed.mp4", "report.html"))
+    changed = any(outcome.status == "done" for outcome in work.outcomes)
+    if changed or not all(path.exists() for path in (picture, video, report)):
+        look = assemble(library, f"{Kind.MODELS}/{models[0]}", config.transfer, wear={BORROWED: lenders[0]})
+        draw_look(library, look, look.track, picture, most=6)
+        draw_look(library, look, look.track, video)
+        write_report(library, report)
     return Shown(
         library=folder / "library",
-        report=write_report(library, folder / "report.html"),
+        report=report,
         picture=picture,
         video=video,
         outcomes=tuple(work.outcomes),

@@ -14,7 +14,7 @@ from pegasus_ray.pipeline.results import read_track
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.viewer.drawings import draw_avatar, draw_codes, draw_transfer
-from pegasus_ray.viewer.pictures import Picture, close_up, enlarge, in_colour, in_tint, picture_of, rows_of, spread
+from pegasus_ray.viewer.pictures import Picture, close_ups, enlarge, in_colour, in_tint, picture_of, rows_of, spread
 
 PREVIEW = "preview.png"
 """The payload in which a stage leaves a picture of its result."""
@@ -96,8 +96,8 @@ def _show_swap(library: Library, manifest: Manifest, names: Names) -> _Shown:
         target = read_track(library.location, swap.target)
         rows.insert(0, list(target.select(swap.indices[chosen].astype("int64")).on_white()))
     caption = "target, swapped, mask" if len(rows) == 3 else "swapped, mask"
-    window = close_up(swap.part_masks > 127)
-    near = [[enlarge(picture, window) for picture in row] for row in rows]
+    windows = close_ups(swap.part_masks[chosen] > 127)
+    near = [[enlarge(picture, window) for picture, window in zip(row, windows, strict=True)] for row in rows]
     return _Shown(pictures=[(caption, rows_of(*near))])
 
 

@@ -5,7 +5,7 @@ Legend: S side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from pegasus_ray.pipeline.results import read_avatar, read_generative, read_trac
 from pegasus_ray.pipeline.transfer import dressed
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.schemas.parts import Attribute
-from pegasus_ray.viewer.pictures import close_up, enlarge, rows_of, spread
+from pegasus_ray.viewer.pictures import Window, close_ups, enlarge, rows_of, spread
 
 CODES = 24
 """Codes of a generative avatar on a page, at most."""
@@ -45,14 +45,14 @@ def draw_codes(library: Library, manifest: Manifest) -> Iterator[tuple[str, str,
     """
     generative = read_generative(library, manifest.key)
     track = read_track(library.location, manifest.input("track"))
-    face = close_up(np.isin(track.select(_unseen(track, 2)).parts, FACE))
+    faces = close_ups(np.isin(track.select(_unseen(track, 2)).parts, FACE))
     learned = [(attribute, name) for attribute, block in generative.blocks.items() for name in block.sources[1:]]
-    for attributes, window in ((COVERS_SCALP, None), (set(Attribute) - set(COVERS_SCALP), face)):
+    for attributes, windows in ((COVERS_SCALP, None), (set(Attribute) - set(COVERS_SCALP), faces)):
         chosen = [(attribute, name) for attribute, name in learned[:CODES] if attribute in attributes]
-        if chosen or window is None:
-            yield "", "", _column(dressed(generative, {}), track, window)
+        if chosen or windows is None:
+            yield "", "", _column(dressed(generative, {}), track, windows)
         for attribute, name in chosen:
-            yield attribute.value, name, _column(dressed(generative, {attribute: name}), track, window)
+            yield attribute.value, name, _column(dressed(generative, {attribute: name}), track, windows)
 
 
 def draw_transfer(library: Library, manifest: Manifest) -> Bytes:
@@ -64,10 +64,12 @@ def draw_transfer(library: Library, manifest: Manifest) -> Bytes:
     return rows_of(*(list(render_clip(avatar, track, frames=frames)) for avatar in (before, after)))
 
 
-def _column(avatar: Avatar, track: Track, window: tuple[slice, slice] | None) -> Bytes:
+def _column(avatar: Avatar, track: Track, windows: Sequence[Window] | None) -> Bytes:
     """The first and the last unseen frame, one below the other."""
-    pictures = render_clip(avatar, track, frames=_unseen(track, 2))
-    return rows_of(*([enlarge(picture, window) if window else picture] for picture in pictures))
+    pictures = list(render_clip(avatar, track, frames=_unseen(track, 2)))
+    if windows is not None:
+        pictures = [enlarge(picture, window) for picture, window in zip(pictures, windows, strict=True)]
+    return rows_of(*([picture] for picture in pictures))
 
 
 def _unseen(track: Track, most: int) -> list[int]:

@@ -93,23 +93,28 @@ def in_tint(mask: Bytes) -> Bytes:
     return tinted
 
 
-def close_up(inside: npt.NDArray[np.bool_], *, margin: float = 0.7) -> tuple[slice, slice]:
-    """Rows and columns of a square around what is inside, (…, S, S), with some room; the picture if that is most of it."""
+Window = tuple[slice, slice]  # rows, columns
+
+
+def close_ups(inside: npt.NDArray[np.bool_], *, margin: float = 0.9) -> list[Window]:
+    """Squares of one size that follow what is inside frames (T, S, S), with some room; whole frames if that is most of them."""
     size = inside.shape[-1]
-    down, across = np.nonzero(inside.reshape(-1, size, size).any(0))
-    whole = slice(0, size)
-    if len(down) == 0:
-        return whole, whole
-    middle = [(int(places.min()) + int(places.max()) + 1) / 2 for places in (down, across)]
-    extent = 1 + max(int(np.ptp(down)), int(np.ptp(across)))
-    side = max(round(extent * (1 + margin)), size // 4)
+    boxes = [np.nonzero(frame) for frame in inside if frame.any()]
+    extent = max((1 + int(np.ptp(places)) for box in boxes for places in box), default=size)
+    side = max(round(extent * (1 + margin)), size // 5)
     if side > 0.8 * size:
-        return whole, whole
-    top, left = (min(max(round(centre - side / 2), 0), size - side) for centre in middle)
-    return slice(top, top + side), slice(left, left + side)
+        return [(slice(0, size), slice(0, size))] * len(inside)
+    windows: list[Window] = []
+    middle = np.full(2, size / 2)
+    for frame in inside:
+        if frame.any():  # where nothing is, the window stays where it was
+            middle = np.array([(int(places.min()) + int(places.max()) + 1) / 2 for places in np.nonzero(frame)])
+        top, left = np.clip(np.round(middle - side / 2).astype(int), 0, size - side)
+        windows.append((slice(top, top + side), slice(left, left + side)))
+    return windows
 
 
-def enlarge(image: Bytes, window: tuple[slice, slice]) -> Bytes:
+def enlarge(image: Bytes, window: Window) -> Bytes:
     """A window of a picture (S, S, 3) at the picture's own size."""
     size = image.shape[0]
     cut = np.ascontiguousarray(image[window])

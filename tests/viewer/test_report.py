@@ -21,7 +21,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, InputEntry, Kind, PlannedItem, Provenance, Stage
 from pegasus_ray.schemas.parts import Attribute, Label
 from pegasus_ray.viewer.cards import Card
-from pegasus_ray.viewer.pictures import LARGEST, in_colour, legend, picture_of, spread
+from pegasus_ray.viewer.pictures import LARGEST, close_ups, enlarge, in_colour, in_tint, legend, picture_of, spread
 from pegasus_ray.viewer.report import WAYS_OUT, Page, Section, page_of, render_page, write_report
 from tests.painted import painted_track
 
@@ -142,3 +142,25 @@ def test_spread_takes_what_is_there_from_end_to_end(count: int, most: int) -> No
     assert len(chosen) == len(set(chosen)) <= min(count, most)
     assert chosen[0] == 0
     assert most == 1 or chosen[-1] == count - 1
+
+
+def test_close_ups_follow_what_is_small_and_leave_what_is_large() -> None:
+    masks = np.zeros((3, 100, 100), bool)
+    masks[0, 10:20, 10:16] = True
+    masks[2, 60:64, 95:100] = True  # at the border; the second frame shows nothing
+    windows = close_ups(masks)
+    sides = {(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in windows}
+    assert sides == {(20, 20)}
+    assert all(masks[frame][window].sum() == masks[frame].sum() for frame, window in enumerate(windows))
+    assert windows[1] == windows[0]
+    assert enlarge(np.zeros((100, 100, 3), np.uint8), windows[2]).shape == (100, 100, 3)
+    masks[1, :70] = True
+    assert set(map(str, close_ups(masks))) == {str((slice(0, 100), slice(0, 100)))}
+    assert close_ups(np.zeros((2, 8, 8), bool)) == [(slice(0, 8), slice(0, 8))] * 2
+
+
+def test_masks_are_tinted_from_paper_to_one_colour() -> None:
+    paper, half, full = in_tint(np.array([[0, 128, 255]], np.uint8))[0].astype(int)
+    assert paper.min() > 240
+    assert (full < half).all()
+    assert (half < paper).all()
