@@ -215,8 +215,10 @@ def plan_transfer(
         asked = ", ".join(lacking) or "no attribute"
         message = f"{asked} was asked for and it gives {gives}; name some of those with --attributes"
         raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(lender))
-    named = {attribute: library.find(name, Kind.AVATARS).key for attribute, name in (codes or {}).items()}
-    subject = f"{', '.join(attributes)} of {called(lender)} on {called(wearer)}"
+    learned = {attribute: library.find(name, Kind.AVATARS) for attribute, name in (codes or {}).items()}
+    named = {attribute: manifest.key for attribute, manifest in learned.items()}
+    parts = [f"{attribute} of {called(learned.get(attribute, lender))}" for attribute in attributes]
+    subject = f"{', '.join(parts)} on {called(wearer)}"
     job = TransferJob.plan(
         lender.key, lender.kind, wearer.key, attributes, config.transfer, codes=named, subject=subject
     )

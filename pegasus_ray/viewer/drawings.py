@@ -13,14 +13,16 @@ from pegasus_ray.avatar.dress import COVERS_SCALP
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
-from pegasus_ray.pipeline.evaluate import FACE, evaluate_avatar
+from pegasus_ray.pipeline.evaluate import evaluate_avatar
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import read_avatar, read_generative, read_track
 from pegasus_ray.pipeline.transfer import dressed
 from pegasus_ray.schemas.manifests import Kind, Manifest
-from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.schemas.parts import Attribute, labels_of
 from pegasus_ray.viewer.pictures import Window, close_ups, enlarge, rows_of, spread
 
+FEATURES = [label for attribute in Attribute if attribute not in COVERS_SCALP for label in labels_of(attribute.part)]
+"""What the face's attributes look like in a part map."""
 CODES = 24
 """Codes of a generative avatar on a page, at most."""
 
@@ -45,7 +47,7 @@ def draw_codes(library: Library, manifest: Manifest) -> Iterator[tuple[str, str,
     """
     generative = read_generative(library, manifest.key)
     track = read_track(library.location, manifest.input("track"))
-    faces = close_ups(np.isin(track.select(_unseen(track, 2)).parts, FACE))
+    faces = close_ups(np.isin(track.select(_unseen(track, 2)).parts, FEATURES), margin=0.6)
     learned = [(attribute, name) for attribute, block in generative.blocks.items() for name in block.sources[1:]]
     for attributes, windows in ((COVERS_SCALP, None), (set(Attribute) - set(COVERS_SCALP), faces)):
         chosen = [(attribute, name) for attribute, name in learned[:CODES] if attribute in attributes]
