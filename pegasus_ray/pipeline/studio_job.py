@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
+from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes
-from pegasus_ray.library.tracks import save_track
+from pegasus_ray.library.tracks import Truth, save_track
 from pegasus_ray.pipeline.results import provenance, read_track
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.work import Progress, Summary
@@ -17,7 +20,7 @@ from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.manifests import Stage
 from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.people import Person
-from pegasus_ray.studio.render import film, render
+from pegasus_ray.studio.render import as_track, film
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,15 @@ class StudioJob(StageJob):
         """Render every frame, commit."""
         motion = perform(self.person, self.config.frames, self.config.fps, self.config.seed)
 
-        def told(done: int, total: int) -> None:
-            progress(done / total, f"{done} of {total} frames")
-
-        rendered = render(self.person, motion, size=self.config.size, progress=told)
-        track = replace(rendered, source=self.person.name)
+        frames = []
+        for frame in film(self.person, motion, size=self.config.size):
+            frames.append(frame)
+            progress(len(frames) / len(motion), f"{len(frames)} of {len(motion)} frames")
+        track = as_track(self.person, motion, frames)
+        truth = Truth(
+            depth=np.stack([np.where(np.isfinite(frame.depth), frame.depth, 0) for frame in frames]),
+            normals=np.stack([normals_to_rgb(frame.normals) for frame in frames]),
+        )
         facts = provenance(
             {},
             self.config,
@@ -61,7 +68,7 @@ class StudioJob(StageJob):
             seed=self.person.seed if self.config.seed is None else self.config.seed,
             summary={"frames": len(track)},
         )
-        return save_track(library, self.key, track, facts).summary
+        return save_track(library, self.key, track, facts, truth=truth).summary
 
 
 def export_videos(library: Library, tracks: Sequence[str], folder: Path, fps: float) -> list[Path]:

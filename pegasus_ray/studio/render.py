@@ -5,7 +5,7 @@ Legend: T frames, S side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -39,9 +39,14 @@ def render(
         frames.append(frame)
         if progress:
             progress(len(frames), len(motion))
+    return as_track(person, motion, frames)
+
+
+def as_track(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
+    """The frames of `film`, all of them, as a track whose parameters are those that were rendered."""
     count = len(frames)
     return Track(
-        source=f"studio/{person.name}",
+        source=person.name,
         rig=studio_rig().name,
         images=np.stack([frame.image for frame in frames]),
         mattes=np.stack([frame.matte for frame in frames]),

@@ -9,11 +9,13 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from pegasus_ray.cli.main import app
 from pegasus_ray.library.ledger import record
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.tracks import load_track, load_truth
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenance, Stage
 from tests.cli.conftest import Made, Pegasus, run
@@ -254,6 +256,12 @@ def test_studio_people_come_as_videos_and_tracks(tmp_path: Path) -> None:
     options = ["--library", tmp_path / "lib", "--engine", "inline", "--json"]
     said = run("studio", "render", tmp_path / "out", "--frames", "2", "--size", "16", "--seed", "3", *options)
     assert said.code == 0, said.err
-    assert Library(tmp_path / "lib").list(Kind.TRACKS) == said.json["done"]
+    library = Library(tmp_path / "lib")
+    (key,) = said.json["done"]
+    assert library.list(Kind.TRACKS) == [key]
+    track, truth = load_track(library, key), load_truth(library, key)
+    assert truth is not None
+    assert 0.5 < np.median(truth.depth[track.mattes == 255]) < 2  # metres
+    assert (truth.depth[track.mattes == 0] == 0).all()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["person-3.mp4"]
     assert run("studio", "render", tmp_path / "out", "--swap", "hair=anna", *options).code == 2
