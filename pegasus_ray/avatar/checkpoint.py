@@ -38,7 +38,7 @@ class Checkpoint:
     def restore(self, run: StageRun, generator: torch.Generator) -> None:
         """Bring a fresh stage run, and the source of chance, to where this checkpoint was taken."""
         generator.set_state(self.state["generator"])
-        run.pull = self.state["pull"]
+        run.pull = self.state["pull"].to(run.pull.device)
         run.order = list(self.order)
         run.smooth = self.smooth
         for number, optimizer in enumerate(run.optimizers):

@@ -77,26 +77,36 @@ def fit_avatar(
     residuals = Residuals(tracked)
     figures: dict[str, float] = {}
     resumed = load_checkpoint(checkpoint, config) if checkpoint else None
+    on_device = rig.to(device)
     if resumed is None:
         motion = MotionCode.of(tracked.expression, tracked.head, tracked.torso, config.motion_components)
-        scattered = scatter_points(rig, torch.tensor(track.shape, device=device), motion, config.budget, generator)
+        scattered = scatter_points(rig, torch.tensor(track.shape), motion.to("cpu"), config.budget, generator).to(
+            device
+        )
         first, start = 0, 0
         run = StageRun(
-            _carve(scattered, rig, frames[sizes[0]], config, track.source), residuals, rig, frames[sizes[0]], config, 0
+            _carve(scattered, on_device, frames[sizes[0]], config, track.source),
+            residuals,
+            on_device,
+            frames[sizes[0]],
+            config,
+            0,
         )
     else:
         first, start, figures = resumed.stage, resumed.step, resumed.figures
         residuals.values = {
-            name: resumed.residuals[name] for name in residuals.values
+            name: resumed.residuals[name].to(device) for name in residuals.values
         }  # Adam's state goes by their order
-        run = StageRun(resumed.avatar, residuals, rig, frames[sizes[first]], config, first)
+        run = StageRun(resumed.avatar.to(device), residuals, on_device, frames[sizes[first]], config, first)
         resumed.restore(run, generator)
     total = sum(stage.steps for stage in config.stages)
     for number in range(first, len(config.stages)):
         if number > first:
             avatar, residuals = run.avatar.detach(), run.residuals
-            avatar = _reseed(avatar, rig, frames[sizes[number - 1]], residuals, run.pull, config, number, generator)
-            run, start = StageRun(avatar, residuals, rig, frames[sizes[number]], config, number), 0
+            avatar = _reseed(
+                avatar, on_device, frames[sizes[number - 1]], residuals, run.pull, config, number, generator
+            )
+            run, start = StageRun(avatar, residuals, on_device, frames[sizes[number]], config, number), 0
         before = sum(stage.steps for stage in config.stages[:number])
         for step in range(start, config.stages[number].steps):
             if checkpoint and step > start and step % config.checkpoint_every == 0:
@@ -111,7 +121,7 @@ def fit_avatar(
             if progress and step % 20 == 0:
                 progress((before + step) / total, f"{sizes[number]}², {len(run.avatar)} points, loss {run.smooth:.3f}")
         figures[f"loss_{sizes[number]}"] = round(run.smooth, 5)
-    avatar = label_parts(run.avatar.detach(), rig, frames[sizes[-1]], config.evidence_frames)
+    avatar = label_parts(run.avatar.detach(), on_device, frames[sizes[-1]], config.evidence_frames)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return Fitted(avatar=avatar, parameters=run.residuals.corrected(), figures=figures | {"points": float(len(avatar))})

@@ -62,6 +62,10 @@ class MotionCode:
         basis[:rank] = directions[:rank]
         return MotionCode(mean=mean, components=basis, scale=deviation.clamp(min=max(0.5 * float(deviation[0]), 1e-3)))
 
+    def to(self, device: torch.device | str) -> MotionCode:
+        """The same code on another device."""
+        return MotionCode(mean=self.mean.to(device), components=self.components.to(device), scale=self.scale.to(device))
+
     def encode(self, expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
         """Codes (B, Z), clamped to ±2.5, of expressions (B, E), head poses (B, 6) and torso poses (B, 6)."""
         return ((_signal(expression, head, torso) - self.mean) @ self.components.T / self.scale).clamp(-2.5, 2.5)
@@ -175,6 +179,14 @@ class Avatar:
         """The same avatar with other values for the tensors named."""
         changed: dict[str, Any] = dict(tensors)
         return replace(self, **changed)
+
+    def to(self, device: torch.device | str) -> Avatar:
+        """The same avatar on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        motions = tuple(motion.to(device) for motion in self.motions)
+        return replace(
+            self.with_tensors({name: tensor.to(device) for name, tensor in tensors.items()}), motions=motions
+        )
 
     def detach(self) -> Avatar:
         """The same avatar outside any graph."""

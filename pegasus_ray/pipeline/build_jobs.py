@@ -16,7 +16,7 @@ from pegasus_ray.library.tracks import save_track
 from pegasus_ray.perception.observe import models_of
 from pegasus_ray.pipeline.fit import fit
 from pegasus_ray.pipeline.render import render_clip
-from pegasus_ray.pipeline.results import provenance, read_track
+from pegasus_ray.pipeline.results import provenance, read_track, visible_device
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.track import TrackConfig, track
 from pegasus_ray.pipeline.work import Progress, Summary
@@ -82,7 +82,6 @@ class FitJob(StageJob):
     config: FitConfig
     lends: tuple[Attribute, ...] = ()  # what the avatar is there to give; empty: whatever the track shows
     consent: str = ""
-    device: str = "cpu"
 
     @classmethod
     def plan(
@@ -93,7 +92,6 @@ class FitJob(StageJob):
         subject: str,
         lends: Sequence[Attribute] = (),
         consent: str = "",
-        device: str = "cpu",
     ) -> FitJob:
         """The job for a track that need not be there yet."""
         wishes = {"fit": config, "lends": sorted(lends), "consent": consent}
@@ -105,7 +103,6 @@ class FitJob(StageJob):
             config=config,
             lends=tuple(sorted(lends)),
             consent=consent,
-            device=device,
         )
 
     @property
@@ -115,8 +112,8 @@ class FitJob(StageJob):
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
         """Fit, look at the first unseen frame, commit."""
-        shown = read_track(library.location, self.track)
-        result = fit(shown, self.config, progress=progress, checkpoint=scratch / CHECKPOINT, device=self.device)
+        shown, device = read_track(library.location, self.track), visible_device()
+        result = fit(shown, self.config, progress=progress, checkpoint=scratch / CHECKPOINT, device=device)
         gives = tuple(a for a in result.attributes if not self.lends or a in self.lends)
         _, unseen = shown.held_out()
         (preview,) = render_clip(result.avatar, shown, frames=[int(unseen[0])])
@@ -127,7 +124,7 @@ class FitJob(StageJob):
             rig=shown.rig,
             seed=self.config.seed,
             threads=self.threads,
-            device=self.device,
+            device=device,
             attributes=gives,
             consent=self.consent,
             summary=result.figures,

@@ -47,7 +47,7 @@ def fit(
     seen, _ = track.held_out()
     shown = track.select(seen)
     fitted = fit_avatar(shown, load_rig(track.rig), config, progress=progress, checkpoint=checkpoint, device=device)
-    return FitResult(avatar=fitted.avatar, attributes=attributes_shown(shown), figures=fitted.figures)
+    return FitResult(avatar=fitted.avatar.to("cpu"), attributes=attributes_shown(shown), figures=fitted.figures)
 
 
 def attributes_shown(track: Track, *, least_share: float = 0.0015, least_frames: float = 0.3) -> tuple[Attribute, ...]:

@@ -81,6 +81,11 @@ def provenance(
     )
 
 
+def visible_device() -> str:
+    """Where this process may compute, as torch names it. A worker of Ray sees a GPU only if it has a share of one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def device_class(device: str) -> str:
     """What kind of device it is: results are equal to the last bit only on the same kind."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
