@@ -51,7 +51,7 @@ class _Line:
 
 
 class Attempt:
-    """One try at an item, written down: its start at once, its end by `done`, `failed` or `quarantined`."""
+    """One try at an item, written down: its start at once, its end by `done` or `failed`."""
 
     def __init__(self, library: Library, item: PlannedItem, *, number: int = 1) -> None:
         self.library = library
@@ -77,10 +77,6 @@ class Attempt:
     def failed(self, reason: Reason, message: str) -> None:
         """The attempt failed; the next run tries again."""
         self._end(EventKind.FAILED, reason, message)
-
-    def quarantined(self, reason: Reason, message: str) -> None:
-        """Set aside: no run tries again until a person releases it."""
-        self._end(EventKind.QUARANTINED, reason, message)
 
     @property
     def seconds(self) -> float:

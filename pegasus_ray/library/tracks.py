@@ -18,7 +18,7 @@ from pegasus_ray.library.columns import check_schema, image_bytes, image_column,
 from pegasus_ray.library.images import decode_all, depth_to_steps, steps_to_depth
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Floats, Track
-from pegasus_ray.schemas.manifests import InputEntry, Kind, Manifest, Provenance
+from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance
 from pegasus_ray.schemas.tables import IMAGE, OK, TRACK_SCHEMA_VERSION, track_schema
 
 FRAMES_PER_FILE = 256
@@ -77,11 +77,6 @@ def load_truth(library: Library, key: str) -> Truth | None:
     steps: Any = decode_all(image_bytes(table, "depth"))
     normals: Any = decode_all(image_bytes(table, "normals"))
     return Truth(depth=steps_to_depth(steps), normals=normals)
-
-
-def track_input(key: str) -> InputEntry:
-    """A track as an input of another result."""
-    return InputEntry(name="track", key=key)
 
 
 def _table(track: Track, truth: Truth | None, frames: slice) -> pa.Table:

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.library import ledger
-from pegasus_ray.library.ledger import Attempt, StageCounts, failures, history, quarantine_of, status, write_plan
+from pegasus_ray.library.ledger import (
+    Attempt,
+    StageCounts,
+    failures,
+    history,
+    quarantine_of,
+    record,
+    status,
+    write_plan,
+)
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenance, Stage
@@ -20,6 +29,11 @@ from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenan
 
 def item(number: int, stage: Stage = Stage.FIT) -> PlannedItem:
     return PlannedItem(stage=stage, key=f"{number:016x}", subject=f"person {number}")
+
+
+def set_aside(library: Library, number: int) -> None:
+    message = "the worker died three times"
+    record(library, item(number), EventKind.QUARANTINED, number=3, reason=Reason.WORKER_DIED, message=message)
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -34,7 +48,7 @@ def test_an_item_goes_from_waiting_to_running_to_its_end(library: Library) -> No
     attempts = [Attempt(library, item(number)) for number in range(1, 5)]
     assert status(library)[Stage.FIT] == StageCounts(running=4, waiting=1)
     attempts[0].failed(Reason.NO_FACE, "no face; give another video")
-    attempts[1].quarantined(Reason.WORKER_DIED, "the worker died three times")
+    set_aside(library, 2)
     library.commit(Kind.AVATARS, item(3).key, {"a": b"1"}, Provenance())
     attempts[2].done()
     assert status(library)[Stage.FIT] == StageCounts(done=1, running=1, waiting=1, failed=1, quarantined=1)
@@ -53,7 +67,8 @@ def test_what_is_made_after_all_has_not_failed(library: Library) -> None:
 
 def test_quarantine_lasts_until_release(library: Library) -> None:
     assert quarantine_of(library, Stage.FIT, item(1).key) is None
-    Attempt(library, item(1), number=3).quarantined(Reason.WORKER_DIED, "died")
+    Attempt(library, item(1), number=3).failed(Reason.WORKER_DIED, "died")
+    set_aside(library, 1)
     event = quarantine_of(library, Stage.FIT, item(1).key)
     assert event is not None
     assert (event.reason, event.attempt) == (Reason.WORKER_DIED, 3)
