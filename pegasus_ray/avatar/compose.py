@@ -11,12 +11,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import COVERS_SCALP, complete_scalp, join_group, part_of_points, skin_tone
+from pegasus_ray.avatar.dress import COVERS_SCALP, clear_skin, complete_scalp, join_group, part_of_points, skin_tone
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.matching import pair_points
 from pegasus_ray.avatar.model import Avatar, MotionCode
 from pegasus_ray.rig.model import Rig
-from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.schemas.parts import Attribute, Part
 
 FADED = -4.0
 """Opacity logit of a pool's points where a source has nothing to show (a bald target's hair)."""
@@ -48,6 +48,7 @@ def compose(
         blocks[attribute] = _pool(target, attribute, lenders, rig, code_size, generator)
     base = target.select(kept)
     if any(attribute in COVERS_SCALP for attribute in sources):
+        base = clear_skin(base, target.select(~kept & ((part == Part.HAIR) | (part == Part.HAT))), rig)
         base = join_group(base, complete_scalp(base, rig))
     identity = CodedPoints(
         points=base,

@@ -52,20 +52,58 @@ def lend(avatar: Avatar, attribute: Attribute) -> Avatar:
 def bald(avatar: Avatar, rig: Rig) -> Avatar:
     """The avatar without hair and hat, its scalp completed from the rig in the colour of the skin nearby."""
     part = part_of_points(avatar)
-    kept = avatar.select((part != Part.HAIR) & (part != Part.HAT))
+    covers = (part == Part.HAIR) | (part == Part.HAT)
+    kept = clear_skin(avatar.select(~covers), avatar.select(covers), rig)
     return join_group(kept, complete_scalp(kept, rig))
 
 
+def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) -> Avatar:
+    """The avatar with the skin that was under `hair` in the colour of the skin that was not.
+
+    What lies behind a fringe was never seen free of it: its points have learned shadow and strands. A point counts as covered
+    where hair lies before it within `reach` metres across, as seen from the front.
+    """
+    places, over = (a.anchors(rig).positions + a.offsets for a in (avatar, hair))
+    brow = (part_of_points(avatar) == Part.SKIN) & (places[:, 1] > 0.0)
+    free = (part_of_points(avatar) == Part.SKIN) & ~brow
+    if not bool(brow.any()) or len(hair) == 0:
+        return avatar
+    chosen = brow.nonzero()[:, 0]
+    covered = torch.cat([_is_covered(places[block], over, reach) for block in torch.split(chosen, 1024)])
+    free[chosen[~covered]] = True
+    dirty = chosen[covered]
+    if len(dirty) == 0 or int(free.sum()) < 24:
+        return avatar
+    albedo, basis = avatar.albedo.clone(), avatar.colour_basis.clone()
+    albedo[dirty], basis[:, dirty] = _skin_nearby(places[dirty], avatar.select(free), places[free]), 0.0
+    return avatar.with_tensors({"albedo": albedo, "colour_basis": basis})
+
+
+def _is_covered(points: Tensor, hair: Tensor, reach: float) -> Tensor:
+    """Whether hair (M, 3) lies before each point (N, 3), (N,)."""
+    across = torch.cdist(points[:, :2], hair[:, :2])
+    before = hair[None, :, 2] > points[:, None, 2] - 0.004
+    return ((across < reach) & before).any(1)
+
+
+def _skin_nearby(places: Tensor, skin: Avatar, there: Tensor) -> Tensor:
+    """A quiet skin colour for each place (N, 3): that of the skin nearby, drawn towards that of the whole."""
+    distance, near = _nearest(places, there, 24)
+    weight = torch.softmax(-distance / 0.01, dim=-1)
+    return (_median_skin(skin) * 0.5 + 0.5 * (skin.albedo[near] * weight[..., None]).sum(1)).clamp(0, 1)
+
+
 def complete_scalp(avatar: Avatar, rig: Rig, *, count: int = 6000, gap: float = 0.004, seed: int = 0) -> Avatar:
-    """Skin points on the rig's scalp wherever `avatar` has no skin within `gap` metres; same group, same light, no motion."""
+    """Skin points on the rig's scalp and forehead wherever `avatar` has no skin within `gap` metres; they do not move."""
     vertices = rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis)
     where = regions(rig, vertices)
     generator = torch.Generator().manual_seed(seed)
-    weights = (where.scalp + where.fall).cpu()
+    bare = where.scalp + where.fall + where.forehead
+    weights = bare.cpu()
     triangles = torch.multinomial(weights, count, replacement=True, generator=generator).to(avatar.offsets.device)
     spread = -torch.rand(count, 3, generator=generator).log().to(avatar.offsets.device)
     barycentric = spread / spread.sum(1, keepdim=True)
-    area = float((where.scalp + where.fall).sum())
+    area = float(bare.sum())
     radius = 1.6 * (area / (count * torch.pi)) ** 0.5
     blank = _points_like(avatar, triangles, barycentric, radius, Part.SKIN)
     anchors = blank.anchors(rig)
@@ -74,10 +112,8 @@ def complete_scalp(avatar: Avatar, rig: Rig, *, count: int = 6000, gap: float = 
     if len(skin) == 0:
         return blank
     there = skin.anchors(rig).positions + skin.offsets
-    distance, near = _nearest(anchors.positions, there, 24)
-    weight = torch.softmax(-distance / 0.01, dim=-1)
-    albedo = (_median_skin(skin) * 0.5 + 0.5 * (skin.albedo[near] * weight[..., None]).sum(1)).clamp(0, 1)
-    return replace(blank, albedo=albedo).select(distance[:, 0] > gap)
+    distance, _ = _nearest(anchors.positions, there, 1)
+    return replace(blank, albedo=_skin_nearby(anchors.positions, skin, there)).select(distance[:, 0] > gap)
 
 
 def _median_skin(skin: Avatar) -> Tensor:

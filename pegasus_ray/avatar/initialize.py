@@ -39,6 +39,7 @@ class Regions:
     scalp: Tensor
     fall: Tensor
     cloth: Tensor
+    forehead: Tensor
 
 
 def regions(rig: Rig, vertices: Tensor) -> Regions:
@@ -59,6 +60,7 @@ def regions(rig: Rig, vertices: Tensor) -> Regions:
         scalp=area * scalp,
         fall=area * fall,
         cloth=area * cloth,
+        forehead=area * (skin & (head > 0.9) & (y > 0.012) & ~scalp),
     )
 
 

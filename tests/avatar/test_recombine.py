@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pegasus_ray.avatar.compose import compose
-from pegasus_ray.avatar.dress import bald, has_attribute, lend, part_of_points, wear
+from pegasus_ray.avatar.dress import bald, clear_skin, has_attribute, lend, part_of_points, wear
 from pegasus_ray.avatar.generative import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, GenerativeRates, fit_generative
 from pegasus_ray.avatar.generative_storage import dump_generative, generative_tensors, load_generative
@@ -44,8 +44,12 @@ def test_wearing_keeps_every_other_point_of_the_wearer() -> None:
     rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
     worn = wear(wearer, source, HAIR, rig)
     kept = wearer.select(part_of_points(wearer) != Part.HAIR)
-    for name in PER_POINT:
+    for name in set(PER_POINT) - {"albedo"}:
         assert torch.equal(getattr(worn, name)[: len(kept)], getattr(kept, name)), name
+    below = (kept.anchors(rig).positions + kept.offsets)[
+        :, 1
+    ] < 0  # above the eyes skin may have been under hair, and is cleared of it
+    assert torch.equal(worn.albedo[: len(kept)][below], kept.albedo[below])
     borrowed = worn.select(torch.arange(len(worn)) >= len(worn) - len(lend(source, HAIR)))
     assert torch.equal(borrowed.albedo, lend(source, HAIR).albedo)
     assert torch.equal(worn.shape, wearer.shape)
@@ -67,6 +71,20 @@ def test_a_bald_head_has_skin_where_the_hair_was() -> None:
     assert len(scalp) > 0
     skin = avatar.albedo[part_of_points(avatar) == Part.SKIN][0]
     torch.testing.assert_close(scalp.albedo, skin.expand_as(scalp.albedo), atol=0.02, rtol=0)
+
+
+def test_skin_under_a_fringe_is_cleared_of_it_and_other_skin_is_not() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    part = part_of_points(avatar)
+    places = avatar.anchors(rig).positions + avatar.offsets
+    skin = (part == Part.SKIN) & (places[:, 1] > 0.02) & (places[:, 2] > -0.06)
+    stained = replace(avatar, albedo=torch.where(skin[:, None], torch.zeros(3), avatar.albedo))
+    fringe = stained.select(skin)
+    fringe = replace(fringe, offsets=fringe.offsets + torch.tensor([0.0, 0.0, 0.01]))
+    cleared = clear_skin(stained, fringe, rig)
+    plain = avatar.albedo[part == Part.SKIN][0]
+    torch.testing.assert_close(cleared.albedo[skin], plain.expand(int(skin.sum()), 3), atol=0.05, rtol=0)
+    assert torch.equal(cleared.albedo[~skin], stained.albedo[~skin])
 
 
 def test_what_is_not_there_cannot_be_borrowed() -> None:
