@@ -22,6 +22,8 @@ from pegasus_ray.schemas.parts import Attribute, Part
 
 COVERS_SCALP = (Attribute.HAIR, Attribute.HAT)
 SKIN_COLOURED = (Attribute.NOSE,)
+FRINGE = 0.06
+"""How far before the skin, in metres, hair still shades and hides it."""
 SUNK = 0.0015
 """How far under the surface what fills a gap lies, in metres."""
 
@@ -82,8 +84,8 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
 def _is_covered(points: Tensor, hair: Tensor, reach: float) -> Tensor:
     """Whether hair (M, 3) lies before each point (N, 3), (N,)."""
     across = torch.cdist(points[:, :2], hair[:, :2])
-    before = hair[None, :, 2] > points[:, None, 2] - 0.004
-    return ((across < reach) & before).any(1)
+    before = hair[None, :, 2] - points[:, None, 2]
+    return ((across < reach) & (before > -0.004) & (before < FRINGE)).any(1)
 
 
 def _skin_nearby(places: Tensor, skin: Avatar, there: Tensor) -> Tensor:
