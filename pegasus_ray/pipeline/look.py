@@ -161,9 +161,9 @@ def draw_look(
 
 
 def frames_per_second(track: Track) -> float:
-    """Of a track's frames, so that a rendered clip lasts as long as the video did; 1 to 60."""
+    """Of a rendered clip: as the frames were taken, so that it lasts as long, but 10 at least, where few were taken."""
     seconds = float(track.times[-1] - track.times[0])
-    return float(np.clip((len(track) - 1) / seconds, 1, 60)) if seconds > 0 else FPS
+    return float(np.clip((len(track) - 1) / seconds, 10, 60)) if seconds > 0 else FPS
 
 
 def _heard(pictures: Iterator[Bytes], count: int, progress: Progress | None) -> Iterator[Bytes]:
