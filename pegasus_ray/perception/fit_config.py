@@ -11,7 +11,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 class PhotometricConfig:
     """How much the pictures move what the landmarks say."""
 
-    rounds: int = 4  # of likeness and step; 0 leaves the landmarks' fit as it is
+    rounds: int = 8  # of likeness and step; 0 leaves the landmarks' fit as it is
     points: int = 3000  # N
     weight: float = 4.0  # of the pictures beside the landmarks
     fine: float = 0.015  # outer-eye distances: details finer than this are blurred away
