@@ -17,7 +17,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.rig.model import rodrigues
+from pegasus_ray.rig.model import rodrigues, rotation_vectors
 
 PIVOT_DEPTH = 0.09
 """How far behind the eyes the head's axis lies, in metres: what a turntable turns about."""
@@ -73,12 +73,4 @@ def turn(rows: Parameters, angle: float) -> Parameters:
 def _turned(pose: Tensor, spin: Tensor, pivot: Tensor) -> Tensor:
     """Poses (B, 6) turned by `spin` (3, 3) about `pivot` (B, 3)."""
     rotation = spin @ rodrigues(pose[:, :3])
-    return torch.cat([rotation_vector(rotation), (pose[:, 3:] - pivot) @ spin.T + pivot], dim=1)
-
-
-def rotation_vector(rotation: Tensor) -> Tensor:
-    """The inverse of `rodrigues` for angles under π: rotation matrices (B, 3, 3) to vectors (B, 3)."""
-    angle = torch.arccos(((rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1 + 1e-7, 1 - 1e-7))
-    skew = (rotation - rotation.transpose(-1, -2)) / 2
-    axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=-1)
-    return axis * (angle / torch.sin(angle).clamp(min=1e-7))[:, None]
+    return torch.cat([rotation_vectors(rotation), (pose[:, 3:] - pivot) @ spin.T + pivot], dim=1)

@@ -17,11 +17,10 @@ from pegasus_ray.pipeline.composite import own_part
 from pegasus_ray.pipeline.evaluate import evaluate_avatar
 from pegasus_ray.pipeline.fit import attributes_shown
 from pegasus_ray.pipeline.personalize import PersonalizeConfig, good_frames, personalize
-from pegasus_ray.pipeline.render import render_clip, rotation_vector, turn, turntable
+from pegasus_ray.pipeline.render import render_clip, turn, turntable
 from pegasus_ray.pipeline.swap import SwapConfig, swap, swap_frames
 from pegasus_ray.pipeline.transfer import TransferConfig, dressed, transfer
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.rig.model import rodrigues
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 from tests.painted import painted_avatar, painted_track
@@ -123,11 +122,6 @@ def test_a_turn_there_and_back_is_no_turn() -> None:
     torch.testing.assert_close(back.head, rows.head, atol=1e-5, rtol=0)
     torch.testing.assert_close(back.torso, rows.torso, atol=1e-5, rtol=0)
     assert (turn(rows, 0.4).head - rows.head).abs().max() > 0.1
-
-
-def test_rotation_vectors_are_the_inverse_of_rodrigues() -> None:
-    vectors = torch.tensor([[0.3, -0.2, 0.9], [0.0, 1.5, 0.1], [1e-3, 0.0, 0.0]])
-    torch.testing.assert_close(rotation_vector(rodrigues(vectors)), vectors, atol=1e-5, rtol=0)
 
 
 def test_a_clip_is_rendered_at_the_size_asked_for() -> None:

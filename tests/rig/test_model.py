@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pegasus_ray.rig.model import Pose, Rig, bone_transforms, rigid, rodrigues, skin, skin_normals, surface
+from pegasus_ray.rig.model import (
+    Pose,
+    Rig,
+    bone_transforms,
+    rigid,
+    rodrigues,
+    rotation_vectors,
+    skin,
+    skin_normals,
+    surface,
+)
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.parts import Attribute
 
@@ -137,3 +147,8 @@ def test_a_joint_of_unknown_motion_is_refused(rig: Rig) -> None:
     odd = replace(rig, joint_names=("tail", *rig.joint_names[1:]))
     with pytest.raises(PegasusError, match="tail"):
         bone_transforms(odd, Pose.still(torch.zeros(1, 6)), odd.joints(torch.zeros(1, len(rig.shape_names))))
+
+
+def test_rotation_vectors_undo_rodrigues() -> None:
+    vectors = torch.tensor([[0.3, -0.2, 0.9], [0.0, 1.5, 0.1], [1e-3, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(rotation_vectors(rodrigues(vectors)), vectors, atol=1e-5, rtol=0)
