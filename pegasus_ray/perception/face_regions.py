@@ -124,3 +124,23 @@ def skin_coloured(rgb: Bytes, points: Floats, *, shade: float) -> Bools:
     spread = np.maximum(1.5 * np.median(np.abs(hue[cheeks] - middle), 0), 0.04)
     alike = np.square((hue - middle) / (3.5 * spread)).sum(-1) < 1.0
     return np.asarray(alike & (light > shade * np.median(light[cheeks])))
+
+
+def alike(rgb: Bytes, seed: Bools, other: Bools, within: Bools) -> Bools:
+    """Pixels (W, W) that are nearer in colour to `seed` than to `other`, and hang together with it inside `within`."""
+    lab = cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), max(len(rgb) / 250, 0.5)), cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab[..., 0] *= 0.5  # a strand's lightness says less than its hue
+    if seed.sum() < 30 or other.sum() < 30:
+        return np.zeros(seed.shape, np.bool_)
+    near, far = (_colour_distance(lab, mask) for mask in (seed, other))
+    likely = within & (near < far) & (near < 2.0)
+    _, pieces = cv2.connectedComponents((likely | seed).astype(np.uint8))
+    touching = np.unique(pieces[seed])
+    return np.asarray(likely & np.isin(pieces, touching[touching > 0]))
+
+
+def _colour_distance(lab: Floats, mask: Bools) -> Floats:
+    """Squared distance of each pixel's colour from those in the mask, in three of their own deviations."""
+    middle = np.median(lab[mask], 0)
+    spread = np.maximum(1.5 * np.median(np.abs(lab[mask] - middle), 0), 3.0)
+    return np.asarray(np.square((lab - middle) / (3.0 * spread)).sum(-1), np.float32)

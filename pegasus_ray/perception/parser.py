@@ -123,20 +123,24 @@ class LandmarkParser:
         labels = np.where(under, np.uint8(Label.CLOTH), np.uint8(Label.SKIN)).astype(np.uint8)
         labels[under & bare & (np.abs(across) < 0.55) & (along < 1.0)] = Label.NECK
         labels[~under & ~oval & (np.abs(across) > 0.4) & (along > -0.25)] = Label.EAR_LEFT
-        labels[self._hairy(rgb, points, under) & ~(oval & (along > -0.2))] = Label.HAIR
+        labels[self._hairy(rgb, points, under, person) & ~(oval & (along > -0.2))] = Label.HAIR
         for label, polygons in regions.POLYGONS.items():
             for indices in polygons:
                 labels[regions.polygon(points, indices, size)] = label
         labels[~person] = Label.BACKGROUND
         return fill_matte(by_side(labels, points), matte)
 
-    def _hairy(self, rgb: Bytes, points: Floats, under: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Hair: what the net says; and what lies above and beside the face without being skin."""
+    def _hairy(
+        self, rgb: Bytes, points: Floats, under: npt.NDArray[np.bool_], person: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Hair: what the net says; and what lies above and beside the face without being skin, or hangs on in its colour."""
         along, _ = regions.coordinates(rgb.shape[0], regions.face_frame(points))
-        outside = ~under & ~regions.polygon(points, regions.OVAL, rgb.shape[0])
+        oval = regions.polygon(points, regions.OVAL, rgb.shape[0])
+        outside = ~under & ~oval
         bare = regions.skin_coloured(rgb, points, shade=0.65) & (along > -0.68)
         if self._hair is None:
-            return np.asarray(outside & ~bare)
+            crown, face = person & ~oval & (along < -0.68), oval & (along > -0.2)
+            return np.asarray((outside & ~bare) | regions.alike(rgb, crown, face, person & ~face))
         return np.asarray((self._hair(rgb) > 0.5) | (outside & ~bare & (along < -0.5)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pegasus_ray.perception import face_regions
 from pegasus_ray.perception import face_regions as regions
 from pegasus_ray.perception.parser import LandmarkParser, by_side, fill_matte, parser_of, resize_labels
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -115,3 +116,12 @@ def test_without_any_file_auto_is_landmarks(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(PegasusError) as caught:
         parser_of("bisenet")
     assert caught.value.reason is Reason.ASSET_MISSING
+
+
+def test_hair_is_followed_by_its_colour_but_not_across_a_gap() -> None:
+    rgb = np.full((64, 64, 3), (220, 180, 160), np.uint8)  # skin
+    rgb[:20], rgb[20:50, :8], rgb[55:, 40:] = (90, 60, 30), (92, 62, 33), (90, 60, 30)
+    crown, face = np.zeros((2, 64, 64), bool)
+    crown[:10], face[25:50, 20:50] = True, True
+    found = face_regions.alike(rgb, crown, face, ~face)
+    assert found[15, 30] and found[40, 3] and not found[60, 50] and not found[30, 55]
