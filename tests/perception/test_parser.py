@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pegasus_ray.perception import face_regions
 from pegasus_ray.perception import face_regions as regions
 from pegasus_ray.perception.parser import LandmarkParser, by_side, fill_matte, parser_of, resize_labels
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -123,5 +122,5 @@ def test_hair_is_followed_by_its_colour_but_not_across_a_gap() -> None:
     rgb[:20], rgb[20:50, :8], rgb[55:, 40:] = (90, 60, 30), (92, 62, 33), (90, 60, 30)
     crown, face = np.zeros((2, 64, 64), bool)
     crown[:10], face[25:50, 20:50] = True, True
-    found = face_regions.alike(rgb, crown, face, ~face)
+    found = regions.alike(rgb, crown, face, ~face)
     assert found[15, 30] and found[40, 3] and not found[60, 50] and not found[30, 55]
