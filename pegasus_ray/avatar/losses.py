@@ -25,16 +25,14 @@ class LossWeights:
     colour_basis: float = 0.02
 
 
-def colour_loss(rendered: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
-    """L1 of images (B, S, S, 3) 0–1, optionally weighted by a map (B, S, S)."""
-    error = (rendered - truth).abs().mean(-1)
-    return error.mean() if weight is None else (error * weight).mean()
+def colour_loss(rendered: Tensor, truth: Tensor) -> Tensor:
+    """L1 of images (B, S, S, 3), 0–1."""
+    return (rendered - truth).abs().mean()
 
 
-def square_loss(rendered: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error of images (B, S, S, 3), optionally weighted by a map (B, S, S)."""
-    error = (rendered - truth).square().mean(-1)
-    return error.mean() if weight is None else (error * weight).mean()
+def square_loss(rendered: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error of images (B, S, S, 3)."""
+    return (rendered - truth).square().mean()
 
 
 def edge_loss(rendered: Tensor, truth: Tensor) -> Tensor:
@@ -70,12 +68,6 @@ def relief_loss(offsets: Tensor, alpha: Tensor, *, step: float = 0.012) -> Tenso
 def segment_loss(rendered: Tensor, truth: Tensor) -> Tensor:
     """Binary cross-entropy of a composited share (B, S, S) 0–1 against a mask (paper Eq. 10's χ)."""
     return torch.nn.functional.binary_cross_entropy(rendered.clamp(1e-4, 1 - 1e-4), truth)
-
-
-def normal_loss(rendered: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """L1 of normals (B, S, S, 3) against pseudo ground truth inside a mask (B, S, S)."""
-    error = (rendered - truth).abs().sum(-1) * mask
-    return error.sum() / mask.sum().clamp(min=1.0)
 
 
 def code_loss(codes: Tensor) -> Tensor:

@@ -157,5 +157,3 @@ def test_losses_vanish_on_equal_pictures_and_grow_with_the_error() -> None:
     assert float(losses.relief_loss(flat, solid)) < 0.01 < 0.5 < float(losses.relief_loss(rough, solid)) <= 2
     assert float(losses.relief_loss(rough, torch.zeros(1, 4, 4))) == 0  # where nobody is, nothing is rough
     assert float(losses.segment_loss(mask, mask)) < 1e-3 < 5 < float(losses.segment_loss(1 - mask, mask))
-    normals = torch.tensor([[[[0.0, 0, 1], [0, 1, 0]]]])
-    assert float(losses.normal_loss(normals, normals.flip(2), mask)) == 2
