@@ -20,7 +20,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
 from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.swaps import Swap
-from pegasus_ray.library.track import Track
+from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.pipeline.composite import (
     BLEND_OF,
     Composite,
@@ -98,12 +98,8 @@ class Swapper:
             lent_normals.append(_normals(lent))
             own_normals.append(_normals(own))
             for offset, index in enumerate(range(batch.start, batch.stop)):
-                borrowed = LentPart(
-                    colours=lent.extra[offset].clamp(0, 1).numpy(),
-                    share=lent.parts[offset, ..., self.attribute.part].numpy(),
-                    whole=_layer(lent, offset),
-                )
                 layer = _layer(bare, offset) if bare else None
+                borrowed = self._lent_part(lent, offset)
                 made.append(self._compose(images[index], mattes[index], rows.parts[index], borrowed, layer))
         coverage = np.array([c.coverage for c in made], np.float32)
         seam = np.array([c.seam for c in made], np.float32)
@@ -127,12 +123,31 @@ class Swapper:
             scores={"coverage": coverage, "seam": seam, "quality": coverage * seam},
         )
 
+    def paste(self, frames: tuple[int, ...]) -> Bytes:
+        """The part laid on the frames as it is drawn, (T, S, S, 3): nothing taken away, closed or blended.
+
+        What a swap has to be better than.
+        """
+        images, pasted = self.target.select(frames).on_white(), []
+        for image, frame in zip(images, frames, strict=True):
+            parameters = Parameters.of(self.target.select([frame]))
+            part = self._lent_part(self._draw(self.lender, self.lent, parameters, part=self.attribute.part), 0)
+            solid = part.share > 0.5
+            colours = _bytes([part.colours / np.maximum(part.share, 1e-3)[..., None]])[0]
+            pasted.append(np.where(solid[..., None], colours, image))
+        return np.stack(pasted)
+
     def _draw(
         self, avatar: Avatar, points: CanonicalPoints, parameters: Parameters, *, part: Part | None = None
     ) -> Rendering:
-        drive, size = parameters.drive(avatar), self.target.size
-        with torch.no_grad():
-            return render_points(points, self.rig, drive, size, per_pixel=self.config.per_pixel, part=part)
+        return _draw(avatar, points, self.rig, parameters, self.target.size, self.config, part)
+
+    def _lent_part(self, drawn: Rendering, index: int) -> LentPart:
+        return LentPart(
+            colours=drawn.extra[index].clamp(0, 1).numpy(),
+            share=drawn.parts[index, ..., self.attribute.part].numpy(),
+            whole=_layer(drawn, index),
+        )
 
     def _compose(
         self, image: np.ndarray, matte: np.ndarray, labels: Labels, lent: LentPart, bare: Layer | None
@@ -157,6 +172,31 @@ def swap(
 ) -> Swap:
     """The target's frames (those of the config, or `frames`) with `attribute` borrowed from `avatar`."""
     return Swapper(target, target_avatar, avatar, attribute, config)(frames or swap_frames(target, config))
+
+
+def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple[int, ...]) -> Bytes:
+    """The target's frames without hair and hat, (T, S, S, 3) on white: what borrowed hair is laid on."""
+    rig, bare, made = load_rig(target.rig), bald(avatar, load_rig(target.rig)), []
+    points, rows = _canonical(bare, rig, bare.shape), target.select(frames)
+    images = rows.on_white().astype(np.float32) / 255
+    for index in range(len(frames)):
+        drawn = _draw(bare, points, rig, Parameters.of(rows.select([index])), target.size, config, None)
+        matte = rows.mattes[index].astype(np.float32) / 255
+        made.append(without_hair(images[index], matte, rows.parts[index], _layer(drawn, 0), Attribute.HAIR)[0])
+    return _bytes(made)
+
+
+def _draw(
+    avatar: Avatar,
+    points: CanonicalPoints,
+    rig: Rig,
+    parameters: Parameters,
+    size: int,
+    config: SwapConfig,
+    part: Part | None,
+) -> Rendering:
+    with torch.no_grad():
+        return render_points(points, rig, parameters.drive(avatar), size, per_pixel=config.per_pixel, part=part)
 
 
 def _canonical(avatar: Avatar, rig: Rig, shape: Tensor) -> CanonicalPoints:

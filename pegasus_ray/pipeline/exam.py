@@ -1,0 +1,159 @@
+"""Studio people for examinations: who lends what to whom, and the true picture that recombining is to reach.
+
+The studio can film the same person in the same motion with another's hair, nose or mouth: the truth of a swap, which no
+camera has. The people are those of the seeds from `ExamConfig.seed` on, which no setting was chosen by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.track import Track
+from pegasus_ray.pipeline.config import PipelineConfig
+from pegasus_ray.pipeline.jobs import FitJob
+from pegasus_ray.pipeline.plan import WorkPlan
+from pegasus_ray.pipeline.results import read_avatar, read_track
+from pegasus_ray.pipeline.studio_job import StudioConfig, StudioJob
+from pegasus_ray.pipeline.work import Job
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.parts import Attribute, Label, labels_of
+from pegasus_ray.studio.motion import Motion, perform
+from pegasus_ray.studio.people import HairStyle, Hat, HatStyle, Person, person, swap_parts
+from pegasus_ray.studio.render import render
+
+Region = npt.NDArray[np.bool_]  # (S, S)
+
+HATS = (
+    Hat(style=HatStyle.BEANIE, colour=(0.55, 0.16, 0.18), accent=(0.86, 0.82, 0.74)),
+    Hat(style=HatStyle.CAP, colour=(0.16, 0.26, 0.44), accent=(0.80, 0.78, 0.70)),
+)
+NOT_HEAD = (Label.BACKGROUND, Label.NECK, Label.NECKLACE, Label.CLOTH)
+SEARCHED = 200
+"""Seeds looked at for people who suit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamConfig:
+    """Who sits the examination, and how they are filmed."""
+
+    size: int = 256
+    frames: int = 80  # of each person's video
+    fps: float = 12.5
+    shown: int = 6  # frames that are compared with the truth
+    targets: int = 2
+    sources: int = 2
+    seed: int = 900
+
+    def __post_init__(self) -> None:
+        if min(self.targets, self.sources, self.shown) < 1 or self.frames < 10:
+            message = "an examination needs a target, a source, a frame to show and ten frames to film"
+            raise PegasusError(Reason.BAD_CONFIG, message, subject="exam")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """The people, and where their results lie."""
+
+    config: ExamConfig
+    pipeline: PipelineConfig
+    targets: tuple[Person, ...]
+    sources: tuple[Person, ...]
+
+    @staticmethod
+    def of(config: ExamConfig, pipeline: PipelineConfig) -> Exam:
+        """Targets and sources with hair of their own, of different styles where there is a choice, without hats."""
+        found: list[Person] = []
+        for seed in range(config.seed, config.seed + SEARCHED):
+            someone = person(seed, hat=None)
+            others = {other.hair.style for other in found}
+            if someone.hair.style is not HairStyle.BALD and (someone.hair.style not in others or len(others) > 3):
+                found.append(someone)
+            if len(found) == config.targets + config.sources:
+                break
+        return Exam(
+            config=config,
+            pipeline=pipeline,
+            targets=tuple(found[: config.targets]),
+            sources=tuple(found[config.targets :]),
+        )
+
+    @property
+    def film(self) -> StudioConfig:
+        """How everybody is filmed."""
+        return StudioConfig(frames=self.config.frames, fps=self.config.fps, size=self.config.size)
+
+    def lender(self, source: Person, attribute: Attribute) -> Person:
+        """The source as one who has the attribute to give: for a hat, with one on."""
+        if attribute is not Attribute.HAT:
+            return source
+        return replace(source, name=f"{source.name}-hat", hat=HATS[self.sources.index(source) % len(HATS)])
+
+    def plan(self, attributes: Sequence[Attribute]) -> WorkPlan:
+        """Everybody's track and avatar."""
+        lenders = [self.lender(source, attribute) for source in self.sources for attribute in attributes]
+        jobs: list[Job] = []
+        for someone in dict.fromkeys([*self.targets, *lenders]):
+            jobs += [self.track_job(someone), self.fit_job(someone)]
+        return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs))
+
+    def track_job(self, someone: Person) -> StudioJob:
+        """How somebody's track comes to be."""
+        return StudioJob.plan(someone, self.film)
+
+    def fit_job(self, someone: Person) -> FitJob:
+        """How somebody's avatar comes to be."""
+        return FitJob.plan(self.track_job(someone).key, self.pipeline.fit, subject=someone.name)
+
+    def track(self, library: Library, someone: Person) -> Track:
+        """Somebody's track; BAD_REFERENCE where it is not made."""
+        return read_track(library.location, self.track_job(someone).key)
+
+    def avatar(self, library: Library, someone: Person) -> Avatar:
+        """Somebody's avatar; BAD_REFERENCE where it is not made."""
+        return read_avatar(library, self.fit_job(someone).key)
+
+    def seen(self, track: Track) -> tuple[int, ...]:
+        """Frames to compare, of those that a fit may see."""
+        return _spread(track.held_out()[0], self.config.shown)
+
+    def unseen(self, track: Track) -> tuple[int, ...]:
+        """Frames to compare, of those that no fit may see."""
+        return _spread(track.held_out()[1], self.config.shown)
+
+    def truth(self, target: Person, frames: Sequence[int], attribute: Attribute | None, other: Person) -> Track:
+        """The target's frames as they would be with the other's attribute; without an attribute, as `other` in that motion."""
+        shown = other if attribute is None else swap_parts(target, attribute, other)
+        motion = perform(target, self.config.frames, self.config.fps)
+        return render(shown, _moments(motion, frames), size=self.config.size)
+
+
+def _moments(motion: Motion, frames: Sequence[int]) -> Motion:
+    chosen = list(frames)
+    per_frame = {name: getattr(motion, name)[chosen] for name in ("expression", "head", "torso", "times")}
+    return replace(motion, **per_frame)
+
+
+def _spread(frames: npt.NDArray[np.int64], count: int) -> tuple[int, ...]:
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+    return tuple(int(frames[index]) for index in chosen)
+
+
+def where_is(labels: npt.NDArray[np.uint8], attribute: Attribute) -> Region:
+    """The pixels of an attribute in a part map."""
+    return np.isin(labels, labels_of(attribute.part))
+
+
+def head_box(labels: npt.NDArray[np.uint8]) -> Region:
+    """The smallest upright box around a head, filled; empty where there is no head."""
+    rows, columns = np.nonzero(~np.isin(labels, NOT_HEAD))
+    box = np.zeros(labels.shape, bool)
+    if len(rows):
+        box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    return box
