@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pegasus_ray.cli.exams import evaluate_swap
 from pegasus_ray.cli.options import JsonFlag, Place, Settings, command
 from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.schemas.manifests import Kind
@@ -21,7 +22,7 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
     for name, about, commands in (
-        ("evaluate", "Hold results against what they should be.", {"avatar": evaluate_avatar}),
+        ("evaluate", "Hold results against what they should be.", {"avatar": evaluate_avatar, "swap": evaluate_swap}),
         (
             "bench",
             "How long the work takes on this machine.",
