@@ -19,6 +19,7 @@ from pegasus_ray.studio.hair import grow_beard, grow_hair
 from pegasus_ray.studio.noise import Floats
 from pegasus_ray.studio.people import Person, shape_tensor, studio_rig
 from pegasus_ray.studio.piece import Ints, Material, Piece, vertex_normals
+from pegasus_ray.studio.shape_noise import shape_noise
 from pegasus_ray.studio.skull import Skull
 from pegasus_ray.studio.wear import collar, dress, put_on
 
@@ -53,7 +54,7 @@ class Figure:
     def of(person: Person, *, detail: float = 1.0) -> Figure:
         """Grows and dresses a person; `detail` below 1 makes fewer, wider ribbons of hair."""
         rig = studio_rig()
-        own = shape_noise(person, rig)
+        own = shape_noise(person.seed, person.noise, rig)
         vertices = _neutral(rig, person) + own
         cloth = dress(person.cloth.style, rig, vertices)
         skull = Skull.of(rig, vertices + cloth)
@@ -161,17 +162,3 @@ def _on_upper_lid(rig: Rig, lashes: Ints) -> npt.NDArray[np.bool_]:
 def _neutral(rig: Rig, person: Person) -> Floats:
     still = rig.vertices(shape_tensor(person), torch.zeros(1, len(rig.expression_names)))
     return np.asarray(still[0].numpy())
-
-
-def shape_noise(person: Person, rig: Rig) -> Floats:
-    """Smooth offsets (V, 3) that no axis of the rig has: a few waves of 4–12 cm through the head, by the person's seed."""
-    if person.noise == 0:
-        return np.zeros_like(rig.template.numpy())
-    rng = np.random.default_rng([person.seed, 13])
-    waves = 24
-    direction = rng.standard_normal((waves, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    wave = 2 * np.pi * direction / rng.uniform(0.04, 0.12, (waves, 1))
-    swing = rng.standard_normal((waves, 3)) * person.noise * np.sqrt(2 / (3 * waves))
-    phase = rng.uniform(0, 2 * np.pi, waves)
-    return np.asarray(np.cos(rig.template.numpy() @ wave.T + phase) @ swing, dtype=np.float32)

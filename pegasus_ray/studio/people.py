@@ -138,9 +138,7 @@ class Person:
     cloth: Cloth
     hat: Hat | None = None
     beard: Beard | None = None
-    noise: float = (
-        0.0004  # metres, root mean square: smooth shape that no axis of the rig has; 0 for a head within its span
-    )
+    noise: float = 0.0  # metres, root mean square over the face: shape that no axis of the rig has
 
 
 SKIN_TONES: Final[tuple[Colour, ...]] = (
@@ -215,6 +213,9 @@ SPREAD: Final[dict[str, float]] = {
     "eyebrows": 0.25,
 }
 """Standard deviation of the axes of each group among people; the draw is cut at two of them."""
+
+NOISE: Final = (0.0010, 0.0015)
+"""From how little to how much of people's shape lies outside the rig's span: metres, root mean square over the face."""
 
 UNUSUAL: Final = (
     "ears/shape-pointed",
@@ -292,6 +293,7 @@ def person(seed: int, **overrides: Any) -> Person:
             accent=accent,
             pattern=list(Pattern)[int(rng.integers(1, 4))],
         ),
+        noise=float(rng.uniform(*NOISE)),
     )
     try:
         return replace(drawn, **overrides)

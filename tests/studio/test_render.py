@@ -84,7 +84,7 @@ def test_a_swapped_part_changes_nothing_else(attribute: Attribute) -> None:
 
 @pytest.mark.parametrize("style", [style for style in HairStyle if style is not HairStyle.FRINGE])
 def test_hair_leaves_the_eyes_free_and_does_not_pass_through_the_head(style: HairStyle) -> None:
-    who = person(9, hair=hair(style))
+    who = person(9, hair=hair(style), noise=0.0)
     track = filmed(who)
     eyes = np.floor(track.landmarks[0, IRISES] * SIZE).astype(int)
     assert list(track.parts[0, eyes[:, 1], eyes[:, 0]]) == [Label.EYE_LEFT, Label.EYE_RIGHT]
@@ -101,7 +101,7 @@ def test_hair_leaves_the_eyes_free_and_does_not_pass_through_the_head(style: Hai
 
 @pytest.mark.parametrize("style", list(HatStyle))
 def test_a_hat_covers_the_hair_and_not_the_eyes(style: HatStyle) -> None:
-    who = person(9, hair=hair(HairStyle.CURLY))
+    who = person(9, hair=hair(HairStyle.CURLY), noise=0.0)
     hat = Hat(style=style, colour=(0.2, 0.3, 0.5), accent=(0.7, 0.2, 0.2))
     bare, covered = filmed(who), filmed(replace(who, hat=hat))
     assert (covered.parts == Label.HAT).sum() > 150
