@@ -66,8 +66,8 @@ def regions(rig: Rig, vertices: Tensor) -> Regions:
 
 def _torso_share(rig: Rig) -> Tensor:
     """How much of each vertex the torso moves, (V,)."""
-    names = list(rig.joint_names)
-    return rig.skin_weights[:, names.index("root")] + 0.5 * rig.skin_weights[:, names.index("neck")]
+    shares = {"root": 1.0, "neck": 0.5}
+    return rig.skin_weights @ torch.tensor([shares.get(name, 0.0) for name in rig.joint_names]).to(rig.skin_weights)
 
 
 def scatter_points(

@@ -3,7 +3,7 @@
 This is the paper's DB avatar in the preset `fast`: what the reference learns as fields over space is learned here a point, and
 what it learns as skinning and expression fields is read off the rig where the point is bound.
 
-Legend: N points, K shape axes, E expressions, J joints, Z motion components, G groups, P parts.
+Legend: N points, K shape axes, E expressions, Q pose features, J joints, Z motion components, G groups, P parts.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Anchors:
     positions: Tensor  # (N, 3) metres, rest space, of the given shape
     normals: Tensor  # (N, 3)
     expression_basis: Tensor  # (E, N, 3)
+    pose_basis: Tensor  # (Q, N, 3); Q is 0 on a rig without pose correctives
     skin_weights: Tensor  # (N, J)
 
     @staticmethod
@@ -96,12 +97,16 @@ class Anchors:
             return surface(values, rig.faces, triangles, barycentric)
 
         vertices = rig.template + torch.einsum("k,kvc->vc", shape, rig.shape_basis)
-        basis = at(rig.expression_basis.transpose(0, 1)).transpose(0, 1)
+
+        def basis(values: Tensor) -> Tensor:
+            return at(values.transpose(0, 1)).transpose(0, 1).contiguous()
+
         return Anchors(
             joints=rig.joints(shape[None])[0],
             positions=at(vertices),
             normals=torch.nn.functional.normalize(at(vertex_normals(vertices, rig.faces)), dim=-1),
-            expression_basis=basis.contiguous(),
+            expression_basis=basis(rig.expression_basis),
+            pose_basis=basis(rig.pose_basis),
             skin_weights=at(rig.skin_weights),
         )
 
@@ -157,6 +162,7 @@ class Avatar:
             albedo=self.albedo,
             part_logits=self.part_logits,
             expression_basis=anchors.expression_basis,
+            pose_basis=anchors.pose_basis,
             skin_weights=anchors.skin_weights,
             position_basis=self.position_basis,
             colour_basis=self.colour_basis,

@@ -3,7 +3,7 @@
 Everything in `CanonicalPoints` depends on the code and the shape alone, never on the frame: it is evaluated once and shared
 by all frames. A frame then costs skinning, shading and one rasterisation.
 
-Legend: B frames, N points, J joints, E expressions, Z motion components, P parts, S side in pixels.
+Legend: B frames, N points, J joints, E expressions, Q pose features, Z motion components, P parts, S side in pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from pegasus_ray.avatar.shading import shade
 from pegasus_ray.render.camera import Camera
 from pegasus_ray.render.rasterize import Raster, rasterize
-from pegasus_ray.rig.model import Pose, Rig, bone_transforms, skin, skin_normals
+from pegasus_ray.rig.model import Pose, Rig, bone_transforms, pose_features, skin, skin_normals
 
 NEAR = 0.05
 """Points nearer to the camera than this, in metres, are not drawn."""
@@ -34,6 +34,7 @@ class CanonicalPoints:
     albedo: Tensor  # (N, 3)
     part_logits: Tensor  # (N, P) over `Part`
     expression_basis: Tensor  # (E, N, 3) metres a unit of expression
+    pose_basis: Tensor  # (Q, N, 3) metres a unit of a pose feature; Q is 0 on a rig without pose correctives
     skin_weights: Tensor  # (N, J)
     position_basis: Tensor  # (Z, N, 3) metres a unit of the motion code
     colour_basis: Tensor  # (Z, N, 3)
@@ -79,6 +80,8 @@ def pose_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> tuple[Tensor
     """
     count = len(points)
     moved = drive.expression @ points.expression_basis.flatten(1) + _combine(drive.motion, points.position_basis)
+    if len(points.pose_basis):
+        moved = moved + pose_features(rig, drive.pose) @ points.pose_basis.flatten(1)
     rest = points.positions + moved.view(-1, count, 3)
     transforms = bone_transforms(rig, drive.pose, points.joints[None])
     with torch.no_grad():

@@ -89,7 +89,8 @@ class LandmarkProblem:
         self.eyes = self.points.template[[int(used[:corner].sum()) for corner in OUTER_EYES]]
         self.centre = torch.tensor(centre)
         self.log_focal = math.log(focal)
-        self.start_expression = config.expression_start * blendshapes
+        self.start_expression = config.expression_start * rig.expression_of(blendshapes)
+        self.lowest, self.highest = rig.expression_limits
         self.config = config
         near = times.diff() < config.near
         self.between = 1 + (near[1:] & near[:-1]).nonzero()[:, 0].numpy()  # frames with both neighbours near
@@ -171,7 +172,7 @@ class LandmarkProblem:
         length = self._residuals(self.points.place(state)[1], state.log_focal).norm(dim=2)
         edge = config.robust
         robust = torch.where(length < edge, length**2 / (2 * edge), length - edge / 2)
-        outside = state.expression - state.expression.clamp(0, 1)
+        outside = state.expression - state.expression.clamp(self.lowest, self.highest)
         total = (robust @ self.weights).mean()
         total = total + config.expression_prior * ((state.expression - self.start_expression) ** 2).sum(1).mean()
         total = total + config.range_penalty * (outside**2).sum(1).mean()
@@ -208,7 +209,7 @@ class LandmarkProblem:
     def _add_priors(self, system: System, state: State, stage: Stage) -> None:
         config, frames = self.config, len(self.seen)
         if stage.expressive:
-            outside = state.expression - state.expression.clamp(0, 1)
+            outside = state.expression - state.expression.clamp(self.lowest, self.highest)
             start = state.expression - self.start_expression
             system.own.diagonal(dim1=1, dim2=2)[:, 6:] += 2 * (
                 config.expression_prior + config.range_penalty * (outside != 0)

@@ -62,7 +62,7 @@ def track_torso(
 ) -> Floats:
     """The torso's pose of each frame, rig → camera, (T, 6): rotation vector (radians) and translation (metres)."""
     config = config or TorsoConfig()
-    neck = rig.joints(torch.from_numpy(shape)[None])[0, rig.joint_names.index("neck")]
+    neck = rig.joints(torch.from_numpy(shape)[None])[0, rig.pivot]
     poses = torch.from_numpy(head)
     cloth = (parts == Label.CLOTH) & (mattes > 127)
     if np.median(cloth.mean((1, 2))) < config.least_cloth:

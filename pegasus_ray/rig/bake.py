@@ -86,6 +86,7 @@ def bake(data: MakeHumanData) -> Rig:
         uvs=_float(uvs),
         shape_basis=_float(np.stack(list(shape.values())) * METRES),
         expression_basis=_float(np.stack(list(expressions.values())) * METRES),
+        pose_basis=torch.zeros(0, len(template), 3),
         skin_weights=_float(weights),
         joint_regressor=_float(_regressor(base, whole, eyes, kept)),
         tissue=torch.from_numpy(tissue),
@@ -93,6 +94,7 @@ def bake(data: MakeHumanData) -> Rig:
         shape_names=tuple(shape),
         expression_names=tuple(expressions),
         joint_names=JOINTS,
+        from_blendshapes=torch.eye(len(expressions)),
         landmarks=LandmarkEmbedding.unknown(),
     )
 

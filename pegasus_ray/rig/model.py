@@ -3,7 +3,8 @@
 Rig space: metres, y up, face towards +z, x to the person's left, origin midway between the eyeballs. Camera space:
 x right, y down, z forward. A pose is a rotation vector and a translation; zero rotation looks into the camera.
 
-Legend: B frames, V vertices, F faces, K shape axes, E expressions, J joints, N points on the surface, L landmarks.
+Legend: B frames, V vertices, F faces, K shape axes, E expressions, Q pose features, J joints, N points on the surface,
+L landmarks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from pegasus_ray.schemas.parts import Attribute
 
 GLOBAL_GROUPS = ("head", "neck", "macro")
 """Groups of identity axes that describe the whole head, not one feature of it."""
+
+NUMBERED = "expression/"
+"""Begins the name of an expression that is a principal axis of many faces: signed, in standard deviations."""
 
 
 class Tissue(IntEnum):
@@ -65,7 +69,11 @@ class LandmarkEmbedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rig:
-    """A parametric head with named identity axes and expressions."""
+    """A parametric head with named identity axes and expressions.
+
+    An imported rig (FLAME) has numbered axes, of which none belongs to an attribute or is global: a swap then takes every
+    axis from the target, as the paper does with β.
+    """
 
     name: str
     template: Tensor  # (V, 3) metres
@@ -73,6 +81,7 @@ class Rig:
     uvs: Tensor  # (F, 3, 2) texture coordinates of the faces' corners, v up
     shape_basis: Tensor  # (K, V, 3) metres a unit of the axis
     expression_basis: Tensor  # (E, V, 3) metres at full expression
+    pose_basis: Tensor  # (Q, V, 3) metres a unit of a pose feature; Q is 0 on a rig without pose correctives
     skin_weights: Tensor  # (V, J), rows sum to 1
     joint_regressor: Tensor  # (J, V), rows sum to 1
     tissue: Tensor  # (F,) int64 `Tissue`
@@ -80,6 +89,7 @@ class Rig:
     shape_names: tuple[str, ...]  # "group/axis", named after what the positive direction does
     expression_names: tuple[str, ...]
     joint_names: tuple[str, ...]
+    from_blendshapes: Tensor  # (E, 52) units of expression a unit of each blendshape score
     landmarks: LandmarkEmbedding
 
     @property
@@ -110,15 +120,44 @@ class Rig:
         self,
         shape: Tensor,  # (B | 1, K)
         expression: Tensor,  # (B, E)
+        pose: Pose | None = None,
     ) -> Tensor:
-        """The mesh in rest space, (B, V, 3) metres."""
+        """The mesh in rest space, (B, V, 3) metres; with a pose, corrected for what skinning alone gets wrong."""
         still = self.template + torch.einsum("bk,kvc->bvc", shape, self.shape_basis)
-        return still + torch.einsum("be,evc->bvc", expression, self.expression_basis)
+        rest = still + torch.einsum("be,evc->bvc", expression, self.expression_basis)
+        if pose is None or len(self.pose_basis) == 0:
+            return rest
+        return rest + torch.einsum("bq,qvc->bvc", pose_features(self, pose), self.pose_basis)
 
-    def joints(self, shape: Tensor) -> Tensor:
-        """The joints of shapes (B, K) in rest space, (B, J, 3) metres."""
+    def joints(self, shape: Tensor, expression: Tensor | None = None) -> Tensor:
+        """The joints of shapes (B, K) in rest space, (B, J, 3) metres.
+
+        FLAME's move a little with the expression (B, E) too, which tells only where a jaw or an eye turns about its joint.
+        """
         axes = torch.einsum("jv,kvc->kjc", self.joint_regressor, self.shape_basis)
-        return self.joint_regressor @ self.template + torch.einsum("bk,kjc->bjc", shape, axes)
+        joints = self.joint_regressor @ self.template + torch.einsum("bk,kjc->bjc", shape, axes)
+        if expression is None:
+            return joints
+        moving = torch.einsum("jv,evc->ejc", self.joint_regressor, self.expression_basis)
+        return joints + torch.einsum("be,ejc->bjc", expression, moving)
+
+    def expression_of(
+        self,
+        blendshapes: Tensor,  # (T, 52) scores 0–1, in the order of the open rig's expressions
+    ) -> Tensor:
+        """The expressions (T, E) that look most like the blendshapes; on the open rig these are its expressions."""
+        return blendshapes @ self.from_blendshapes.T
+
+    @property
+    def expression_limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest plausible value of each expression, (E,) each: 0 and 1, or ±3 on numbered principal axes."""
+        signed = torch.tensor([name.startswith(NUMBERED) for name in self.expression_names])
+        return torch.where(signed, -3.0, 0.0), torch.where(signed, 3.0, 1.0)
+
+    @property
+    def pivot(self) -> int:
+        """Number of the joint that the head turns on: the neck, or where a rig has none the head itself (FLAME's neck)."""
+        return self.joint_names.index("neck" if "neck" in self.joint_names else "head")
 
     def to(self, device: torch.device | str) -> Rig:
         """The same on another device."""
@@ -237,6 +276,25 @@ def bone_transforms(
                 Reason.BAD_CONFIG, f"joint {name!r} of rig {rig.name!r} has no known motion", subject=name
             )
     return torch.stack(bones, 1)
+
+
+def pose_features(rig: Rig, pose: Pose) -> Tensor:
+    """R − I of each joint that turns against the one it hangs on, row by row, (B, Q), as FLAME's pose correctives want it.
+
+    The head turns against the torso. A rig without pose correctives has none: (B, 0).
+    """
+    if len(rig.pose_basis) == 0:
+        return pose.head.new_zeros(pose.head.shape[0], 0)
+    flip = torch.tensor([1.0, -1.0, -1.0], dtype=pose.head.dtype, device=pose.head.device)
+    relative = rodrigues(pose.torso[:, :3]).mT @ rodrigues(pose.head[:, :3]) * flip * flip[:, None]
+    turns = {
+        "head": relative,
+        "jaw": rodrigues(pose.jaw),
+        "eye.L": rodrigues(pose.eyes[:, :3]),
+        "eye.R": rodrigues(pose.eyes[:, 3:]),
+    }
+    rest = torch.eye(3, dtype=flip.dtype, device=flip.device)
+    return torch.cat([(turns[name] - rest).flatten(1) for name in rig.joint_names if name in turns], 1)
 
 
 def skin(

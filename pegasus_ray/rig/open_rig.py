@@ -118,6 +118,7 @@ def _read(path: Path) -> Rig | None:
         uvs=tensors["uvs"].float(),
         shape_basis=_dense("shape", tensors, count),
         expression_basis=_dense("expression", tensors, count),
+        pose_basis=torch.zeros(0, count, 3),
         skin_weights=tensors["skin_weights"],
         joint_regressor=_dense("joint", tensors, count)[..., 0],
         tissue=tensors["tissue"].to(torch.int64),
@@ -125,6 +126,7 @@ def _read(path: Path) -> Rig | None:
         shape_names=tuple(words["shape_names"]),
         expression_names=tuple(words["expression_names"]),
         joint_names=tuple(words["joint_names"]),
+        from_blendshapes=torch.eye(len(words["expression_names"])),
         landmarks=LandmarkEmbedding.unknown(),
     )
 
