@@ -43,6 +43,14 @@ class CanonicalPoints:
     def __len__(self) -> int:
         return int(self.positions.shape[0])
 
+    def pose(self, rig: Rig, drive: Drive) -> tuple[Tensor, Tensor]:
+        """Positions and unit normals (B, N, 3) in camera space: see `pose_points`."""
+        return pose_points(self, rig, drive)
+
+    def colours(self, normals: Tensor, motion: Tensor) -> Tensor:
+        """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): see `colour_points`."""
+        return colour_points(self, normals, motion)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drive:
@@ -73,20 +81,28 @@ class Rendering:
     radii: Tensor  # (B, N) pixels
 
 
+def rest_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> Tensor:
+    """The points moved by their bases, before skinning (paper Eq. 8): (B, N, 3) in metres, rest space."""
+    moved = drive.expression @ points.expression_basis.flatten(1) + _combine(drive.motion, points.position_basis)
+    if len(points.pose_basis):
+        moved = moved + pose_features(rig, drive.pose) @ points.pose_basis.flatten(1)
+    return points.positions + moved.view(-1, len(points), 3)
+
+
 def pose_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> tuple[Tensor, Tensor]:
     """Positions (B, N, 3) in metres and unit normals (B, N, 3), both in camera space (paper Eqs. 1–2).
 
     Normals carry no gradient: the pose is refined on where points fall, not on how they are lit.
     """
-    count = len(points)
-    moved = drive.expression @ points.expression_basis.flatten(1) + _combine(drive.motion, points.position_basis)
-    if len(points.pose_basis):
-        moved = moved + pose_features(rig, drive.pose) @ points.pose_basis.flatten(1)
-    rest = points.positions + moved.view(-1, count, 3)
     transforms = bone_transforms(rig, drive.pose, points.joints[None])
     with torch.no_grad():
         normals = skin_normals(points.normals, points.skin_weights, transforms)
-    return skin(rest, points.skin_weights, transforms), normals
+    return skin(rest_points(points, rig, drive), points.skin_weights, transforms), normals
+
+
+def signals(rig: Rig, drive: Drive) -> Tensor:
+    """What bases of motion answer to, (B, Q + E + Z): pose features, expressions, motion codes (one a frame)."""
+    return torch.cat([pose_features(rig, drive.pose), drive.expression, drive.motion], dim=-1)
 
 
 def colour_points(points: CanonicalPoints, normals: Tensor, motion: Tensor) -> Tensor:
@@ -127,10 +143,10 @@ def render_points(
         extra: (N, C) more features to composite, such as the membership of a part.
         backend: the rasteriser's name.
     """
-    positions, normals = pose_points(points, rig, drive)
+    positions, normals = points.pose(rig, drive)
     pixels, depth = drive.camera.project(positions, size)
     radii = torch.where(depth > NEAR, drive.camera.radius(points.radii, depth, size), 0.0)
-    features = colour_points(points, normals, drive.motion)
+    features = points.colours(normals, drive.motion)
     shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1) if full or part is not None else None
     if part is not None and shares is not None:
         extra = features * shares[..., part : part + 1]

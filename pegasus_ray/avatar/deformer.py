@@ -1,0 +1,81 @@
+"""The deformer: offsets between the canonical spaces, bases of motion and skinning of a generic canonical point (paper Eq. 7).
+
+Bases and skinning come as differences from the rig's own at the point's place, so that a fit begins as the rig moves; the
+rig prior (§4.3, L_FLAME) is then the size of these differences.
+
+Legend: N points, S signals (pose features, expressions, motion components), J joints, Z length of the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pegasus_ray.avatar.fields import SCALE, to_units
+from pegasus_ray.avatar.mlp import Trunk
+
+REACH = 0.05
+"""Metres a unit of the heads: Adam's steps on the weights then move points by tenths of a millimetre."""
+
+JOINT_GAIN = 5.0
+"""Skinning logits a unit of the head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deformation:
+    """What the deformer says of points, and how that changes over space."""
+
+    to_subject: Tensor  # (N, 3) metres, generic → subject canonical (Eq. 5)
+    to_rig: Tensor  # (N, 3) metres, subject → rig canonical (Eq. 6)
+    bases: Tensor  # (S, N, 3) metres a unit of the signal
+    joint_logits: Tensor  # (N, J)
+    tangents: Tangents | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tangents:
+    """Derivatives of a deformation by the generic canonical place, outside any graph; the last axis is the direction."""
+
+    to_subject: Tensor  # (N, 3, 3)
+    to_rig: Tensor  # (N, 3, 3)
+    bases: Tensor  # (S, N, 3, 3)
+    joint_logits: Tensor  # (N, J, 3)
+
+
+class Deformer(nn.Module):
+    """A point and a code to its deformation; begins as no deformation at all."""
+
+    def __init__(self, code: int, *, signals: int, joints: int, width: int = 128, depth: int = 4) -> None:
+        super().__init__()
+        self.signals, self.joints = signals, joints
+        self.trunk = Trunk(3, width, depth, code)
+        self.heads = nn.Linear(width, 6 + 3 * signals + joints)
+        nn.init.zeros_(self.heads.weight)
+        nn.init.zeros_(self.heads.bias)
+
+    def forward(
+        self,
+        positions: Tensor,  # (N, 3) metres, generic canonical space
+        code: Tensor,  # (Z,)
+        *,
+        tangents: bool = True,
+    ) -> Deformation:
+        """The deformation, with its derivatives by the place where `tangents` asks for them."""
+        trace = self.trunk(to_units(positions), code)
+        to_subject, to_rig, bases, logits = self._split(self.heads(trace.hidden))
+        moving = None
+        if tangents:
+            with torch.no_grad():
+                axes = SCALE * torch.eye(3, dtype=positions.dtype, device=positions.device)
+                pushed = self.trunk.push_forward(trace, axes[:, None].expand(-1, len(positions), -1))
+                parts = self._split(pushed @ self.heads.weight.T)
+                moving = Tangents(*(part.movedim(-3 if part is not parts[2] else 0, -1) for part in parts))
+        return Deformation(to_subject, to_rig, bases, logits, moving)
+
+    def _split(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Head values (..., N, 6 + 3 S + J) as offsets, bases (..., S, N, 3) and logits."""
+        to_subject, to_rig, bases, logits = torch.split(values, [3, 3, 3 * self.signals, self.joints], dim=-1)
+        bases = bases.unflatten(-1, (self.signals, 3)).movedim(-2, -3)
+        return REACH * to_subject, REACH * to_rig, REACH * bases, JOINT_GAIN * logits

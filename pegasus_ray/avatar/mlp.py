@@ -1,0 +1,143 @@
+"""Coordinate networks whose derivative by the coordinates is written out, so that training needs no second backward pass.
+
+The code is the same for all points, so its product with a layer is one bias vector a code: W [x, z] = W_x x + W_z z.
+
+Legend: N points, I inputs, H width, L layers, Z length of the code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, softplus
+from torch.nn.utils.parametrizations import weight_norm
+
+BETA = 100.0
+"""Sharpness of the softplus: a ReLU whose second derivative exists."""
+
+
+class _SmoothRamp(torch.autograd.Function):
+    """Softplus and its slope at once; both carry gradients, and only the slope is kept for them."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
+        slope = torch.sigmoid(BETA * values)
+        ctx.save_for_backward(slope)
+        return softplus(values, beta=BETA), slope
+
+    @staticmethod
+    def backward(ctx: Any, by_value: Tensor, by_slope: Tensor) -> Tensor:  # type: ignore[override]
+        (slope,) = ctx.saved_tensors
+        bend = torch.addcmul(slope, slope, slope, value=-1).mul_(BETA)
+        return bend.mul_(by_slope).addcmul_(by_value, slope)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a trunk leaves behind: its last activations, and what the derivatives need."""
+
+    hidden: Tensor  # (N, H)
+    slopes: tuple[Tensor, ...]  # L of (N, H): softplus' slope at each layer
+    weights: tuple[Tensor, ...]  # L of (H, I or H)
+
+
+class Trunk(nn.Module):
+    """L softplus layers over points under a code.
+
+    Args:
+        inputs: I.
+        width: H.
+        depth: L.
+        code: Z.
+        skip: the layer that sees the inputs and the code again; none without it.
+        normalize: reparametrise the layers' weights by direction and length.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, depth: int, code: int, *, skip: int | None = None, normalize: bool = False
+    ) -> None:
+        super().__init__()
+        self.skip = skip if skip is not None and skip < depth else None
+        layers = [nn.Linear(inputs if place == 0 else width, width) for place in range(depth)]
+        self.layers = nn.ModuleList(weight_norm(layer) if normalize else layer for layer in layers)
+        self.coded = nn.Linear(code, width, bias=False)
+        again = 0 if self.skip is None else 1
+        self.skipped = nn.ModuleList(nn.Linear(inputs, width, bias=False) for _ in range(again))
+        self.recoded = nn.ModuleList(nn.Linear(code, width, bias=False) for _ in range(again))
+
+    def forward(
+        self,
+        inputs: Tensor,  # (N, I)
+        code: Tensor,  # (Z,)
+    ) -> Trace:
+        """The trunk at points."""
+        hidden, slopes, weights = inputs, [], []
+        for place, layer in enumerate(linears(self.layers)):
+            weight, bias = layer.weight, layer.bias
+            if place == 0:
+                bias = bias + self.coded(code)
+            if place == self.skip:
+                bias = bias + self.recoded[0](code)
+            values = linear(hidden, weight, bias)
+            if place == self.skip:
+                values = values + self.skipped[0](inputs)
+            hidden, slope = cast(tuple[Tensor, Tensor], _SmoothRamp.apply(values))  # type: ignore[no-untyped-call]
+            slopes.append(slope)
+            weights.append(weight)
+        return Trace(hidden, tuple(slopes), tuple(weights))
+
+    def pull_back(
+        self,
+        trace: Trace,
+        direction: Tensor,  # (H,) or (N, H): a derivative by the last activations
+    ) -> Tensor:
+        """The derivative by the inputs, (N, I): one sweep backwards, itself differentiable."""
+        through: Tensor | None = None
+        for place in reversed(range(len(trace.slopes))):
+            direction = direction * trace.slopes[place]
+            if place == self.skip:
+                through = direction @ linears(self.skipped)[0].weight
+            direction = direction @ trace.weights[place]
+        return direction if through is None else direction + through
+
+    def push_forward(
+        self,
+        trace: Trace,
+        tangents: Tensor,  # (T, N, I) directions of the inputs
+    ) -> Tensor:
+        """How the last activations move when the inputs move along `tangents`, (T, N, H)."""
+        moving = tangents
+        for place, (slope, weight) in enumerate(zip(trace.slopes, trace.weights, strict=True)):
+            through = self.skipped[0](tangents) if place == self.skip else 0.0
+            moving = (moving @ weight.T + through) * slope
+        return moving
+
+
+def linears(modules: nn.ModuleList) -> list[nn.Linear]:
+    """The layers of a list of linear layers, typed."""
+    return cast(list[nn.Linear], list(modules))
+
+
+def make_spherical(trunk: Trunk, output: nn.Linear, radius: float, generator: torch.Generator) -> None:
+    """Set the weights so that `output`'s first number is near |x| − radius for inputs that begin with x.
+
+    Everything but x (its encoding, the code, the skip) starts without effect.
+
+    Source: geometric initialisation of signed distance networks (SAL, arXiv 1911.10414), as the reference uses it.
+    """
+    with torch.no_grad():
+        for place, layer in enumerate(linears(trunk.layers)):
+            weight = torch.zeros_like(layer.weight)
+            used = 3 if place == 0 else weight.shape[1]
+            weight[:, :used] = torch.randn(len(weight), used, generator=generator) * math.sqrt(2 / len(weight))
+            layer.weight = cast(nn.Parameter, weight)  # through the parametrisation, which splits it
+            layer.bias.zero_()
+        for unused in (trunk.coded, *linears(trunk.skipped), *linears(trunk.recoded)):
+            unused.weight.zero_()
+        first = torch.randn(output.weight.shape[1], generator=generator) * 1e-4
+        output.weight[0] = first + math.sqrt(math.pi) / math.sqrt(output.weight.shape[1])
+        output.bias[0] = -radius
