@@ -22,7 +22,11 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
     for name, about, commands in (
-        ("evaluate", "Hold results against what they should be.", {"avatar": evaluate_avatar, "swap": evaluate_swap}),
+        (
+            "evaluate",
+            "Hold results against what they should be.",
+            {"avatar": evaluate_avatar, "studio": evaluate_studio, "swap": evaluate_swap},
+        ),
         (
             "bench",
             "How long the work takes on this machine.",
@@ -73,6 +77,29 @@ def evaluate_avatar(
         f"{manifest.source or manifest.key}: {score.psnr:.2f} dB (face {score.psnr_face:.2f} dB), ssim {score.ssim:.4f}"
     )
     answer(facts, as_json=place.json, text=[f"{line}, {score.frames} frames"])
+
+
+@command
+def evaluate_studio(
+    people: Annotated[int, typer.Option("--people", min=1, help="How many people.")] = 8,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames of each, spread over a performance.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first person's; the others follow.")] = 900,
+    size: Size = 256,
+    json: JsonFlag = False,
+) -> None:
+    """Have studio people judged by nets that were trained on photographs: is there a face, are its parts where the truth is?
+
+    iou is that of the 19-class parser's map with the truth; for the parser's own file see `pegasus assets fetch`.
+
+    Example: pegasus evaluate studio --people 4 --frames 6 --size 256 --json
+    """
+    from pegasus_ray.pipeline import evaluate_studio as studio
+
+    with one_progress("evaluate", "studio") as progress:
+        score = studio.evaluate_studio(range(seed, seed + people), frames, size, progress)
+    shares = ", ".join(f"{name} {value:.2f}" for name, value in score.iou.items())
+    line = f"face found in {100 * score.face_found:.1f} % of {score.frames} frames; agreement: {shares}"
+    answer(score.facts(), as_json=json, text=[f"{line}; {score.frames_per_second:.2f} frames/s"])
 
 
 @command

@@ -1,0 +1,125 @@
+"""evaluate studio: are the studio's people like people? Judged by nets that were trained on photographs.
+
+A landmark detector has to find the face where it is, and a 19-class face parser, with its own matte, has to see the parts that
+the studio says are there. Both judge single frames, spread over a whole performance.
+
+Conventions: left and right are one class. Mouth is lips and what lies between them. A class counts in a frame where the truth
+has at least 1 in 4,000 of its pixels: closed eyes, brows under a fringe and hair under a hat are then left out, not scored as
+zero. What a frame of glasses covers is glasses in the truth, as in the parser's training; stubble and beards are skin there too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pegasus_ray.library.track import Bytes, Floats
+from pegasus_ray.perception.landmarks import FaceMesh
+from pegasus_ray.perception.matte import matte_model_of, rough_matte
+from pegasus_ray.perception.parser import parser_of
+from pegasus_ray.pipeline.work import Progress
+from pegasus_ray.schemas.parts import Label
+from pegasus_ray.studio.motion import perform
+from pegasus_ray.studio.people import person
+from pegasus_ray.studio.render import film
+
+PARSER: Final = "bisenet"
+MATTE: Final = "selfie"
+CLASSES: Final[dict[str, tuple[Label, ...]]] = {
+    "hair": (Label.HAIR,),
+    "skin": (Label.SKIN,),
+    "nose": (Label.NOSE,),
+    "mouth": (Label.MOUTH, Label.LIP_UPPER, Label.LIP_LOWER),
+    "brows": (Label.BROW_LEFT, Label.BROW_RIGHT),
+    "eyes": (Label.EYE_LEFT, Label.EYE_RIGHT),
+}
+LEAST: Final = 1 / 4000
+"""Share of the frame's pixels below which a class is not there."""
+NEAR: Final = 0.08
+"""How far off landmarks may lie on average, in sides of the face's box, for the face to be found: not some other spot."""
+FPS: Final = 5.0
+"""Frames a second: slow, so that a few frames see a whole performance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudioScore:
+    """What nets trained on photographs think of studio people."""
+
+    face_found: float  # share of the frames
+    iou: dict[str, float]  # of each class, mean over the frames that have it
+    counted: dict[str, int]  # frames that have it
+    frames_per_second: float  # of the rendering alone, by the clock
+    cpu_seconds_per_frame: float  # of the rendering, in this process
+    people: int
+    frames: int
+    size: int
+    landmarks: str = "mediapipe"
+    parser: str = PARSER
+    matte: str = MATTE
+
+    def facts(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def evaluate_studio(seeds: Iterable[int], frames: int, size: int, progress: Progress | None = None) -> StudioScore:
+    """Film the people of these seeds, `frames` frames each at `size` pixels, and have them judged.
+
+    Raises:
+        PegasusError: ASSET_MISSING where a net's file is not on this machine.
+    """
+    faces, matte, parse = FaceMesh(threads=1), matte_model_of(MATTE, threads=1), parser_of(PARSER, threads=1)
+    seeds = list(seeds)
+    found = []
+    agreement: dict[str, list[float]] = {name: [] for name in CLASSES}
+    wall, cpu = 0.0, 0.0
+    for place, seed in enumerate(seeds):
+        who = person(seed)
+        began, worked = time.perf_counter(), time.process_time()
+        filmed = list(film(who, perform(who, frames, FPS), size=size))
+        wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - worked
+        for frame in filmed:
+            face = faces.detect(frame.image)
+            found.append(face is not None and _is_there(face.points / size, frame.landmarks))
+            if face is not None and found[-1]:
+                seen = parse(frame.image, face.points, rough_matte(frame.image, matte))
+                for name, value in overlaps(seen, frame.parts).items():
+                    agreement[name].append(value)
+        if progress:
+            progress((place + 1) / len(seeds), f"{place + 1} of {len(seeds)} people")
+    count = len(seeds) * frames
+    return StudioScore(
+        face_found=float(np.mean(found)),
+        iou={name: float(np.mean(values)) if values else 0.0 for name, values in agreement.items()},
+        counted={name: len(values) for name, values in agreement.items()},
+        frames_per_second=count / wall,
+        cpu_seconds_per_frame=cpu / count,
+        people=len(seeds),
+        frames=count,
+        size=size,
+    )
+
+
+def overlaps(
+    seen: Bytes,  # (S, S) `Label`
+    truth: Bytes,  # (S, S)
+) -> dict[str, float]:
+    """Intersection over union of each of `CLASSES` that the truth has enough of."""
+    shares = {}
+    for name, labels in CLASSES.items():
+        a, b = np.isin(seen, labels), np.isin(truth, labels)
+        if b.mean() >= LEAST:
+            shares[name] = float((a & b).sum() / (a | b).sum())
+    return shares
+
+
+def _is_there(points: npt.NDArray[np.floating], truth: Floats) -> bool:
+    """Whether landmarks (478, 2) lie about where they should."""
+    known = (truth > 0).all(1)
+    side = float(np.ptp(truth[known], axis=0).max())
+    return bool(np.linalg.norm(points[known] - truth[known], axis=1).mean() < NEAR * side)
