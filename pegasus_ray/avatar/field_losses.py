@@ -1,0 +1,89 @@
+"""Loss terms of the fields (paper §4.3), one small function each.
+
+Legend: N points, B frames, S side, E expressions, Q pose features, J joints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldWeights:
+    """How much each term counts: the reference's weights."""
+
+    colour: float = 1.0
+    mask: float = 1.0
+    perceptual: float = 0.1
+    eikonal: float = 0.1
+    surface: float = 1.0
+    skinning_prior: float = 0.1  # times λ, as the next
+    basis_prior: float = 1.0  # on relative errors: see `basis_prior_loss`
+    motion: float = 1.0  # on what the rig knows nothing of
+    normal: float = 0.1  # from the second stage on
+    segment: float = 0.1
+    code: float = 0.01
+    prior_start: float = 10.0  # λ
+    prior_halvings: int = 4  # over the whole fit
+
+
+def prior_scale(share: float, start: float, halvings: int) -> float:
+    """λ at a share 0–1 of the fit: halved `halvings` times, each time after as long, and half of that again is left."""
+    return float(start * 0.5 ** int(min(share, 1.0) * (halvings + 1) / (1 + 1e-9)))
+
+
+def eikonal_loss(
+    gradient: Tensor,  # (N, 3)
+) -> Tensor:
+    """How far the signed distance is from a distance: its gradient has length one."""
+    return (gradient.norm(dim=-1) - 1).square().mean()
+
+
+def surface_loss(
+    distance: Tensor,  # (N,)
+) -> Tensor:
+    """Points lie where the signed distance is zero."""
+    return distance.abs().mean()
+
+
+def skinning_prior_loss(
+    change: Tensor,  # (N, J) learned weights less the rig's
+) -> Tensor:
+    """Mean squared difference from the rig's skinning."""
+    return change.square().sum(-1).mean()
+
+
+def basis_prior_loss(
+    change: Tensor,  # (E or Q, N, 3) learned bases less the rig's, metres
+    own: Tensor,  # (E or Q, N, 3) the rig's
+    *,
+    floor: float = 1e-3,
+) -> Tensor:
+    """Mean over the bases of the squared difference from the rig's, by the squared size of the rig's own and a floor in metres.
+
+    The reference divides by each basis' variance; so small expressions count as much as large ones.
+    """
+    if len(change) == 0:
+        return change.new_zeros(())
+    size = own.square().sum(-1).mean(-1) + floor**2
+    return (change.square().sum(-1).mean(-1) / size).mean()
+
+
+def normal_loss(
+    normals: Tensor,  # (B, S, S, 3) composited, weighted by alpha
+    pseudo: Tensor,  # (B, S, S, 3) what they should be, weighted alike
+    where: Tensor,  # (B, S, S) weight of each pixel
+) -> Tensor:
+    """L1 of normals against pseudo ground truth, mean over the pixels that count."""
+    return ((normals - pseudo).abs().sum(-1) * where).sum() / where.sum().clamp(min=1)
+
+
+def segment_loss(
+    rendered: Tensor,  # (B, S, S) χ composited, 0–1
+    truth: Tensor,  # (B, S, S) 0–1
+) -> Tensor:
+    """Binary cross-entropy of the composited χ against the mask of the synthesised part (Eq. 10)."""
+    return torch.nn.functional.binary_cross_entropy(rendered.clamp(1e-4, 1 - 1e-4), truth)
