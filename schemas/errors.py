@@ -14,6 +14,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     NO_FACE = "no_face"
     TOO_FEW_FRAMES = "too_few_frames"
+    SEVERAL_PEOPLE = "several_people"
     ASSET_MISSING = "asset_missing"
     ASSET_CORRUPT = "asset_corrupt"
     BAD_LIBRARY = "bad_library"
@@ -27,6 +28,16 @@ class Reason(StrEnum):
     CONSENT = "consent"
     CORRUPT = "corrupt"
     INTERNAL = "internal"
+
+
+class Loss(StrEnum):
+    """Why a frame of a video was looked at and left out: the closed vocabulary of a track's `dropped`."""
+
+    NO_FACE = "no_face"  # nobody's, or not that of the person who is followed
+    ANOTHER_SHOT = "another_shot"  # before or after a cut
+    LEAVES_PICTURE = "leaves_picture"  # part of the face, or all of it, is beyond the border
+    OUTSIDE_CROP = "outside_crop"  # too far from where the head is most of the time
+    IMPLAUSIBLE = "implausible"  # the landmarks are no face of this person
 
 
 class PegasusError(Exception):

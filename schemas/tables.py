@@ -30,7 +30,9 @@ def floats(length: int) -> pa.DataType:
     return pa.list_(pa.float32(), length)
 
 
-def track_schema(*, shape: int, expression: int, blendshapes: int, source: str, rig: str) -> pa.Schema:
+def track_schema(
+    *, shape: int, expression: int, blendshapes: int, source: str, rig: str, identity: int = 0
+) -> pa.Schema:
     """One row a frame of a track.
 
     Args:
@@ -39,6 +41,7 @@ def track_schema(*, shape: int, expression: int, blendshapes: int, source: str, 
         blendshapes: number of scores of the landmark model.
         source: name of the video.
         rig: name of the rig that the parameters belong to.
+        identity: length of the vector that says whose face it is; 0 leaves the column out.
     """
     columns = {
         "index": pa.int32(),  # the frame's number in the video
@@ -52,6 +55,7 @@ def track_schema(*, shape: int, expression: int, blendshapes: int, source: str, 
         "expression": floats(expression),
         **_pose_columns(),
         "quality": pa.float32(),
+        **({"identity": floats(identity)} if identity else {}),  # the same in every row
         "depth": IMAGE,  # 16-bit, 0.1 mm, 0 = nothing; only where the truth is known
         "normals": IMAGE,  # RGB, camera space; only where the truth is known
         "status": pa.string(),

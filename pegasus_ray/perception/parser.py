@@ -22,7 +22,9 @@ from pegasus_ray.schemas.parts import Label
 
 PARSER_MODEL = "bisenetv2_celebamaskhq_448.tflite"
 HAIR_MODEL = "hair_segmentation.tflite"
+SEGFORMER_FILES = ("segformer-face-parsing/config.json", "segformer-face-parsing/model.safetensors")
 
+_REACH = 2.1  # side of a parsing net's square / side of the landmarks' box
 _MIRRORED = (
     (Label.BROW_LEFT, Label.BROW_RIGHT),
     (Label.EYE_LEFT, Label.EYE_RIGHT),
@@ -45,18 +47,32 @@ class Parser(Protocol):
 
 
 def parser_of(name: str, *, threads: int = 2) -> Parser:
-    """The parser of that name: `bisenet`, `landmarks`, or `auto`, the best that this machine has the files for.
+    """The parser of that name: `bisenet`, `segformer`, `landmarks`, or `auto`, the best of bisenet and landmarks that this
+    machine has the files for.
 
     Raises:
-        PegasusError: BAD_CONFIG for another name, ASSET_MISSING where its file is not here.
+        PegasusError: BAD_CONFIG for another name, ASSET_MISSING where its file or package is not here.
     """
     if name == "auto":
         name = "bisenet" if available(PARSER_MODEL) else "landmarks"
     if name == "bisenet":
         return BisenetParser(threads=threads)
+    if name == "segformer":
+        from pegasus_ray.perception.segformer import SegformerParser  # transformers: an extra, and slow to import
+
+        return SegformerParser(path_of(SEGFORMER_FILES[1]).parent)
     if name == "landmarks":
         return LandmarkParser(HairModel(threads=threads) if available(HAIR_MODEL) else None)
-    raise PegasusError(Reason.BAD_CONFIG, "is no parser; there are: auto, bisenet, landmarks", subject=name)
+    raise PegasusError(Reason.BAD_CONFIG, "is no parser; there are: auto, bisenet, segformer, landmarks", subject=name)
+
+
+def parser_files(name: str) -> tuple[str, ...]:
+    """The assets that the parser of that name would read on this machine."""
+    if name == "segformer":
+        return SEGFORMER_FILES
+    if name == "bisenet" or (name == "auto" and available(PARSER_MODEL)):
+        return (PARSER_MODEL,)
+    return (HAIR_MODEL,) if available(HAIR_MODEL) else ()
 
 
 class BisenetParser:
@@ -67,21 +83,30 @@ class BisenetParser:
     """
 
     _SIDE = 448
-    _REACH = 2.1  # side of the net's square / side of the landmarks' box
 
     def __init__(self, model: Path | None = None, *, threads: int = 2) -> None:
         self._net = Net((model or path_of(PARSER_MODEL)).read_bytes(), threads=threads)
 
     def __call__(self, rgb: Bytes, points: Floats, matte: Bytes) -> Bytes:
         """Labels (W, W); see `Parser`."""
-        low, high = points.min(0), points.max(0)
-        box = float((high - low).max())
-        (x, y), side = (low + high) / 2, self._REACH * box
-        square = Square(x=float(x), y=float(y) - 0.08 * side, side=side)
+        square = portrait_square(points)
         values = square.sample(rgb, self._SIDE).astype(np.float32) / 127.5 - 1
         seen = self._net(values)[0].reshape(self._SIDE, self._SIDE).astype(np.uint8)
-        labels = fill_matte(_vote(seen, square, rgb.shape[0]), matte)
-        return by_side(_with_eyes(labels, points), points)
+        return onto_frame(seen, square, points, matte)
+
+
+def portrait_square(points: Floats) -> Square:
+    """The square around a face (478, 2) that nets trained on CelebAMask-HQ's portraits know."""
+    low, high = points.min(0), points.max(0)
+    side = _REACH * float((high - low).max())
+    x, y = (low + high) / 2
+    return Square(x=float(x), y=float(y) - 0.08 * side, side=side)
+
+
+def onto_frame(seen: Bytes, square: Square, points: Floats, matte: Bytes) -> Bytes:
+    """Labels of a drawn square carried to the frame (W, W), made to agree with its matte and landmarks."""
+    labels = fill_matte(_vote(seen, square, matte.shape[0]), matte)
+    return by_side(_with_eyes(labels, points), points)
 
 
 class HairModel:

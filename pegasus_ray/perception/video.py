@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Frame:
     index: int  # its number in the video
     time: float  # seconds from the start
     image: Bytes  # (H, W, 3) RGB, upright
+    scale: float = 1.0  # pixels of the video's picture for one of the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +42,12 @@ class Clip:
         count = max(min(count, self.frames), 1)
         return np.round(np.linspace(0, self.frames - 1, count)).astype(np.int32)
 
-    def read(self, indices: Iterable[int]) -> Iterator[Frame]:
+    def read(self, indices: Iterable[int], *, longest: int | None = None) -> Iterator[Frame]:
         """Decode the frames of those ascending numbers; only one of them is in memory at a time.
+
+        Args:
+            indices: frame numbers.
+            longest: pixels; pictures with a longer side are divided by a whole number so that they have none.
 
         Raises:
             PegasusError: TRUNCATED where the video ends before the last of them.
@@ -57,9 +63,10 @@ class Clip:
                 ok, bgr = video.retrieve()
                 if not ok:
                     raise PegasusError(Reason.TRUNCATED, f"frame {index} does not decode", subject=str(self.path))
-                stamp = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                stamp = video.get(cv2.CAP_PROP_POS_MSEC) / 1000  # of its presentation, at a variable rate too
                 time = stamp if stamp > 0 else index / self.fps
-                yield Frame(index=int(index), time=time, image=np.ascontiguousarray(bgr[..., ::-1]))
+                small, scale = _shrunk(bgr, longest)
+                yield Frame(index=int(index), time=time, image=np.ascontiguousarray(small[..., ::-1]), scale=scale)
         finally:
             video.release()
 
@@ -99,6 +106,16 @@ def open_clip(path: Path, *, least: int = 1) -> Clip:
             subject=subject,
         )
     return clip
+
+
+def _shrunk(image: Bytes, longest: int | None) -> tuple[Bytes, float]:
+    """An image divided by the least whole number that leaves no side longer, and that number."""
+    times = math.ceil(max(image.shape[:2]) / longest) if longest else 1
+    if times == 1:
+        return image, 1.0
+    height, width = image.shape[0] // times, image.shape[1] // times
+    cut = image[: height * times, : width * times]
+    return np.asarray(cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8), float(times)
 
 
 def _open(path: Path) -> cv2.VideoCapture:

@@ -18,7 +18,7 @@ from pegasus_ray.pipeline.fit import fit
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import provenance, read_track, visible_device
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
-from pegasus_ray.pipeline.track import TrackConfig, track
+from pegasus_ray.pipeline.track import TrackConfig, look, track_observed
 from pegasus_ray.pipeline.work import Progress, Summary
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import InputEntry, Stage
@@ -64,9 +64,10 @@ class TrackJob(StageJob):
         if models_of(self.config.observe) != self.models:
             message = "this worker has other model files than the driver; run `pegasus assets fetch models` on both"
             raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
-        made = track(Path(self.video), self.config, progress)
+        seen = look(Path(self.video), self.config, progress)
+        made = track_observed(seen, self.config, progress)
         facts = provenance(
-            {}, self.config, source=made.source, rig=made.rig, threads=self.threads, summary={"frames": len(made)}
+            {}, self.config, source=made.source, rig=made.rig, threads=self.threads, summary=seen.summary()
         )
         used = (("video", self.digest), *self.models)
         inputs = tuple(InputEntry(name=name, sha256=digest) for name, digest in used)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pegasus_ray.library.track import Track
 from pegasus_ray.perception.fit_rig import FitRigConfig, fit_rig
-from pegasus_ray.perception.observe import ObserveConfig, observe
+from pegasus_ray.perception.observe import Observations, ObserveConfig, observe
 from pegasus_ray.perception.torso import TorsoConfig, track_torso
 from pegasus_ray.pipeline.work import Progress
 from pegasus_ray.rig.load import OPEN, load_rig
@@ -40,18 +40,41 @@ def track(video: Path, config: TrackConfig | None = None, progress: Progress | N
     Raises:
         PegasusError: what is wrong with the video (`observe`), a missing model file, or DIVERGED.
     """
+    return track_observed(look(video, config, progress), config, progress)
+
+
+def look(video: Path, config: TrackConfig | None = None, progress: Progress | None = None) -> Observations:
+    """The first half of `track`: what is seen of a video, and what is not.
+
+    Raises:
+        PegasusError: as `observe`; BAD_REFERENCE for a rig that there is not.
+    """
     config = config or TrackConfig()
     report = progress or (lambda *_: None)
-    rig = load_rig(config.rig)
+    load_rig(config.rig)  # refused before the work, not after it
 
     def seen(what: str, done: int, total: int) -> None:
         begin, share = _SHARES[what]
         report(begin + share * done / total, f"{what} {done}/{total}")
 
+    return observe(video, config.observe, seen)
+
+
+def track_observed(
+    observations: Observations, config: TrackConfig | None = None, progress: Progress | None = None
+) -> Track:
+    """The second half of `track`: rig and torso fitted to what was seen of a video.
+
+    Raises:
+        PegasusError: DIVERGED.
+    """
+    config = config or TrackConfig()
+    report = progress or (lambda *_: None)
+    rig = load_rig(config.rig)
+
     def fitted(what: str, done: int, total: int) -> None:
         report(_FITTED + (_POSED - _FITTED) * done / total, f"rig: {what}")
 
-    observations = observe(video, config.observe, seen)
     fit = fit_rig(observations, rig, config.fit_rig, fitted)
     report(_POSED, "torso")
     torso = track_torso(
@@ -85,4 +108,5 @@ def track(video: Path, config: TrackConfig | None = None, progress: Progress | N
         times=observations.times,
         indices=observations.indices,
         quality=observations.quality,
+        identity=observations.identity,
     )

@@ -51,6 +51,7 @@ def make_track(frames: int = 5, size: int = 16, seed: int = 0) -> Track:
         times=floats(frames),
         indices=np.arange(frames, dtype=np.int32) * 3,
         quality=floats(frames),
+        identity=floats(128),
     )
 
 
@@ -71,6 +72,15 @@ def test_round_trip_is_exact(tmp_path: Path, where: str) -> None:
     save_track(library, KEY, track, Provenance())
     assert_same(load_track(library, KEY), track)
     assert load_truth(library, KEY) is None
+
+
+def test_an_identity_is_optional_and_whole_in_any_selection(tmp_path: Path) -> None:
+    track = make_track()
+    np.testing.assert_array_equal(track.select([1, 3]).identity, track.identity)
+    nobody = replace(track, identity=np.zeros(0, np.float32))
+    manifest = save_track(Library(tmp_path), KEY, nobody, Provenance())
+    assert "identity" not in pq.read_schema(tmp_path / Kind.TRACKS / KEY / manifest.files[0].path).names
+    assert_same(load_track(Library(tmp_path), KEY), nobody)
 
 
 def test_many_frames_span_files_in_order(tmp_path: Path) -> None:

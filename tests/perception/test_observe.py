@@ -10,7 +10,7 @@ import pytest
 from pegasus_ray.perception.crop import resize
 from pegasus_ray.perception.observe import Observations, ObserveConfig, observe
 from pegasus_ray.render.video import write_video
-from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
 
 from .conftest import Filmed
@@ -63,7 +63,7 @@ def test_frames_without_a_face_are_left_out_and_named(models: None, filmed: Film
     write_video([images[0], blank, images[1], images[2], blank, images[3]], path, 5.0)
     seen = observe(path, CONFIG)
     assert seen.indices.tolist() == [0, 2, 3, 5]
-    assert seen.dropped == ((1, "no face"), (4, "no face"))
+    assert seen.dropped == ((1, Loss.NO_FACE), (4, Loss.NO_FACE))
 
 
 def test_a_video_of_nobody_is_refused(models: None, filmed: Filmed, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_resizing_keeps_each_labels_share_of_the_picture(parsed, size: int) -> N
 
 def test_an_unknown_parser_is_refused() -> None:
     with pytest.raises(PegasusError) as caught:
-        parser_of("segformer")
+        parser_of("unet")
     assert caught.value.reason is Reason.BAD_CONFIG
 
 
