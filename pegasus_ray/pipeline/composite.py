@@ -25,6 +25,9 @@ class Blend(StrEnum):
     ALPHA = "alpha"  # by the render's own opacity: hair, hats
     FEATHER = "feather"  # by a softened mask: parts whose colour is the attribute
     POISSON = "poisson"  # by gradients: parts of skin, which take the target's tone
+    STRANDS = (
+        "strands"  # by how much each pixel leaves the skin around it: hairs on skin, whose tone stays the target's
+    )
 
 
 BLEND_OF = {
@@ -32,7 +35,7 @@ BLEND_OF = {
     Attribute.HAT: Blend.ALPHA,
     Attribute.EYES: Blend.FEATHER,
     Attribute.MOUTH: Blend.FEATHER,
-    Attribute.EYEBROWS: Blend.POISSON,
+    Attribute.EYEBROWS: Blend.STRANDS,
     Attribute.NOSE: Blend.POISSON,
 }
 
@@ -72,13 +75,19 @@ def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> np
     return np.asarray(cv2.dilate(mask, _disc(max(1, round(grow * len(labels)))))) > 0
 
 
-def without_hair(image: Image, matte: Mask, labels: Labels, bald: Layer, attribute: Attribute) -> tuple[Image, Mask]:
-    """The frame with the target's hair (or hat) replaced by the bald avatar's render, feathered; the matte likewise."""
-    away = cv2.GaussianBlur(
-        own_part(labels, attribute, grow=0.03).astype(np.float32), (0, 0), max(0.6, 0.006 * len(labels))
-    )
+def without_hair(image: Image, matte: Mask, gone: npt.NDArray[np.bool_], bald: Layer) -> tuple[Image, Mask]:
+    """The frame with the pixels `gone` (S, S) replaced by the bald avatar's render, feathered; the matte likewise."""
+    away = cv2.GaussianBlur(gone.astype(np.float32), (0, 0), max(0.6, 0.006 * len(gone)))
     share = away[..., None]
     return image * (1 - share) + bald.image * share, matte * (1 - away) + bald.alpha * away
+
+
+def pressed_hair(labels: Labels, left: Mask) -> npt.NDArray[np.bool_]:
+    """Where a hat takes the target's hair away: hair in the frame, and a share under one half in the render of what is left."""
+    gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
+    disc = _disc(max(1, round(0.015 * len(labels))))
+    opened = cv2.morphologyEx(gone.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
+    return np.asarray(cv2.dilate(opened, disc)) > 0
 
 
 def without_feature(image: Image, labels: Labels, attribute: Attribute) -> Image:
@@ -140,6 +149,8 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     if blend is Blend.POISSON:
         cloned = _clone(lent.whole.image, base, part)
         image = image if cloned is None else cloned
+    elif blend is Blend.STRANDS:
+        image = _draw_strands(lent.whole.image, base, part)
     solid = part > 0.5
     coverage = float((share[solid] > 0.5).mean()) if solid.any() else 0.0
     seam = _seam((base, lent.whole.image), image, solid)
@@ -184,6 +195,26 @@ def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
     near = cv2.dilate((part > 0.05).astype(np.uint8), _disc(2))[top:bottom, left:right, None] > 0
     result[top:bottom, left:right] = np.where(near, small, result[top:bottom, left:right])
     return result
+
+
+def _draw_strands(lent: Image, base: Image, part: Mask) -> Image:
+    """Hairs of the lender's skin on the target's: each pixel is taken apart into skin and hair (a matte along the line between
+    the two colours), and the hair alone is put on.
+    """
+    solid = part > 0.3
+    if solid.sum() < 12:
+        return base
+    around = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(0.012 * len(part)))))
+    eight = (np.clip(lent, 0, 1) * 255).round().astype(np.uint8)
+    skin = cv2.inpaint(eight, around, 3, cv2.INPAINT_TELEA).astype(np.float32) / 255
+    away = np.linalg.norm(lent - skin, axis=-1)
+    hairy = solid & (away >= np.quantile(away[solid], 0.8))
+    towards = np.median(lent[hairy], axis=0) - skin
+    share = ((lent - skin) * towards).sum(-1) / np.maximum(np.square(towards).sum(-1), 1e-4)
+    soft = cv2.GaussianBlur(around.astype(np.float32), (0, 0), max(0.6, 0.004 * len(part)))
+    opacity = np.clip(share, 0, 1) * soft * (around > 0)
+    hair = np.median(lent[hairy], axis=0)
+    return np.asarray(base * (1 - opacity[..., None]) + hair * opacity[..., None], np.float32)
 
 
 def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_]) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import COVERS_SCALP, bald, has_attribute
+from pegasus_ray.avatar.dress import COVERS_SCALP, bald, has_attribute, lend
 from pegasus_ray.avatar.frames import Parameters
+from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
 from pegasus_ray.library.images import normals_to_rgb
@@ -28,6 +29,8 @@ from pegasus_ray.pipeline.composite import (
     Layer,
     LentPart,
     blend_part,
+    own_part,
+    pressed_hair,
     without_feature,
     without_hair,
 )
@@ -79,7 +82,7 @@ class Swapper:
         self.lent = _canonical(avatar, self.rig, self.shape)
         self.own = target_avatar
         self.worn = _canonical(target_avatar, self.rig, target_avatar.shape)
-        self.bare = bald(target_avatar, self.rig) if attribute in COVERS_SCALP else None
+        self.bare = self._without_cover() if attribute in COVERS_SCALP else None
         self.bared = _canonical(self.bare, self.rig, self.bare.shape) if self.bare else None
 
     def __call__(self, frames: tuple[int, ...], *, target_key: str = "", avatar_key: str = "") -> Swap:
@@ -98,9 +101,9 @@ class Swapper:
             lent_normals.append(_normals(lent))
             own_normals.append(_normals(own))
             for offset, index in enumerate(range(batch.start, batch.stop)):
-                layer = _layer(bare, offset) if bare else None
                 borrowed = self._lent_part(lent, offset)
-                made.append(self._compose(images[index], mattes[index], rows.parts[index], borrowed, layer))
+                base = self._take_off(images[index], mattes[index], rows.parts[index], bare, offset, borrowed)
+                made.append(blend_part(*base, BLEND_OF[self.attribute]))
         coverage = np.array([c.coverage for c in made], np.float32)
         seam = np.array([c.seam for c in made], np.float32)
         return Swap(
@@ -149,16 +152,25 @@ class Swapper:
             whole=_layer(drawn, index),
         )
 
-    def _compose(
-        self, image: np.ndarray, matte: np.ndarray, labels: Labels, lent: LentPart, bare: Layer | None
-    ) -> Composite:
-        if bare is not None:
-            base, matte = without_hair(image, matte, labels, bare, self.attribute)
-        else:
+    def _without_cover(self) -> Avatar:
+        """The target without the hair, or the hat and the hair that a hat presses flat."""
+        if self.attribute is Attribute.HAIR:
+            return bald(self.own, self.rig)
+        return under_hat(self.own, lend(self.lender, Attribute.HAT), self.rig)
+
+    def _take_off(
+        self, image: np.ndarray, matte: np.ndarray, labels: Labels, bare: Rendering | None, index: int, lent: LentPart
+    ) -> tuple[np.ndarray, np.ndarray, LentPart]:
+        """A frame and its matte without the target's own part, and of the borrowed part what is not hidden."""
+        if bare is None:
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
-            lent = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
+            shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
             base = np.where(hidden[..., None], image, without_feature(image, labels, self.attribute))
-        return blend_part(base, matte, lent, BLEND_OF[self.attribute])
+            return base, matte, shown
+        gone = own_part(labels, self.attribute, grow=0.03)
+        if self.attribute is Attribute.HAT:
+            gone |= pressed_hair(labels, bare.parts[index, ..., Part.HAIR].numpy())
+        return *without_hair(image, matte, gone, _layer(bare, index)), lent
 
 
 def swap(
@@ -182,7 +194,11 @@ def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple
     for index in range(len(frames)):
         drawn = _draw(bare, points, rig, Parameters.of(rows.select([index])), target.size, config, None)
         matte = rows.mattes[index].astype(np.float32) / 255
-        made.append(without_hair(images[index], matte, rows.parts[index], _layer(drawn, 0), Attribute.HAIR)[0])
+        made.append(
+            without_hair(
+                images[index], matte, own_part(rows.parts[index], Attribute.HAIR, grow=0.03), _layer(drawn, 0)
+            )[0]
+        )
     return _bytes(made)
 
 

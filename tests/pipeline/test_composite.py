@@ -15,6 +15,7 @@ from pegasus_ray.pipeline.composite import (
     close_holes,
     fill_colours,
     own_part,
+    pressed_hair,
     tidy_share,
     without_feature,
     without_hair,
@@ -107,7 +108,33 @@ def test_hair_gives_way_to_the_bald_render_and_the_rest_stays() -> None:
     labels = np.full((SIDE, SIDE), Label.SKIN, np.uint8)
     labels[:10] = Label.HAIR
     bald = Layer(image=np.ones((SIDE, SIDE, 3), np.float32), alpha=np.zeros((SIDE, SIDE), np.float32))
-    result, matte = without_hair(image, np.ones((SIDE, SIDE), np.float32), labels, bald, Attribute.HAIR)
+    gone = own_part(labels, Attribute.HAIR, grow=0.03)
+    result, matte = without_hair(image, np.ones((SIDE, SIDE), np.float32), gone, bald)
     np.testing.assert_allclose(result[4], 1, atol=1e-3)
     assert matte[4].max() < 1e-3
     assert np.array_equal(result[20:], image[20:]) and (matte[20:] == 1).all()
+
+
+def test_a_hat_takes_away_the_hair_that_it_presses_flat_and_no_other() -> None:
+    labels = np.full((SIDE, SIDE), Label.SKIN, np.uint8)
+    labels[:20] = Label.HAIR
+    left = np.zeros((SIDE, SIDE), np.float32)
+    left[12:] = 1.0  # the lower hair is still there under the hat
+    gone = pressed_hair(labels, left)
+    assert gone[:11].all() and not gone[15:].any()
+
+
+def test_borrowed_hairs_keep_their_colour_and_the_skin_between_them_stays_the_targets() -> None:
+    pale, dark, hair = (np.array(c, np.float32) for c in ((0.9, 0.7, 0.6), (0.4, 0.25, 0.2), (0.1, 0.05, 0.05)))
+    part = np.zeros((SIDE, SIDE), np.float32)
+    part[28:36, 16:48] = 1.0
+    strands = part > 0
+    strands[:, ::4] = False  # gaps of skin
+    lent_image = np.where(strands[..., None], hair, pale).astype(np.float32)
+    lent = LentPart(
+        colours=lent_image * part[..., None], share=part, whole=Layer(image=lent_image, alpha=np.ones_like(part))
+    )
+    base = np.broadcast_to(dark, (SIDE, SIDE, 3)).astype(np.float32)
+    image = blend_part(base, np.ones((SIDE, SIDE), np.float32), lent, Blend.STRANDS).image
+    np.testing.assert_allclose(image[32, 21], hair, atol=0.03)
+    np.testing.assert_allclose(image[32, 20], dark, atol=0.03)

@@ -1,0 +1,49 @@
+"""Hair under a hat: what would stick out through it or around it lies flat.
+
+Legend: N points.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.dress import complete_scalp, join_group, part_of_points
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.parts import Part
+
+FLAT: Final = 0.008
+"""Metres that pressed hair stands off the head."""
+RISE: Final = 0.5
+"""By how much it may stand off more, a metre away from the hat."""
+UNDER: Final = 0.01
+"""Metres around the hat within which hair is pressed flat."""
+
+
+def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
+    """The wearer without a hat of their own and without the hair that `hat` would press flat; the scalp is completed.
+
+    Args:
+        wearer: who puts the hat on.
+        hat: the hat's points alone, as they will lie on the wearer's shape.
+        rig: the rig that both are bound to.
+    """
+    part = part_of_points(wearer)
+    kept = part != Part.HAT
+    hair = (part == Part.HAIR).nonzero()[:, 0]
+    if len(hair) and len(hat):
+        vertices = rig.template + torch.einsum("k,kvc->vc", wearer.shape, rig.shape_basis)
+        places = (wearer.anchors(rig).positions + wearer.offsets)[hair]
+        height = _distance(places, vertices)
+        away = _distance(places, hat.anchors(rig, wearer.shape).positions + hat.offsets)
+        kept[hair] = height < FLAT + RISE * (away - UNDER).clamp(min=0)
+    base = wearer.select(kept)
+    return join_group(base, complete_scalp(base, rig))
+
+
+def _distance(points: Tensor, others: Tensor) -> Tensor:
+    """From each point (N, 3) to the nearest of the others, (N,) metres."""
+    return torch.cat([torch.cdist(block, others).amin(1) for block in torch.split(points, 1024)])
