@@ -1,4 +1,4 @@
-"""Commands to begin with: demo, doctor, assets, rig."""
+"""Commands to begin with: demo, doctor, assets; and rig."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pegasus_ray.cli import rig
 from pegasus_ray.cli.options import SOME_FAILED, UNUSABLE, JsonFlag, Place, command
 from pegasus_ray.cli.output import answer, jobs_progress, one_progress, table
 from pegasus_ray.cli.running import tell_failures
@@ -23,9 +24,7 @@ def add_to(app: typer.Typer) -> None:
     assets.command("list")(list_assets)
     assets.command("fetch")(fetch_assets)
     app.add_typer(assets, name="assets", rich_help_panel=PANEL)
-    rig = typer.Typer(help="The parametric head that everybody is bound to.", no_args_is_help=True)
-    rig.command("info")(rig_info)
-    app.add_typer(rig, name="rig", rich_help_panel=PANEL)
+    rig.add_to(app, PANEL)
 
 
 @command
@@ -135,17 +134,3 @@ def fetch_assets(
     with one_progress("assets", "fetching") as progress:
         paths = fetch(names or ["models"], lambda name, done, total: progress(done / max(total, 1), name))
     answer({"files": [str(path) for path in paths]}, as_json=json, text=[str(path) for path in paths])
-
-
-@command
-def rig_info(json: JsonFlag = False) -> None:
-    """What the open rig has: vertices, identity axes, expressions, joints, landmarks.
-
-    Example: pegasus rig info --json
-    """
-    from pegasus_ray.rig import open_rig
-
-    facts = open_rig.rig_info()
-    answer(
-        facts, as_json=json, text=[table(("", "#"), ((name.replace("_", " "), value) for name, value in facts.items()))]
-    )

@@ -1,8 +1,9 @@
-"""Measures where the landmark model's points lie on the open rig.
+"""Measures where the landmark model's points lie on a rig.
 
 The bare rig is drawn in plain colours as several people, from several sides, with the mouth shut and open; the landmark
-model looks at the pictures; its points are cast back on the mesh, and the median over all pictures is the place. The
-result is committed; after a change of the mesh measure it again: `python -m pegasus_ray.perception.embedding`.
+model looks at the pictures; its points are cast back on the mesh, and the median over all pictures is the place. The open
+rig's result is committed; after a change of its mesh measure it again: `python -m pegasus_ray.perception.embedding`. An
+imported rig is measured when it is imported.
 
 Legend: L landmarks, F faces, V vertices, P pixels.
 """
@@ -23,6 +24,7 @@ from scipy.spatial import cKDTree
 from pegasus_ray.library.track import LANDMARKS
 from pegasus_ray.perception.landmarks import FaceMesh
 from pegasus_ray.rig.bake import brow_band
+from pegasus_ray.rig.closest import Surface
 from pegasus_ray.rig.embedding import EMBEDDING, save_embedding
 from pegasus_ray.rig.makehuman import MakeHumanData
 from pegasus_ray.rig.model import LandmarkEmbedding, Rig, Tissue
@@ -86,7 +88,7 @@ VIEWS: Final = tuple(
 
 
 def measure_embedding(rig: Rig, detector: FaceMesh) -> LandmarkEmbedding:
-    """The places of the 478 landmarks on a rig with the open rig's tissues and expressions."""
+    """The places of the 478 landmarks on a rig: the open one, or one with its tissues and textures (`rig.outfit`)."""
     painter = _Painter(rig)
     skin = np.isin(rig.tissue.numpy(), (Tissue.SKIN, Tissue.LIPS))
     eyes = rig.tissue.numpy() == Tissue.EYE
@@ -106,10 +108,10 @@ def measure_embedding(rig: Rig, detector: FaceMesh) -> LandmarkEmbedding:
             for number, triangle, place in zip(numbers, triangles, places, strict=True):
                 if triangle >= 0 and (number in INNER_LIPS) == (view.jaw_open > 0):
                     found[number].append(place)
-    return _consensus(found, _Surface(apart, faces, skin), _Surface(apart, faces, eyes))
+    return _consensus(found, Surface(apart, faces, skin), Surface(apart, faces, eyes))
 
 
-def _consensus(found: list[list[Floats]], skin: _Surface, eyes: _Surface) -> LandmarkEmbedding:
+def _consensus(found: list[list[Floats]], skin: Surface, eyes: Surface) -> LandmarkEmbedding:
     """The median of each landmark's places (3,), put back on the surface."""
     triangles = np.zeros(LANDMARKS, dtype=np.int64)
     barycentric = np.full((LANDMARKS, 3), 1 / 3)
@@ -120,31 +122,14 @@ def _consensus(found: list[list[Floats]], skin: _Surface, eyes: _Surface) -> Lan
         middle = np.median(places, axis=0)
         if np.linalg.norm(np.array(places) - middle, axis=1).mean() < WIDEST_SPREAD:
             surface = skin if landmark < FIRST_IRIS else eyes
-            triangles[landmark], barycentric[landmark] = surface.nearest(middle)
+            face, at, _ = surface.nearest(middle[None])
+            triangles[landmark], barycentric[landmark] = face[0], at[0]
             weights[landmark] = CONTOUR_WEIGHT if landmark in OVAL else 1.0
     return LandmarkEmbedding(
         triangles=torch.from_numpy(triangles),
         barycentric=torch.from_numpy(barycentric).float(),
         weights=torch.from_numpy(weights).float(),
     )
-
-
-class _Surface:
-    """Nearest points on some faces of a mesh."""
-
-    def __init__(self, vertices: Floats, faces: Ints, chosen: npt.NDArray[np.bool_]) -> None:
-        self.chosen = np.flatnonzero(chosen)
-        self.corners = vertices[faces[chosen]]
-        self.tree = cKDTree(self.corners.mean(1))
-
-    def nearest(self, point: Floats) -> tuple[int, Floats]:
-        """Face and barycentric coordinates of the point nearest to `point`."""
-        near = self.tree.query(point, k=32)[1]
-        touched = trimesh.triangles.closest_point(self.corners[near], np.repeat(point[None], len(near), 0))
-        best = np.linalg.norm(touched - point, axis=1).argmin()
-        barycentric = trimesh.triangles.points_to_barycentric(self.corners[near[best]][None], touched[best][None])[0]
-        barycentric = np.clip(barycentric, 0, 1)
-        return int(self.chosen[near[best]]), barycentric / barycentric.sum()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +161,9 @@ class _Painter:
         source = torch.Generator().manual_seed(0)
         self.shapes = 0.2 * torch.randn(len(TANS) + 2, len(rig.shape_names), generator=source)
         self.shapes[0] = 0
-        macro = torch.tensor([name.startswith("macro/") for name in rig.shape_names])
-        self.shapes[:, macro] = self.shapes[:, macro].abs() * 1.5
-        self.shapes[:, rig.shape_names.index("macro/child")] = 0
+        for axis, name in enumerate(rig.shape_names):
+            if name.startswith("macro/"):
+                self.shapes[:, axis] = 0 if name == "macro/child" else self.shapes[:, axis].abs() * 1.5
 
     def draw(self, view: View) -> _Picture:
         rig = self.rig

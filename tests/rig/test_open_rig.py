@@ -11,7 +11,7 @@ from torch import Tensor
 from pegasus_ray.rig import open_rig
 from pegasus_ray.rig.bake import axis_name
 from pegasus_ray.rig.model import Rig, Tissue
-from pegasus_ray.rig.open_rig import load_open_rig, rig_info
+from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Part
 
@@ -118,7 +118,6 @@ def test_the_second_load_equals_the_first_and_is_small(tmp_path: Path) -> None:
         assert torch.equal(getattr(first, name), getattr(second, name)), name
     assert path.stat().st_size < 6_000_000
     assert [file.name for file in path.parent.iterdir()] == [path.name], "no leftovers"
-    assert rig_info(path)["expression"] == 52
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "text"])

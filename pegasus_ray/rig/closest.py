@@ -1,0 +1,46 @@
+"""Nearest points on a mesh.
+
+Legend: N points, V vertices, F faces.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import trimesh
+from scipy.spatial import cKDTree
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+CANDIDATES: Final = 24  # faces with the nearest middles, of which one is nearest
+
+
+class Surface:
+    """Some faces of a mesh, to be asked for their nearest points."""
+
+    def __init__(
+        self,
+        vertices: Floats,  # (V, 3)
+        faces: Ints,  # (F, 3)
+        chosen: npt.NDArray[np.bool_] | None = None,  # (F,) the faces that count; all by default
+    ) -> None:
+        self.chosen = np.arange(len(faces)) if chosen is None else np.flatnonzero(chosen)
+        self.corners = vertices[faces[self.chosen]]
+        self.tree = cKDTree(self.corners.mean(1))
+
+    def nearest(self, points: Floats) -> tuple[Ints, Floats, Floats]:
+        """Face (N,), barycentric coordinates (N, 3) and distance (N,) of what is nearest to points (N, 3)."""
+        near = self.tree.query(points, k=min(CANDIDATES, len(self.chosen)))[1].reshape(len(points), -1)
+        count = near.shape[1]
+        touched = trimesh.triangles.closest_point(self.corners[near.ravel()], np.repeat(points, count, 0))
+        distance = np.linalg.norm(touched.reshape(-1, count, 3) - points[:, None], axis=-1)
+        best = distance.argmin(1)
+        row = np.arange(len(points))
+        face = near[row, best]
+        there = touched.reshape(-1, count, 3)[row, best]
+        barycentric = np.clip(trimesh.triangles.points_to_barycentric(self.corners[face], there), 0, 1)
+        barycentric /= barycentric.sum(1, keepdims=True)
+        return self.chosen[face].astype(np.int64), barycentric, distance[row, best]

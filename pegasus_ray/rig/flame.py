@@ -1,0 +1,192 @@
+"""A licensed FLAME model as a rig.
+
+The file is the user's own (Max Planck's licence: most versions for non-commercial research only, FLAME 2023 Open under
+CC BY 4.0); nothing of it is shipped. FLAME's root is the rig's torso and its neck joint carries the head: head and torso
+each have a pose of their own, and the neck's rotation is the one against the other.
+
+What trackers of expressions could not move otherwise, the jaw and the eyes, has axes among the expressions: each is the
+displacement of a bone turned by a full amount, pose correctives included, so it is exact at 0 and at 1 and a chord between
+(1.5 mm at the chin at worst). With these axes fitted, the bones themselves stay at rest: the jaw opens by one, never by both.
+
+Legend: V vertices, F faces, K = 300 shape axes, E expressions, J = 5 joints.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pegasus_ray.rig.model import (
+    NUMBERED,
+    LandmarkEmbedding,
+    Pose,
+    Rig,
+    Tissue,
+    pose_features,
+    rodrigues,
+)
+from pegasus_ray.rig.unpickle import LARGEST_FILE, read_pickled_arrays
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Part
+
+Array = npt.NDArray[Any]
+
+ARRAYS: Final = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
+SHAPES: Final = 300
+EXPRESSIONS: Final = 100
+JOINTS: Final = ("root", "head", "jaw", "eye.L", "eye.R")
+PARENTS: Final = (0, 1, 1, 1)  # of all joints but the root
+MOST_VERTICES: Final = 50_000
+
+TURNS: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {  # radians about x (the person's left), y (up), z
+    "jawOpen": ("jaw", (0.4, 0.0, 0.0)),
+    "jawLeft": ("jaw", (0.0, 0.15, 0.0)),
+    "jawRight": ("jaw", (0.0, -0.15, 0.0)),
+    "eyeLookDownLeft": ("eye.L", (0.5, 0.0, 0.0)),
+    "eyeLookDownRight": ("eye.R", (0.5, 0.0, 0.0)),
+    "eyeLookInLeft": ("eye.L", (0.0, -0.5, 0.0)),
+    "eyeLookInRight": ("eye.R", (0.0, 0.5, 0.0)),
+    "eyeLookOutLeft": ("eye.L", (0.0, 0.5, 0.0)),
+    "eyeLookOutRight": ("eye.R", (0.0, -0.5, 0.0)),
+    "eyeLookUpLeft": ("eye.L", (-0.5, 0.0, 0.0)),
+    "eyeLookUpRight": ("eye.R", (-0.5, 0.0, 0.0)),
+}
+"""Expressions that stand for a turned bone: which, and by how much at 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlameArrays:
+    """What a FLAME model's file holds, checked."""
+
+    template: Array  # (V, 3) metres
+    faces: Array  # (F, 3)
+    directions: Array  # (V, 3, 400): 300 of shape, 100 of expression
+    pose_directions: Array  # (V, 3, 36)
+    regressor: Array  # (J, V)
+    weights: Array  # (V, J)
+
+    @staticmethod
+    def read(path: Path) -> FlameArrays:
+        """Reads a generic_model.pkl, or an .npz of the same arrays.
+
+        Raises:
+            PegasusError: NOT_FOUND; CORRUPT where the file is not one of plain arrays (a pickle is never run: see `unpickle`),
+                or its arrays are not those of a FLAME model.
+        """
+        arrays = _unzip(path) if path.suffix == ".npz" else read_pickled_arrays(path, ARRAYS)
+        try:
+            return FlameArrays._checked(arrays)
+        except ValueError as error:
+            raise PegasusError(Reason.CORRUPT, f"no FLAME model: {error}", subject=str(path)) from error
+
+    @staticmethod
+    def _checked(arrays: dict[str, Array]) -> FlameArrays:
+        vertices, faces = len(arrays["v_template"]), len(arrays["f"])
+        expected = {
+            "v_template": (vertices, 3),
+            "f": (faces, 3),
+            "shapedirs": (vertices, 3, SHAPES + EXPRESSIONS),
+            "posedirs": (vertices, 3, 9 * len(PARENTS)),
+            "J_regressor": (len(JOINTS), vertices),
+            "weights": (vertices, len(JOINTS)),
+            "kintree_table": (2, len(JOINTS)),
+        }
+        if not 0 < vertices <= MOST_VERTICES or faces > 3 * MOST_VERTICES:
+            raise ValueError(f"{vertices} vertices and {faces} faces")
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"{name} is {arrays[name].shape}, where {shape} is wanted")
+            if not np.isfinite(arrays[name]).all():
+                raise ValueError(f"{name} is not finite")
+        if arrays["f"].min() < 0 or arrays["f"].max() >= vertices:
+            raise ValueError("f names vertices that are not there")
+        if tuple(arrays["kintree_table"][0, 1:]) != PARENTS:
+            raise ValueError("kintree_table is not root, neck, jaw and eyes")
+        for name in ("weights", "J_regressor"):
+            if not np.allclose(arrays[name].sum(1), 1, atol=1e-3):
+                raise ValueError(f"{name} does not sum to 1")
+        return FlameArrays(
+            template=arrays["v_template"],
+            faces=arrays["f"],
+            directions=arrays["shapedirs"],
+            pose_directions=arrays["posedirs"],
+            regressor=arrays["J_regressor"],
+            weights=arrays["weights"],
+        )
+
+
+def _unzip(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise PegasusError(Reason.NOT_FOUND, "there is no such file", subject=str(path))
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(member.file_size for member in packed.infolist()) > LARGEST_FILE:
+                raise PegasusError(Reason.CORRUPT, "larger than any head model once unpacked", subject=str(path))
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in ARRAYS}
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+        raise PegasusError(Reason.CORRUPT, f"not an .npz of a FLAME model: {error}", subject=str(path)) from error
+
+
+def flame_rig(arrays: FlameArrays, name: str) -> Rig:
+    """The arithmetic of a FLAME model as a rig: all skin, without landmarks, blendshapes and textures (see `outfit`).
+
+    Its origin is moved to the middle between the eyes; it is in metres, y up and towards +z already.
+    """
+    regressor, still = _float(arrays.regressor), _float(arrays.template)
+    template = still - (regressor @ still)[-2:].mean(0)
+    directions = _float(arrays.directions.transpose(2, 0, 1))
+    faces = torch.from_numpy(arrays.faces.astype(np.int64))
+    bare = Rig(
+        name=name,
+        template=template,
+        faces=faces,
+        uvs=torch.zeros(len(faces), 3, 2),
+        shape_basis=directions[:SHAPES].contiguous(),
+        expression_basis=directions[SHAPES:].contiguous(),
+        pose_basis=_float(arrays.pose_directions.transpose(2, 0, 1)),
+        skin_weights=_float(arrays.weights),
+        joint_regressor=regressor,
+        tissue=torch.full((len(faces),), int(Tissue.SKIN)),
+        parts=torch.full((len(faces),), int(Part.SKIN)),
+        shape_names=tuple(f"shape/{number:03}" for number in range(SHAPES)),
+        expression_names=tuple(f"{NUMBERED}{number:03}" for number in range(EXPRESSIONS)),
+        joint_names=JOINTS,
+        from_blendshapes=torch.zeros(EXPRESSIONS, 52),
+        landmarks=LandmarkEmbedding.unknown(),
+    )
+    return with_turns(bare)
+
+
+def _float(values: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def with_turns(rig: Rig) -> Rig:
+    """The rig with an expression for each turned bone (`TURNS`)."""
+    turned = torch.stack([_turned(rig, joint, torch.tensor(angle)) for joint, angle in TURNS.values()])
+    return replace(
+        rig,
+        expression_basis=torch.cat([rig.expression_basis, turned]),
+        expression_names=(*rig.expression_names, *TURNS),
+        from_blendshapes=torch.cat([rig.from_blendshapes, rig.from_blendshapes.new_zeros(len(TURNS), 52)]),
+    )
+
+
+def _turned(rig: Rig, joint: str, angle: Tensor) -> Tensor:
+    """How a bone turned by an angle (3,) moves the template, (V, 3) metres."""
+    still = torch.zeros(1, 6)
+    angles = {name: torch.zeros(1, 3) for name in ("jaw", "eye.L", "eye.R")} | {joint: angle[None]}
+    pose = Pose(head=still, torso=still, jaw=angles["jaw"], eyes=torch.cat([angles["eye.L"], angles["eye.R"]], 1))
+    pivot = (rig.joint_regressor @ rig.template)[rig.joint_names.index(joint)]
+    corrected = rig.template + torch.einsum("q,qvc->vc", pose_features(rig, pose)[0], rig.pose_basis)
+    about = corrected - pivot
+    moved = about @ rodrigues(angle).T - about
+    return corrected + rig.skin_weights[:, rig.joint_names.index(joint), None] * moved - rig.template

@@ -1,0 +1,149 @@
+"""Where imported rigs are kept: one safetensors file each in the user's cache folder, of exactly the tensors of a `Rig`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pegasus_ray.rig.cache import cache_folder
+from pegasus_ray.rig.model import LandmarkEmbedding, Rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+
+FORMAT: Final = "1"
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+WORDS: Final = ("shape_names", "expression_names", "joint_names")
+SCHEMA: Final = {  # dtype and shape of each tensor; letters stand for sizes that agree
+    "template": ("F32", "V3"),
+    "faces": ("I64", "F3"),
+    "uvs": ("F32", "F32"),
+    "shape_basis": ("F32", "KV3"),
+    "expression_basis": ("F32", "EV3"),
+    "pose_basis": ("F32", "QV3"),
+    "skin_weights": ("F32", "VJ"),
+    "joint_regressor": ("F32", "JV"),
+    "tissue": ("I64", "F"),
+    "parts": ("I64", "F"),
+    "from_blendshapes": ("F32", "EB"),
+    "landmarks.triangles": ("I64", "L"),
+    "landmarks.barycentric": ("F32", "L3"),
+    "landmarks.weights": ("F32", "L"),
+}
+OPTIONAL: Final = {"landmarks.drift": ("F32", "DL3")}
+DTYPES: Final = {"F32": torch.float32, "I64": torch.int64}
+
+
+def rig_file(name: str) -> Path:
+    """Where the rig of that name is kept. Raises PegasusError BAD_REFERENCE for what cannot be a name."""
+    if not NAME.fullmatch(name) or name == "open":
+        message = "a rig's name is 1–32 of a–z, 0–9, - and _, and not 'open'"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
+    return cache_folder() / "rigs" / f"{name}.safetensors"
+
+
+def imported_names() -> list[str]:
+    """The names of the rigs that were imported on this machine."""
+    return sorted(path.stem for path in (cache_folder() / "rigs").glob("*.safetensors"))
+
+
+def save_imported(rig: Rig) -> Path:
+    """Keeps a rig under its name: written beside and renamed, so that a reader sees a whole file or none."""
+    path = rig_file(rig.name)
+    held = {name: _get(rig, name) for name in (*SCHEMA, *OPTIONAL)}
+    tensors = {name: tensor.contiguous() for name, tensor in held.items() if tensor is not None}
+    header = {"format": FORMAT, "digest": _digest(tensors)} | {
+        name: json.dumps(list(getattr(rig, name))) for name in WORDS
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(descriptor)
+    try:
+        save_file(tensors, temporary, metadata=header)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def load_imported(name: str) -> Rig:
+    """The imported rig of that name, in float32 on the CPU.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where there is none; ASSET_CORRUPT where its file is damaged or of another format.
+    """
+    path = rig_file(name)
+    if not path.is_file():
+        known = ", ".join(["open", *imported_names()])
+        message = f"there is no rig of that name here ({known}); import it: pegasus rig import-flame FILE --name {name}"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            names = set(file.keys())
+            if names - set(OPTIONAL) != set(SCHEMA) or set(header) != {"format", "digest", *WORDS}:
+                raise ValueError("its header names other things")
+            tensors = {name: file.get_tensor(name) for name in sorted(names)}
+        words = {name: tuple(_strings(header[name])) for name in WORDS}
+        _check(tensors, words, header)
+    except (SafetensorError, OSError, ValueError) as error:
+        message = f"this imported rig cannot be read ({error}); import it again: pegasus rig import-flame FILE"
+        raise PegasusError(Reason.ASSET_CORRUPT, message, subject=str(path)) from error
+    places = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith("landmarks.")}
+    own = {name: tensor.clone() for name, tensor in tensors.items() if not name.startswith("landmarks.")}
+    return Rig(
+        name=name,
+        landmarks=LandmarkEmbedding(**places),
+        shape_names=words["shape_names"],
+        expression_names=words["expression_names"],
+        joint_names=words["joint_names"],
+        **own,
+    )
+
+
+def _get(rig: Rig, name: str) -> Tensor | None:
+    owner, _, tail = name.rpartition(".")
+    value: Tensor | None = getattr(rig.landmarks if owner else rig, tail)
+    return value
+
+
+def _strings(text: str) -> list[str]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its names are no list of strings")
+    return names
+
+
+def _check(tensors: dict[str, Tensor], words: dict[str, tuple[str, ...]], header: dict[str, str]) -> None:
+    """Raises ValueError unless types, sizes, indices, names and digest are as they were written."""
+    if header["format"] != FORMAT or header["digest"] != _digest(tensors):
+        raise ValueError("its format or digest is another")
+    sizes = {"3": 3, "2": 2, "B": 52, "L": 478}
+    for name, tensor in tensors.items():
+        dtype, sides = (SCHEMA | OPTIONAL)[name]
+        expected = tuple(sizes.setdefault(side, given) for side, given in zip(sides, tensor.shape, strict=False))
+        if tensor.dtype != DTYPES[dtype] or tensor.dim() != len(sides) or tuple(tensor.shape) != expected:
+            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+    for name, side in zip(WORDS, "KEJ", strict=True):
+        if len(words[name]) != sizes[side]:
+            raise ValueError(f"{len(words[name])} {name}")
+    if tensors["faces"].min() < 0 or tensors["faces"].max() >= sizes["V"]:
+        raise ValueError("its faces name vertices that are not there")
+    if tensors["landmarks.triangles"].min() < 0 or tensors["landmarks.triangles"].max() >= sizes["F"]:
+        raise ValueError("its landmarks name faces that are not there")
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
