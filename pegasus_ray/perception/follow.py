@@ -123,6 +123,8 @@ class Follower:
         square = square_around(face.points)
         aside = np.hypot(square.x - width / 2, square.y - height / 2) / np.hypot(width / 2, height / 2)
         person.faces[frame.index] = face
+        if _beyond(face, width, height):
+            return  # of no use
         person.weight += square.side / max(height, width) * (1 - 0.5 * min(float(aside), 1.0))
 
     def _recognise(self, shot: int, face: Face, index: int) -> _Somebody:
@@ -140,13 +142,12 @@ class Follower:
         return Loss.LEAVES_PICTURE if went and chosen is not None and shot == chosen.shot else Loss.NO_FACE
 
 
-def summarize(kept: Sequence[int], dropped: Mapping[int, Loss], accompanied: int) -> dict[str, float | int | str]:
+def summarize(kept: Sequence[int], dropped: Mapping[int, Loss]) -> dict[str, float | int | str]:
     """Counts for people and machines: frames kept, frames lost by reason, and which (`no_face: 3-5, 9; …`).
 
     Args:
         kept: frame numbers.
         dropped: frame numbers and why.
-        accompanied: how many of the kept ones show other faces too.
     """
     by_reason = {loss: [index for index, why in sorted(dropped.items()) if why is loss] for loss in Loss}
     lost = {loss: indices for loss, indices in by_reason.items() if indices}
@@ -158,7 +159,6 @@ def summarize(kept: Sequence[int], dropped: Mapping[int, Loss], accompanied: int
         **(
             {"dropped": "; ".join(f"{loss}: {_runs(indices, order)}" for loss, indices in lost.items())} if lost else {}
         ),
-        **({"frames_with_others": accompanied} if accompanied else {}),
     }
 
 

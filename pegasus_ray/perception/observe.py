@@ -23,7 +23,7 @@ from pegasus_ray.perception.identity import identity_file, identity_model_of, re
 from pegasus_ray.perception.landmarks import FACE_MODEL, FaceMesh
 from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
 from pegasus_ray.perception.parser import fill_matte, parser_files, parser_of, resize_labels
-from pegasus_ray.perception.quality import quality_of
+from pegasus_ray.perception.quality import COVERED, features, quality_of
 from pegasus_ray.perception.square import Bytes, Floats
 from pegasus_ray.perception.video import Clip, open_clip
 from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
@@ -84,6 +84,7 @@ class Observations:
     fps: float
     dropped: tuple[tuple[int, Loss], ...]  # frame numbers that were looked at and left out, and why
     accompanied: int  # how many of the frames show other faces too
+    covered: int  # and in how many nose or mouth are hidden: a hand, a mask
     models: tuple[tuple[str, str], ...]  # name and sha256 of the model files used
 
     def __len__(self) -> int:
@@ -91,8 +92,12 @@ class Observations:
 
     def summary(self) -> dict[str, float | int | str]:
         """What was kept and what was lost and why, for people and machines."""
-        counts = summarize(self.indices.tolist(), dict(self.dropped), self.accompanied)
-        return {**counts, "quality": float(np.median(self.quality))}
+        shown = {"frames_with_others": self.accompanied, "frames_covered": self.covered}
+        return {
+            **summarize(self.indices.tolist(), dict(self.dropped)),
+            **{name: count for name, count in shown.items() if count},
+            "quality": float(np.median(self.quality)),
+        }
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -127,7 +132,8 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
 
     pictures = _look(clip, followed, crop, config, report)
     landmarks = np.stack([crop.fractions(face.points) for face in faces.values()])
-    quality = quality_of(list(faces.values()), pictures.images, pictures.mattes, pictures.parts, landmarks)
+    seen = features(pictures.parts, landmarks)
+    quality = quality_of(list(faces.values()), pictures.images, pictures.mattes, landmarks, seen)
     identity = _identity(pictures.images, landmarks, quality, config, path)
     return Observations(
         source=path.name,
@@ -146,6 +152,7 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
         fps=clip.fps,
         dropped=tuple(sorted(dropped.items())),
         accompanied=len(followed.bystanders.keys() & faces.keys()),
+        covered=int((seen < COVERED).sum()),
         models=models_of(config),
     )
 

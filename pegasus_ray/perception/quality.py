@@ -31,6 +31,8 @@ _EYES: Final = (33, 263)  # outer corners
 _ODD: Final = 0.2
 """Outer-eye distances: landmarks whose shape in space is farther from the clip's than this are none of that face. Talking
 and grimacing people stay below 0.08."""
+COVERED: Final = 0.3
+"""`features` below this: a hand, a mask or something else is before nose or mouth."""
 _FEW: Final = 5  # frames; fewer say nothing about what is usual
 _FEATURES: Final = (
     ((regions.NOSE,), (Label.NOSE,)),
@@ -38,19 +40,18 @@ _FEATURES: Final = (
 )
 
 
-def quality_of(faces: Sequence[Face], images: Bytes, mattes: Bytes, parts: Bytes, landmarks: Floats) -> Floats:
+def quality_of(faces: Sequence[Face], images: Bytes, mattes: Bytes, landmarks: Floats, seen: Floats) -> Floats:
     """Quality of each frame, (T,) 0–1; see above.
 
     Args:
         faces: as the landmark net has them.
         images: (T, S, S, 3).
         mattes: (T, S, S).
-        parts: (T, S, S) `Label`.
         landmarks: (T, 478, 2) fractions of the side.
+        seen: (T,) of `features`.
     """
     scores = np.array([face.score for face in faces], np.float32)
     turned = np.array([facing(face) for face in faces], np.float32)
-    seen = np.array([features(labels, points) for labels, points in zip(parts, landmarks, strict=True)], np.float32)
     return scores * turned * seen * sharpness(images, landmarks) * coverage(mattes, landmarks)
 
 
@@ -74,8 +75,17 @@ def coverage(mattes: Bytes, landmarks: Floats) -> Floats:
     return np.asarray(inside.mean(1), dtype=np.float32)
 
 
-def features(labels: Bytes, points: Floats) -> float:
-    """How much of nose and lips the labels (S, S) have where the landmarks (478, 2) have them; the lesser of the two."""
+def features(parts: Bytes, landmarks: Floats) -> Floats:
+    """How much of nose and lips is seen where the landmarks have them, the lesser of the two in each frame, (T,) 0–1.
+
+    Args:
+        parts: (T, S, S) `Label`.
+        landmarks: (T, 478, 2) fractions of the side.
+    """
+    return np.array([_features(labels, points) for labels, points in zip(parts, landmarks, strict=True)], np.float32)
+
+
+def _features(labels: Bytes, points: Floats) -> float:
     size = len(labels)
     shares = []
     for polygons, named in _FEATURES:
