@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pegasus_ray.avatar.field_config import FieldConfig
+from pegasus_ray.avatar.field_losses import FieldWeights
 from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.avatar.losses import LossWeights
+from pegasus_ray.avatar.perceptual import NAMES, NONE
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 
@@ -33,11 +36,13 @@ class LearningRates:
     head: float = 3e-4  # radians; translations move by METRES_A_RADIAN of it
     torso: float = 1e-3  # radians
     expression: float = 2e-3
+    networks: float = 1e-4  # of the preset `paper`, as the next
+    codes: float = 5e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """The preset `fast`: explicit points on the rig."""
+    """A fit: of explicit points on the rig (preset `fast`), or of fields over them (preset `paper`)."""
 
     stages: tuple[Stage, ...] = (
         Stage(scale=0.5, steps=700),
@@ -46,6 +51,13 @@ class FitConfig:
     budget: PointBudget = field(default_factory=PointBudget)
     weights: LossWeights = field(default_factory=LossWeights)
     rates: LearningRates = field(default_factory=LearningRates)
+    fields: FieldConfig | None = None  # with it the preset is `paper`
+    field_weights: FieldWeights = field(default_factory=FieldWeights)
+    perceptual: str = NONE  # vgg16, efficientnet-lite0 or none
+    batch: int = 1  # frames of one code a step
+    codes_from: float = 0.1  # share of the fit after which codes are stepped
+    watch_every: int = 0  # steps between looks at frames held out of the fit's own; 0 holds out none
+    patience: int = 3  # looks without gain after which a stage ends
     motion_components: int = 14
     motion_noise: float = 0.2
     refine_tracking: bool = True  # pose and expression of the fitted frames move a little while the avatar is learned
@@ -56,6 +68,10 @@ class FitConfig:
     threads: int = 1  # beside other fits on the same cores one thread a fit is far faster than several
 
     def __post_init__(self) -> None:
+        if self.perceptual not in NAMES:
+            raise PegasusError(Reason.BAD_CONFIG, f"is none of {', '.join(NAMES)}", subject="fit.perceptual")
+        if self.batch < 1:
+            raise PegasusError(Reason.BAD_CONFIG, "a step needs one frame at least", subject="fit.batch")
         if not self.stages or any(stage.steps < 1 or not 0 < stage.scale <= 1 for stage in self.stages):
             raise PegasusError(
                 Reason.BAD_CONFIG, "a fit needs stages of at least one step and a scale in (0, 1]", subject="fit.stages"

@@ -77,5 +77,5 @@ class Deformer(nn.Module):
     def _split(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Head values (..., N, 6 + 3 S + J) as offsets, bases (..., S, N, 3) and logits."""
         to_subject, to_rig, bases, logits = torch.split(values, [3, 3, 3 * self.signals, self.joints], dim=-1)
-        bases = bases.unflatten(-1, (self.signals, 3)).movedim(-2, -3)
+        bases = bases.view(*bases.shape[:-1], self.signals, 3).movedim(-2, -3)
         return REACH * to_subject, REACH * to_rig, REACH * bases, JOINT_GAIN * logits

@@ -10,6 +10,7 @@ Legend: N points, K shape axes, E expressions, Q pose features, Z motion compone
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -160,6 +161,19 @@ class FieldAvatar(nn.Module):
             still=still, bases=tangents.bases, weights=softmax_jacobian(weights.detach(), tangents.joint_logits)
         )
         return stretch, (subject.transpose(1, 2) @ normals[..., None])[..., 0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """A field avatar and the points that it is evaluated at."""
+
+    networks: FieldAvatar
+    points: Avatar
+
+    def canonical(self, rig: Rig, shape: Tensor | None = None, code: Mapping[str, int] | None = None) -> FieldPoints:
+        """The points under a code, on the avatar's own shape or another (K,): evaluated once, drawn many times."""
+        homes = canonical_homes(rig, self.points.triangles, self.points.barycentric)
+        return self.networks.canonical(self.points, homes, self.points.anchors(rig, shape), code)
 
 
 def canonical_homes(rig: Rig, triangles: Tensor, barycentric: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
 """Loss terms of the fields (paper §4.3), one small function each.
 
-Legend: N points, B frames, S side, E expressions, Q pose features, J joints.
+Legend: N points, E expressions, Q pose features, J joints.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -31,15 +30,16 @@ class FieldWeights:
 
 
 def prior_scale(share: float, start: float, halvings: int) -> float:
-    """λ at a share 0–1 of the fit: halved `halvings` times, each time after as long, and half of that again is left."""
-    return float(start * 0.5 ** int(min(share, 1.0) * (halvings + 1) / (1 + 1e-9)))
+    """λ at a share 0–1 of the fit: halved `halvings` times at even distances."""
+    return start * 0.5 ** min(int(share * (halvings + 1)), halvings)
 
 
 def eikonal_loss(
     gradient: Tensor,  # (N, 3)
 ) -> Tensor:
     """How far the signed distance is from a distance: its gradient has length one."""
-    return (gradient.norm(dim=-1) - 1).square().mean()
+    length: Tensor = gradient.norm(dim=-1)
+    return (length - 1).square().mean()
 
 
 def surface_loss(
@@ -69,21 +69,18 @@ def basis_prior_loss(
     if len(change) == 0:
         return change.new_zeros(())
     size = own.square().sum(-1).mean(-1) + floor**2
-    return (change.square().sum(-1).mean(-1) / size).mean()
+    relative: Tensor = change.square().sum(-1).mean(-1) / size
+    return relative.mean()
 
 
 def normal_loss(
-    normals: Tensor,  # (B, S, S, 3) composited, weighted by alpha
-    pseudo: Tensor,  # (B, S, S, 3) what they should be, weighted alike
-    where: Tensor,  # (B, S, S) weight of each pixel
+    normals: Tensor,  # (N, 3) unit length
+    pseudo: Tensor,  # (N, 3) unit length: what they should be
+    trust: Tensor,  # (N,) 0–1
 ) -> Tensor:
-    """L1 of normals against pseudo ground truth, mean over the pixels that count."""
-    return ((normals - pseudo).abs().sum(-1) * where).sum() / where.sum().clamp(min=1)
+    """L1 of normals against pseudo ground truth, mean over what is trusted.
 
-
-def segment_loss(
-    rendered: Tensor,  # (B, S, S) χ composited, 0–1
-    truth: Tensor,  # (B, S, S) 0–1
-) -> Tensor:
-    """Binary cross-entropy of the composited χ against the mask of the synthesised part (Eq. 10)."""
-    return torch.nn.functional.binary_cross_entropy(rendered.clamp(1e-4, 1 - 1e-4), truth)
+    For a single person these are the rig's own normals where a point is skin; both sides are compared in canonical
+    space, as posing turns them alike.
+    """
+    return ((normals - pseudo).abs().sum(-1) * trust).sum() / trust.sum().clamp(min=1)

@@ -1,29 +1,34 @@
 """Fitting an avatar to a track: coarse to fine, by Adam on the rendered frames.
 
-The loop knows nothing of where it runs: it reports progress by a callback, resumes exactly from its checkpoint, and says so when
-it diverges.
+One loop fits explicit points and fields alike (`Learner`). It knows nothing of where it runs: it reports progress by a
+callback, resumes exactly from its checkpoint, and says so when it diverges.
 
 Legend: T frames, N points.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pegasus_ray.avatar.checkpoint import load_checkpoint, save_checkpoint
+from pegasus_ray.avatar.bake import bake_avatar
+from pegasus_ray.avatar.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pegasus_ray.avatar.clips import Clips, Looking
 from pegasus_ray.avatar.config import FitConfig
-from pegasus_ray.avatar.densify import grow_points, worth_keeping
+from pegasus_ray.avatar.densify import worth_keeping
+from pegasus_ray.avatar.field_avatar import Fields
+from pegasus_ray.avatar.field_learner import FieldLearner
 from pegasus_ray.avatar.frames import FrameSet, Parameters
 from pegasus_ray.avatar.initialize import scatter_points
+from pegasus_ray.avatar.learner import ExplicitLearner, Learner
 from pegasus_ray.avatar.model import Avatar, MotionCode
 from pegasus_ray.avatar.observe import gather_evidence, propagate_parts
+from pegasus_ray.avatar.points import CanonicalPoints
 from pegasus_ray.avatar.stage import Residuals, StageRun
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.model import Rig
@@ -37,9 +42,10 @@ Progress = Callable[[float, str], None]
 class Fitted:
     """What a fit gives."""
 
-    avatar: Avatar
+    avatar: Avatar  # explicit; of fields, what they were baked to
     parameters: Parameters  # of the fitted frames, as refined
     figures: dict[str, float]
+    fields: Fields | None = None  # the networks and their points, where the preset has them
 
 
 def fit_avatar(
@@ -50,6 +56,8 @@ def fit_avatar(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    clips: Clips | None = None,
+    perceptual: nn.Module | None = None,
 ) -> Fitted:
     """Fit an avatar to all frames of `track`; the caller holds out what it wants held out.
 
@@ -60,9 +68,12 @@ def fit_avatar(
         progress: told the share done.
         checkpoint: a file to resume from and to save to; removed when the fit is done.
         device: where to compute.
+        clips: which frames are under which code, where `track` holds several videos of one person (preset `paper`).
+        perceptual: the network of the perceptual term; without it there is no such term.
 
     Raises:
-        PegasusError: DIVERGED when the loss is no longer a number or the head lies outside the mattes; TOO_FEW_FRAMES under four.
+        PegasusError: DIVERGED when the loss is no longer a number, points explode, or the head lies outside the mattes;
+            TOO_FEW_FRAMES under four.
     """
     if len(track) < 4:
         raise PegasusError(
@@ -70,6 +81,8 @@ def fit_avatar(
             f"{len(track)} frames are too few for an avatar; give at least 4",
             subject=track.source,
         )
+    clips = clips or Clips.single(len(track), track.source)
+    looking = Looking(perceptual.to(device)) if perceptual is not None else None
     sizes = [max(32, round(track.size * stage.scale)) for stage in config.stages]
     frames = {size: FrameSet.of(track, size, device=device) for size in set(sizes)}
     generator = torch.Generator().manual_seed(config.seed)
@@ -78,61 +91,85 @@ def fit_avatar(
     figures: dict[str, float] = {}
     resumed = load_checkpoint(checkpoint, config) if checkpoint else None
     on_device = rig.to(device)
+    first, start = 0, 0
     if resumed is None:
         motion = MotionCode.of(tracked.expression, tracked.head, tracked.torso, config.motion_components)
-        scattered = scatter_points(rig, torch.tensor(track.shape), motion.to("cpu"), config.budget, generator).to(
-            device
-        )
-        first, start = 0, 0
-        run = StageRun(
-            _carve(scattered, on_device, frames[sizes[0]], config, track.source),
-            residuals,
-            on_device,
-            frames[sizes[0]],
-            config,
-            0,
-        )
+        scattered = scatter_points(rig, torch.tensor(track.shape), motion.to("cpu"), config.budget, generator)
+        carved = _carve(scattered.to(device), on_device, frames[sizes[0]], config, track.source)
     else:
-        first, start, figures = resumed.stage, resumed.step, resumed.figures
+        first, start, figures, carved = resumed.stage, resumed.step, resumed.figures, resumed.avatar.to(device)
         residuals.values = {
             name: resumed.residuals[name].to(device) for name in residuals.values
         }  # Adam's state goes by their order
-        run = StageRun(resumed.avatar.to(device), residuals, on_device, frames[sizes[first]], config, first)
+    learner = _learner(carved, on_device, config, generator, clips, perceptual, resumed)
+    run = StageRun(learner, residuals, frames[sizes[first]], config, first, clips=clips, looking=looking)
+    if resumed is not None:
         resumed.restore(run, generator)
     total = sum(stage.steps for stage in config.stages)
     for number in range(first, len(config.stages)):
         if number > first:
-            avatar, residuals = run.avatar.detach(), run.residuals
-            avatar = _reseed(
-                avatar, on_device, frames[sizes[number - 1]], residuals, run.pull, config, number, generator
-            )
-            run, start = StageRun(avatar, residuals, on_device, frames[sizes[number]], config, number), 0
+            learner = _reseed(run, config, number, generator)
+            run = StageRun(learner, run.residuals, frames[sizes[number]], config, number, clips=clips, looking=looking)
+            start = 0
         before = sum(stage.steps for stage in config.stages[:number])
         for step in range(start, config.stages[number].steps):
             if checkpoint and step > start and step % config.checkpoint_every == 0:
                 save_checkpoint(checkpoint, run, generator, config, stage=number, step=step, figures=figures)
-            loss = run.step(step, generator)
-            if not math.isfinite(loss):
-                raise PegasusError(
-                    Reason.DIVERGED,
-                    f"the loss is {loss} at step {before + step}; lower fit.rates or look at the track",
-                    subject=track.source,
-                )
+            run.check(run.step(step, generator), step)
+            if run.flat(step):
+                figures[f"stopped_{sizes[number]}"] = float(step)
+                break
             if progress and step % 20 == 0:
                 progress((before + step) / total, f"{sizes[number]}², {len(run.avatar)} points, loss {run.smooth:.3f}")
         figures[f"loss_{sizes[number]}"] = round(run.smooth, 5)
-    avatar = label_parts(run.avatar.detach(), on_device, frames[sizes[-1]], config.evidence_frames)
+    avatar, fields = _finish(run, frames[sizes[-1]], config)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    return Fitted(avatar=avatar, parameters=run.residuals.corrected(), figures=figures | {"points": float(len(avatar))})
+    return Fitted(
+        avatar=avatar,
+        parameters=run.residuals.corrected(),
+        figures=figures | {"points": float(len(avatar))},
+        fields=fields,
+    )
 
 
-def label_parts(avatar: Avatar, rig: Rig, frames: FrameSet, count: int) -> Avatar:
+def _learner(
+    points: Avatar,
+    rig: Rig,
+    config: FitConfig,
+    generator: torch.Generator,
+    clips: Clips,
+    perceptual: nn.Module | None,
+    resumed: Checkpoint | None,
+) -> Learner:
+    """What the configuration says is to be learned, as new or as it was."""
+    if config.fields is None:
+        return ExplicitLearner(points, rig, config)
+    learner = FieldLearner.start(points, rig, config, generator, choices=clips.choices(), network=perceptual)
+    if resumed is None:
+        return learner
+    learner.load(resumed.model)
+    return learner.over(points)
+
+
+def _finish(run: StageRun, frames: FrameSet, config: FitConfig) -> tuple[Avatar, Fields | None]:
+    """The avatar with its part labels; of fields, the networks and what they are baked to."""
+    learner, rig = run.learner, run.learner.rig
+    with torch.no_grad():
+        points = learner.canonical(run.clips.codes[0])
+    avatar = label_parts(run.avatar.detach(), points, rig, frames, config.evidence_frames)
+    if not isinstance(learner, FieldLearner):
+        return avatar, None
+    fields = Fields(networks=learner.fields, points=avatar)
+    refined = replace(frames, parameters=run.residuals.corrected())
+    return bake_avatar(learner.fields, avatar, rig, refined, run.clips), fields
+
+
+def label_parts(avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, count: int) -> Avatar:
     """Part logits from the track's part maps: each pixel votes for the points that make it up."""
-    anchors = avatar.anchors(rig)
-    evidence = gather_evidence(avatar, anchors, rig, frames, spread_frames(len(frames), count))
+    evidence = gather_evidence(avatar, points, rig, frames, spread_frames(len(frames), count))
     prior = torch.softmax(avatar.part_logits, dim=-1)
-    return replace(avatar, part_logits=propagate_parts(anchors.positions + avatar.offsets, evidence.parts, prior))
+    return replace(avatar, part_logits=propagate_parts(points.positions, evidence.parts, prior))
 
 
 def spread_frames(total: int, count: int) -> Tensor:
@@ -142,9 +179,8 @@ def spread_frames(total: int, count: int) -> Tensor:
 
 def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source: str) -> Avatar:
     """Drop points outside of the visual hull, and give the visible ones their first colour."""
-    evidence = gather_evidence(
-        avatar, avatar.anchors(rig), rig, frames, spread_frames(len(frames), config.evidence_frames)
-    )
+    points = avatar.canonical(avatar.anchors(rig))
+    evidence = gather_evidence(avatar, points, rig, frames, spread_frames(len(frames), config.evidence_frames))
     on_surface = avatar.offsets.square().sum(-1) == 0
     keep = (evidence.inside > torch.where(on_surface, 0.6, 0.9)) & (evidence.frames > 2)
     if int(keep.sum()) < 100:
@@ -158,20 +194,12 @@ def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source
     return replace(avatar, albedo=albedo).select(keep)
 
 
-def _reseed(
-    avatar: Avatar,
-    rig: Rig,
-    frames: FrameSet,
-    residuals: Residuals,
-    pull: Tensor,
-    config: FitConfig,
-    number: int,
-    generator: torch.Generator,
-) -> Avatar:
-    """Prune what is never seen, then grow to the number of points of stage `number`."""
-    refined = replace(frames, parameters=residuals.corrected())
-    evidence = gather_evidence(
-        avatar, avatar.anchors(rig), rig, refined, spread_frames(len(frames), 2 * config.evidence_frames)
-    )
-    keep = worth_keeping(avatar, evidence.weight)
-    return grow_points(avatar.select(keep), pull[keep], config.stages[number].points, generator)
+def _reseed(run: StageRun, config: FitConfig, number: int, generator: torch.Generator) -> Learner:
+    """The model over points without those that are never seen, grown to the number of points of stage `number`."""
+    refined = replace(run.frames, parameters=run.residuals.corrected())
+    chosen = spread_frames(len(run.frames), 2 * config.evidence_frames)
+    with torch.no_grad():
+        points = run.learner.canonical(run.clips.codes[0])
+    evidence = gather_evidence(run.avatar.detach(), points, run.learner.rig, refined, chosen)
+    keep = worth_keeping(run.avatar, evidence.weight)
+    return run.learner.over(run.learner.grow(keep, run.pull, config.stages[number].points, generator))

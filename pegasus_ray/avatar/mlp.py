@@ -30,7 +30,7 @@ class _SmoothRamp(torch.autograd.Function):
         return softplus(values, beta=BETA), slope
 
     @staticmethod
-    def backward(ctx: Any, by_value: Tensor, by_slope: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, by_value: Tensor, by_slope: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
         bend = torch.addcmul(slope, slope, slope, value=-1).mul_(BETA)
         return bend.mul_(by_slope).addcmul_(by_value, slope)

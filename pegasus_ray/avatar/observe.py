@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.frames import FrameSet
-from pegasus_ray.avatar.model import Anchors, Avatar
-from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.points import CanonicalPoints, render_points
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Part
 
@@ -37,16 +37,24 @@ def part_of_label(*, device: torch.device | str = "cpu") -> Tensor:
 
 
 def gather_evidence(
-    avatar: Avatar, anchors: Anchors, rig: Rig, frames: FrameSet, chosen: Tensor, *, per_pixel: int = 6
+    avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, chosen: Tensor, *, per_pixel: int = 6
 ) -> Evidence:
-    """Look at the chosen frames (indices into `frames`) and credit each pixel to the points that make it up."""
+    """Look at the chosen frames (indices into `frames`) and credit each pixel to the points that make it up.
+
+    Args:
+        avatar: whose motion codes drive the points.
+        points: it, under its code.
+        rig: that it is bound to.
+        frames: to look at.
+        chosen: which of them.
+        per_pixel: nearest points credited.
+    """
     count = len(avatar)
     device = avatar.offsets.device
     inside, seen, weight = (torch.zeros(count, device=device) for _ in range(3))
     colour = torch.zeros(count, 3, device=device)
     parts = torch.zeros(count, len(Part) + 1, device=device)
     table = part_of_label(device=device)
-    points = avatar.canonical(anchors)
     size = frames.size
     with torch.no_grad():
         for index in chosen.tolist():

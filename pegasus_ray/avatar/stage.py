@@ -1,6 +1,6 @@
-"""One resolution of a fit: the optimisers, and a step on one frame.
+"""One resolution of a fit: the optimisers, and a step on a batch of frames that share a code.
 
-Legend: T frames, N points, E expressions.
+Legend: T frames, B a batch of them, N points, E expressions.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar import losses
+from pegasus_ray.avatar.clips import Clips, Looking
 from pegasus_ray.avatar.config import FitConfig
 from pegasus_ray.avatar.frames import FrameSet, Parameters
+from pegasus_ray.avatar.learner import Learner, Truth, leaf
 from pegasus_ray.avatar.model import Avatar
-from pegasus_ray.avatar.points import render_points
-from pegasus_ray.rig.model import Rig
+from pegasus_ray.avatar.points import Drive, Rendering, render_points
+from pegasus_ray.schemas.errors import PegasusError, Reason
 
-LEARNED = ("offsets", "log_radii", "opacity_logits", "albedo", "position_basis", "colour_basis", "lights")
-"""The avatar's tensors that a fit changes."""
+LARGEST_RADIUS = 0.1
+"""Of a point, in metres: beyond it the fit has exploded."""
+
+LEAST_COVERED = 0.2
+"""Share of the mattes that points must cover, over the last steps: below it the face is lost."""
+
+LEAST_GAIN = 0.005
+"""What the loss on held-out frames must fall by, of itself, not to count as flat."""
 
 METRES_A_RADIAN = {"head": 0.27, "torso": 0.2}
 """How far a translation moves where a rotation moves by a radian: both are steps of one optimiser."""
@@ -35,7 +42,7 @@ class Residuals:
     def leaves(self) -> dict[str, Tensor]:
         """The corrections as leaves of a graph."""
         for name, value in self.values.items():
-            self.values[name] = _leaf(value)
+            self.values[name] = leaf(value)
         return self.values
 
     def rows(self, index: Tensor) -> Parameters:
@@ -68,55 +75,61 @@ class Residuals:
 
 
 class StageRun:
-    """An avatar being fitted at one resolution."""
+    """A model being fitted at one resolution."""
 
     def __init__(
-        self, avatar: Avatar, residuals: Residuals, rig: Rig, frames: FrameSet, config: FitConfig, number: int
+        self,
+        learner: Learner,
+        residuals: Residuals,
+        frames: FrameSet,
+        config: FitConfig,
+        number: int,
+        *,
+        clips: Clips | None = None,
+        looking: Looking | None = None,
     ) -> None:
-        self.rig, self.frames, self.config = rig, frames, config
+        self.learner, self.frames, self.config = learner, frames, config
+        self.clips = clips or Clips.single(len(frames))
+        self.looking = looking
         self.stage = config.stages[number]
         self.last = number == len(config.stages) - 1
-        self.avatar = avatar.with_tensors({name: _leaf(getattr(avatar, name)) for name in LEARNED})
-        self.anchors = avatar.anchors(rig)
+        steps = [stage.steps for stage in config.stages]
+        self.before, self.total = sum(steps[:number]), sum(steps)
         self.residuals = residuals
-        self.pull = torch.zeros(len(avatar), device=avatar.offsets.device)
-        self.order: list[int] = []
-        self.smooth = 0.0
+        self.pull = torch.zeros(len(learner.avatar), device=learner.avatar.offsets.device)
+        self.order: list[list[int]] = []
+        self.smooth, self.covered = 0.0, 1.0
+        self.watch: list[float] = []
+        every = 20 if config.watch_every else len(frames) + 1
+        self.watched = torch.arange(every // 2, len(frames), every)
         rates = config.rates
-        learned = [{"params": [getattr(self.avatar, name)], "lr": getattr(rates, name)} for name in LEARNED]
-        refined = [{"params": [leaf], "lr": getattr(rates, name)} for name, leaf in residuals.leaves().items()]
+        refined = [{"params": [value], "lr": getattr(rates, name)} for name, value in residuals.leaves().items()]
         self.optimizers = (
-            torch.optim.Adam(learned, betas=(0.9, 0.99), fused=True),
+            torch.optim.Adam(learner.groups(rates), betas=(0.9, 0.99), fused=True),
             torch.optim.Adam(refined, betas=(0.6, 0.9)),
         )
         self.rates = [[float(group["lr"]) for group in optimizer.param_groups] for optimizer in self.optimizers]
 
+    @property
+    def avatar(self) -> Avatar:
+        """The points being fitted."""
+        return self.learner.avatar
+
     def step(self, step: int, generator: torch.Generator) -> float:
-        """One Adam step on one frame; returns the loss."""
-        self._schedule(step / self.stage.steps)
+        """One Adam step on a batch of frames that share a code; returns the loss."""
+        self._schedule(step)
         if not self.order:
-            self.order = torch.randperm(len(self.frames), generator=generator).tolist()
-        index = torch.tensor([self.order.pop()])
+            self.order = self.clips.batches(self.config.batch, generator, without=self.watched)
+        index = torch.tensor(self.order.pop())
         rows = self.residuals.rows(index) if self.config.refine_tracking else self.residuals.tracked.rows(index)
         drive = rows.drive(self.avatar, motion_noise=self.config.motion_noise, generator=generator)
-        points = self.avatar.canonical(self.anchors)
-        drawn = render_points(
-            points,
-            self.rig,
-            drive,
-            self.frames.size,
-            per_pixel=self.stage.per_pixel,
-            full=False,
-            extra=self.avatar.offsets,
-        )
-        loss = self._loss(drawn.image, drawn.alpha, index)
-        loss = loss + self.config.weights.relief * losses.relief_loss(drawn.extra, drawn.alpha)
+        loss, drawn = self._look(index, drive, (self.before + step) / self.total)
         if self.config.refine_tracking:
-            loss = loss + self.config.tracking_prior * self.residuals.prior(index)
+            loss = loss + self.config.tracking_prior * self.residuals.prior(index) / len(index)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         torch.autograd.backward(loss)
-        self._shrink()
+        self.learner.shrink()
         self.optimizers[0].step()
         if self.config.refine_tracking:
             self.optimizers[1].step()
@@ -124,37 +137,67 @@ class StageRun:
             self.pull += self.avatar.offsets.grad.norm(dim=1)
         value = float(loss.detach())
         self.smooth = value if self.smooth == 0 else 0.98 * self.smooth + 0.02 * value
+        mattes = self.frames.mattes[index]
+        found = float((drawn.alpha.detach() * mattes).sum() / mattes.sum().clamp(min=1))
+        self.covered = 0.95 * self.covered + 0.05 * found
         return value
 
-    def _loss(self, image: Tensor, alpha: Tensor, index: Tensor) -> Tensor:
-        weights, truth, matte = self.config.weights, self.frames.images[index], self.frames.mattes[index]
-        return (
-            weights.colour * losses.colour_loss(image, truth)
-            + weights.edges * losses.edge_loss(image, truth)
-            + weights.square * losses.square_loss(image, truth)
-            + weights.mask * losses.mask_loss(alpha, matte)
+    def check(self, value: float, step: int) -> None:
+        """Raise PegasusError DIVERGED where the loss is no number, points have become huge, or the person is lost."""
+        wrong = ""
+        if not math.isfinite(value):
+            wrong = f"the loss is {value}"
+        elif float(self.avatar.log_radii.detach().max()) > math.log(LARGEST_RADIUS):
+            wrong = f"a point is larger than {LARGEST_RADIUS} m"
+        elif self.covered < LEAST_COVERED:
+            wrong = f"only {self.covered:.0%} of the person is covered"
+        if wrong:
+            message = f"{wrong} at step {self.before + step}; lower fit.rates or look at the track"
+            raise PegasusError(Reason.DIVERGED, message, subject=self.clips.source)
+
+    def flat(self, step: int) -> bool:
+        """Whether the loss on the frames held out of the fit has stopped falling; looks at them every `watch_every` steps."""
+        every = self.config.watch_every
+        if not every or step == 0 or step % every or len(self.watched) == 0:
+            return False
+        share = (self.before + step) / self.total
+        with torch.no_grad():
+            looks = [
+                float(self._look(one, self.frames.drive(self.avatar, one), share)[0])
+                for one in torch.split(self.watched, 1)
+            ]
+        self.watch.append(sum(looks) / len(looks))
+        recent = self.watch[-self.config.patience :]
+        return len(self.watch) > self.config.patience and min(recent) > (1 - LEAST_GAIN) * min(
+            self.watch[: -self.config.patience]
         )
 
-    def _shrink(self) -> None:
-        """The squared norms of offsets and motion bases, by their gradients: no graph over a million numbers."""
-        weights = self.config.weights
-        for name, weight in (
-            ("offsets", weights.offsets),
-            ("position_basis", weights.position_basis),
-            ("colour_basis", weights.colour_basis),
-        ):
-            value = getattr(self.avatar, name)
-            if value.grad is not None:
-                components = value.shape[0] if value.dim() == 3 else 1
-                value.grad.add_(value.detach(), alpha=2 * weight * components / value.numel())
+    def _look(self, index: Tensor, drive: Drive, share: float) -> tuple[Tensor, Rendering]:
+        """The loss on frames `index`, and how they were drawn."""
+        points = self.learner.canonical(self.clips.code(index))
+        drawn = render_points(
+            points,
+            self.learner.rig,
+            drive,
+            self.frames.size,
+            per_pixel=self.stage.per_pixel,
+            full=False,
+            extra=self.learner.extra(points),
+        )
+        images = self.frames.images[index]
+        truth = Truth(
+            images=images,
+            mattes=self.frames.mattes[index],
+            members=self.clips.members(index, self.frames.size),
+            features=self.looking.features(index, images) if self.looking else None,
+        )
+        return self.learner.loss(drawn, points, truth, share), drawn
 
-    def _schedule(self, share: float) -> None:
-        """Rates fall to half in a stage, and along a cosine to 3 % in the last."""
+    def _schedule(self, step: int) -> None:
+        """Rates fall to half in a stage, and along a cosine to 3 % in the last; codes rest at first."""
+        share = step / self.stage.steps
         factor = max(0.03, 0.5 * (1 + math.cos(math.pi * share))) if self.last else 1 - 0.5 * share
+        resting = (self.before + step) / self.total < self.config.codes_from
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)
+                group["lr"] = 0.0 if resting and group.get("rests") else rate * factor

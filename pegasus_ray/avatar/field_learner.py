@@ -1,0 +1,139 @@
+"""Fitting fields: the preset `paper` behind the protocol of the fitting loop.
+
+Legend: B frames, N points, E expressions, Q pose features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from pegasus_ray.avatar import field_losses, losses
+from pegasus_ray.avatar.config import FitConfig, LearningRates
+from pegasus_ray.avatar.field_avatar import SURE_OPACITY, FieldAvatar, canonical_homes
+from pegasus_ray.avatar.field_points import FieldPoints
+from pegasus_ray.avatar.learner import Groups, Truth, leaf
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.perceptual import look, perceptual_loss
+from pegasus_ray.avatar.points import CanonicalPoints, Rendering
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.parts import Part
+
+RADIUS_DECAY = 0.75
+"""What is left of the radius when the points double."""
+
+
+class FieldLearner:
+    """Networks and codes, and the generic canonical places (learned too) at which they are evaluated."""
+
+    def __init__(
+        self, fields: FieldAvatar, avatar: Avatar, rig: Rig, config: FitConfig, network: nn.Module | None
+    ) -> None:
+        self.fields, self.rig, self.config, self.network = fields, rig, config, network
+        self.avatar = replace(avatar, offsets=leaf(avatar.offsets))
+        self.anchors = avatar.anchors(rig)
+        self.homes = canonical_homes(rig, avatar.triangles, avatar.barycentric)
+
+    @staticmethod
+    def start(
+        avatar: Avatar,
+        rig: Rig,
+        config: FitConfig,
+        generator: torch.Generator,
+        *,
+        choices: Mapping[str, int] | None = None,
+        network: nn.Module | None = None,
+    ) -> FieldLearner:
+        """New networks over points, which get one radius and become opaque at their centres."""
+        assert config.fields is not None
+        radius = avatar.log_radii.median().expand(len(avatar)).clone()
+        sure = torch.full_like(avatar.opacity_logits, SURE_OPACITY)
+        even = replace(avatar, log_radii=radius, opacity_logits=sure)
+        fields = FieldAvatar(rig, even, config.fields, generator, choices=choices).to(avatar.offsets.device)
+        return FieldLearner(fields, even, rig, config, network)
+
+    def canonical(self, code: Mapping[str, int]) -> FieldPoints:
+        """All networks but the shading, at all points."""
+        return self.fields.canonical(self.avatar, self.homes, self.anchors, code)
+
+    def extra(self, points: CanonicalPoints) -> Tensor | None:
+        """χ."""
+        assert isinstance(points, FieldPoints)
+        return torch.sigmoid(points.membership)[:, None]
+
+    def loss(self, drawn: Rendering, points: CanonicalPoints, truth: Truth, share: float) -> Tensor:
+        """All terms of §4.3."""
+        assert isinstance(points, FieldPoints)
+        weights, features = self.config.field_weights, self.fields.features
+        known = features + self.fields.expressions
+        scale = field_losses.prior_scale(share, weights.prior_start, weights.prior_halvings)
+        anchored = float(not self.fields.config.anchored)  # bases from nothing: the rig's own are what is missing
+        own = (self.anchors.pose_basis, self.anchors.expression_basis)
+        learned = (points.bases[:features], points.bases[features:known])
+        bases = sum(
+            field_losses.basis_prior_loss(one - anchored * rigs, rigs) for one, rigs in zip(learned, own, strict=True)
+        )
+        loss = (
+            weights.colour * losses.colour_loss(drawn.image, truth.images)
+            + weights.mask * losses.mask_loss(drawn.alpha, truth.mattes)
+            + weights.eikonal * field_losses.eikonal_loss(points.gradient)
+            + weights.surface * field_losses.surface_loss(points.distance)
+            + scale * weights.basis_prior * bases
+            + scale * weights.skinning_prior * field_losses.skinning_prior_loss(points.weight_change)
+            + weights.motion * points.bases[known:].square().sum() / max(len(points), 1)
+            + weights.code * losses.code_loss(torch.cat([block.flatten() for block in self.fields.codes.parameters()]))
+        )
+        if weights.normal > 0:
+            skin = torch.softmax(points.part_logits, dim=-1)[:, Part.SKIN]
+            unit = nn.functional.normalize(points.gradient, dim=-1)
+            loss = loss + weights.normal * field_losses.normal_loss(unit, self.anchors.normals, skin)
+        if truth.members is not None:
+            loss = loss + weights.segment * losses.segment_loss(drawn.extra[..., 0], truth.members)
+        if self.network is not None and truth.features is not None:
+            seen = look(self.network, drawn.image.clamp(0, 1))
+            loss = loss + weights.perceptual * perceptual_loss(seen, truth.features)
+        return loss
+
+    def groups(self, rates: LearningRates) -> Groups:
+        """Places, networks, codes, which rest at first."""
+        codes = set(self.fields.codes.parameters())
+        networks = [parameter for parameter in self.fields.parameters() if parameter not in codes]
+        return [
+            {"params": [self.avatar.offsets], "lr": rates.offsets},
+            {"params": networks, "lr": rates.networks},
+            {"params": list(self.fields.codes.parameters()), "lr": rates.codes, "rests": True},
+        ]
+
+    def shrink(self) -> None:
+        """Nothing: all terms are in the loss."""
+
+    def grow(self, keep: Tensor, pull: Tensor, count: int, generator: torch.Generator) -> Avatar:
+        """Each point gets a twin half a radius away, and all radii shrink to three quarters; at most `count` points."""
+        kept = self.avatar.detach().select(keep)
+        missing = min(count - len(kept), len(kept))
+        if missing <= 0:
+            return kept
+        parents = torch.randperm(len(kept), generator=generator)[:missing].to(pull.device)
+        share = missing / len(kept)  # a full doubling shrinks wholly, a part of one in part
+        smaller = replace(kept, log_radii=kept.log_radii + share * math.log(RADIUS_DECAY))
+        step = torch.rand(missing, 3, generator=generator).to(pull.device) * 2 - 1
+        twins = smaller.select(parents)
+        twins = replace(twins, offsets=twins.offsets + 0.5 * step * kept.log_radii[parents].exp()[:, None])
+        both = smaller.select(torch.cat([torch.arange(len(kept), device=pull.device), parents]))
+        return replace(both, offsets=torch.cat([smaller.offsets, twins.offsets]))
+
+    def over(self, avatar: Avatar) -> FieldLearner:
+        """The same networks at other places."""
+        return FieldLearner(self.fields, avatar, self.rig, self.config, self.network)
+
+    def state(self) -> dict[str, Tensor]:
+        """The networks and codes."""
+        return self.fields.state_dict()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self.fields.load_state_dict(dict(state))
