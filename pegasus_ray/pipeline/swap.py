@@ -8,7 +8,7 @@ Legend: T frames, B a batch of them, S side, K shape axes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from pegasus_ray.pipeline.composite import (
     without_feature,
     without_hair,
 )
+from pegasus_ray.pipeline.inpaint import DiffusionConfig, load_inpainter
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -47,7 +48,13 @@ class SwapConfig:
     frames: int = 40  # evenly spaced over the target's frames that a fit may see
     per_pixel: int = 20
     batch: int = 4
+    bald: str = "rig"  # what completes the scalp under borrowed hair: rig, or diffusion
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bald not in ("rig", "diffusion"):
+            raise PegasusError(Reason.BAD_CONFIG, "choose rig or diffusion", subject=f"swap.bald={self.bald}")
 
 
 def swap_frames(track: Track, config: SwapConfig) -> tuple[int, ...]:
@@ -167,10 +174,12 @@ class Swapper:
             shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
             base = np.where(hidden[..., None], image, without_feature(image, labels, self.attribute))
             return base, matte, shown
-        gone = own_part(labels, self.attribute, grow=0.03)
+        gone, layer = own_part(labels, self.attribute, grow=0.03), _layer(bare, index)
         if self.attribute is Attribute.HAT:
             gone |= pressed_hair(labels, bare.parts[index, ..., Part.HAIR].numpy())
-        return *without_hair(image, matte, gone, _layer(bare, index)), lent
+        else:
+            layer = _painted(image, gone, layer, self.config)
+        return *without_hair(image, matte, gone, layer), lent
 
 
 def swap(
@@ -194,12 +203,18 @@ def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple
     for index in range(len(frames)):
         drawn = _draw(bare, points, rig, Parameters.of(rows.select([index])), target.size, config, None)
         matte = rows.mattes[index].astype(np.float32) / 255
-        made.append(
-            without_hair(
-                images[index], matte, own_part(rows.parts[index], Attribute.HAIR, grow=0.03), _layer(drawn, 0)
-            )[0]
-        )
+        gone = own_part(rows.parts[index], Attribute.HAIR, grow=0.03)
+        layer = _painted(images[index], gone, _layer(drawn, 0), config)
+        made.append(without_hair(images[index], matte, gone, layer)[0])
     return _bytes(made)
+
+
+def _painted(image: np.ndarray, gone: np.ndarray, bald_head: Layer, config: SwapConfig) -> Layer:
+    """The bald head as the rig completes it, or within its outline as the diffusion model paints it."""
+    if config.bald == "rig":
+        return bald_head
+    inside = bald_head.alpha[..., None]
+    return replace(bald_head, image=load_inpainter(config.diffusion)(image, gone) * inside + 1 - inside)
 
 
 def _draw(
