@@ -73,16 +73,36 @@ def render_studio(
 
 @command
 def track(
-    videos: Videos = None, table: Table = None, max_frames: MaxFrames = None, size: Size = None, *, run: Run
+    videos: Videos = None,
+    table: Table = None,
+    max_frames: MaxFrames = None,
+    size: Size = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay", metavar="MP4", help="Draw mesh, landmarks and parts over the video; of several, into a folder."
+        ),
+    ] = None,
+    *,
+    run: Run,
 ) -> None:
     """Look at videos: find the face, matte, parts and rig parameters of each frame. Makes tracks.
 
-    Example: pegasus track franck.mp4 --max-frames 300 --size 192 --library people
+    One person is followed; `items[].figures` of the --json answer counts the frames that were left out, by reason.
+
+    Example: pegasus track franck.mp4 --max-frames 300 --size 192 --overlay franck-seen.mp4 --library people
     """
     from pegasus_ray.pipeline.plan import plan_tracks
 
     config = run.pipeline(_looking(max_frames, size))
-    carry_out(plan_tracks(_sources(videos, table, "", ""), config), run)
+    plan = plan_tracks(_sources(videos, table, "", ""), config)
+    if overlay is None:
+        carry_out(plan, run)
+        return
+    from pegasus_ray.pipeline.overlay import overlay_paths, write_overlays
+
+    paths = overlay_paths({job.key: job.subject for job in plan.jobs}, overlay)
+    carry_out(plan, run, after=lambda: write_overlays(run.open(), paths))
 
 
 @command

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pegasus_ray.library.track import Track
@@ -41,29 +42,52 @@ LABEL_COLOURS: dict[Label, tuple[int, int, int]] = {
 }
 """RGB of each label in drawn part maps."""
 
-SEEN, FITTED, MESH = (60, 230, 60), (250, 60, 60), (90, 190, 255)
+SEEN, FITTED, MESH = (60, 230, 60), (250, 60, 60), (120, 215, 255)
+TINT = 0.5
+"""Opacity of the part colours over the picture."""
+_FINE = 2  # the mesh is drawn so many times larger: its lines are thinner than a pixel
+_VEIL = 0.6  # opacity of its lines
 
 
 def draw_overlay(track: Track, rig: Rig, *, side: int = 384) -> Iterator[Bytes]:
     """One wide picture a frame, (H, 3 H, 3) RGB.
 
-    From the left: landmarks as seen (green) and as the fitted rig has them (red) with the rig's vertices that face the
-    camera (blue); the person on white; the parts.
+    From the left: the fitted rig's mesh where it faces the camera (blue), landmarks as seen (green) and as the rig has
+    them (red), with the frame's number and the mean distance of the two in percent of the outer-eye distance; the person
+    on white; the parts.
     """
     palette = np.array([LABEL_COLOURS[label] for label in Label], np.uint8)
+    edges = _grid(rig)
+    known = (rig.landmarks.weights > 0).numpy()
     for frame, white in enumerate(track.on_white()):
-        vertices, landmarks = _project(track, rig, frame)
-        shown = resize(track.images[frame], side)
-        _dots(shown, vertices * side, MESH, radius=0.4)
-        _dots(shown, track.landmarks[frame] * side, SEEN, radius=1.0)
-        _dots(shown, landmarks * side, FITTED, radius=0.8)
+        vertices, facing, landmarks = _project(track, rig, frame)
+        seen = track.landmarks[frame]
+        shown = _veiled(resize(track.images[frame], side), vertices, edges[facing[edges].all(1)])
+        _dots(shown, seen[known] * side, SEEN, radius=0.0045 * side)
+        _dots(shown, landmarks * side, FITTED, radius=0.0032 * side)
+        apart = np.linalg.norm(seen[known] - landmarks, axis=-1).mean() / np.linalg.norm(seen[33] - seen[263])
+        _write(shown, f"{track.indices[frame]}   {100 * apart:.2f} %")
         parts = cv2.resize(track.parts[frame], (side, side), interpolation=cv2.INTER_NEAREST)
-        tinted = 0.7 * palette[parts] + 0.3 * resize(track.images[frame], side)
+        tinted = np.where(
+            (parts == Label.BACKGROUND)[..., None],
+            0.4 * resize(track.images[frame], side),
+            TINT * palette[parts] + (1 - TINT) * resize(track.images[frame], side),
+        )
         yield np.concatenate([shown, resize(white, side), tinted.astype(np.uint8)], axis=1)
 
 
-def _project(track: Track, rig: Rig, frame: int) -> tuple[Floats, Floats]:
-    """The rig's vertices that face the camera, (≤ V, 2), and its landmarks, (≤ L, 2), in sides of the frame."""
+def _grid(rig: Rig) -> npt.NDArray[np.int64]:
+    """Edges of the mesh, (E, 2), without each triangle's longest, which is a quad's diagonal."""
+    corners = rig.faces.numpy()
+    ends = np.stack([corners, np.roll(corners, -1, 1)], -1)  # (F, 3, 2)
+    template = rig.template.numpy()
+    length = np.linalg.norm(template[ends[..., 0]] - template[ends[..., 1]], axis=-1)
+    sides = ends[np.arange(3) != length.argmax(1)[:, None]]
+    return np.unique(np.sort(sides, 1), axis=0).astype(np.int64)
+
+
+def _project(track: Track, rig: Rig, frame: int) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
+    """The rig's vertices, (V, 2) in sides of the frame, which of them face the camera, and its landmarks, (≤ L, 2)."""
     shape = torch.from_numpy(track.shape)[None]
     expression = torch.from_numpy(track.expression[frame : frame + 1])
     pose = Pose.of(track, slice(frame, frame + 1))
@@ -75,14 +99,32 @@ def _project(track: Track, rig: Rig, frame: int) -> tuple[Floats, Floats]:
     outward = torch.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], dim=-1)
     facing = torch.zeros(rest.shape[1], dtype=torch.bool)
     facing[rig.faces[(outward * corners.mean(1)).sum(-1) < 0]] = True
-    vertices = camera.project(moved[:, facing], 1)[0][0]
+    vertices = camera.project(moved, 1)[0][0]
 
     known = rig.landmarks.weights > 0
     on_face = surface(moved[0], rig.faces, rig.landmarks.triangles[known], rig.landmarks.barycentric[known])
-    return vertices.numpy(), camera.project(on_face[None], 1)[0][0].numpy()
+    return vertices.numpy(), facing.numpy(), camera.project(on_face[None], 1)[0][0].numpy()
 
 
 def _dots(canvas: Bytes, points: Floats, colour: tuple[int, int, int], *, radius: float) -> None:
     """Discs at points (N, 2) in pixels, centres at +.5, drawn to a sixteenth of a pixel."""
     for x, y in np.round((points - 0.5) * 16).astype(int):
         cv2.circle(canvas, (int(x), int(y)), round(16 * radius), colour, -1, cv2.LINE_AA, shift=4)
+
+
+def _veiled(image: Bytes, vertices: Floats, edges: npt.NDArray[np.int64]) -> Bytes:
+    """A picture (H, H, 3) under the thin lines of a mesh: vertices (V, 2) in sides, edges (E, 2)."""
+    side = len(image)
+    lines = np.round((vertices[edges] * side * _FINE - 0.5) * 16).astype(np.int32)
+    drawn = np.zeros((side * _FINE, side * _FINE), np.uint8)
+    cv2.polylines(drawn, list(lines), False, 255, 1, cv2.LINE_AA, shift=4)
+    share = _VEIL * cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)[..., None] / 255
+    return np.asarray(np.round(image * (1 - share) + np.array(MESH) * share), dtype=np.uint8)
+
+
+def _write(canvas: Bytes, text: str) -> None:
+    """A line of text in the upper left corner, white with a dark rim."""
+    size = max(len(canvas) / 800, 0.4)
+    place = (round(12 * size), round(32 * size))
+    for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thick, cv2.LINE_AA)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pegasus_ray.perception.overlay import FITTED, LABEL_COLOURS, draw_overlay
+from pegasus_ray.perception.crop import resize
+from pegasus_ray.perception.overlay import FITTED, LABEL_COLOURS, TINT, draw_overlay
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import Label
 
@@ -20,9 +21,9 @@ def test_fitted_landmarks_lie_on_the_face(filmed: Filmed) -> None:
     side = 256
     pictures = list(draw_overlay(filmed.truth, load_rig(filmed.truth.rig), side=side))
     assert len(pictures) == len(filmed.truth)
-    for picture, truth in zip(pictures, filmed.truth.landmarks, strict=True):
+    for picture, truth, image in zip(pictures, filmed.truth.landmarks, filmed.truth.images, strict=True):
         assert picture.shape == (side, 3 * side, 3)
-        rows, columns = np.nonzero(red(picture[:, :side]))
+        rows, columns = np.nonzero(red(picture[:, :side]) & ~red(resize(image, side)))
         known = truth[load_rig().landmarks.weights.numpy() > 0] * side
         assert len(rows) > 100
         assert np.abs([columns.mean() - known[:, 0].mean(), rows.mean() - known[:, 1].mean()]).max() < 0.03 * side
@@ -34,5 +35,5 @@ def test_the_parts_are_tinted_and_every_label_has_a_colour(filmed: Filmed) -> No
     size = filmed.truth.size
     (picture, *_) = draw_overlay(filmed.truth, load_rig(filmed.truth.rig), side=size)
     nose = filmed.truth.parts[0] == Label.NOSE
-    expected = 0.7 * np.array(LABEL_COLOURS[Label.NOSE]) + 0.3 * filmed.truth.images[0][nose]
+    expected = TINT * np.array(LABEL_COLOURS[Label.NOSE]) + (1 - TINT) * filmed.truth.images[0][nose]
     assert np.abs(picture[:, 2 * size :][nose] - expected).max() <= 1
