@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pegasus_ray.rig.model import Pose, Rig, Tissue, bone_transforms, skin, skin_normals
 from pegasus_ray.studio.face_paint import EYE_ACROSS, bearded
+from pegasus_ray.studio.glasses import put_on_glasses
 from pegasus_ray.studio.hair import grow_beard, grow_hair
 from pegasus_ray.studio.noise import Floats
 from pegasus_ray.studio.people import Person, shape_tensor, studio_rig
@@ -46,6 +47,7 @@ class Figure:
     pieces: tuple[Piece, ...]
     faces: Ints  # (F, 3)
     material: Ints  # (F,) `Material`
+    half_width: Floats  # (F,) metres, of a strand of hair
     places: Floats  # (N, 3) on the template for the rig's vertices, in rest space for a piece's
     coordinates: Floats  # (N, 3) `Piece.coordinates`; zero on the rig
     neutral: Floats  # (N, 3) rest space, neutral face
@@ -68,6 +70,8 @@ class Figure:
             pieces.append(grow_beard(person.beard.length, person.beard.seed, skull, density))
         if person.hat is not None:
             pieces.extend(put_on(person.hat, skull))
+        if person.glasses is not None:
+            pieces.extend(put_on_glasses(person.glasses, skull))  # last: lenses are the last of the faces
 
         starts = np.cumsum([len(rig.template)] + [len(piece.points) for piece in pieces])
         tissue, lashes = rig.tissue.numpy(), _lash_coordinates(rig)
@@ -83,6 +87,10 @@ class Figure:
             material=np.concatenate(
                 [np.array([MATERIAL_OF[Tissue(kind)] for kind in range(len(Tissue))])[tissue]]
                 + [np.full(len(piece.faces), piece.material) for piece in pieces]
+            ),
+            half_width=np.concatenate(
+                [np.ones(len(rig.faces), np.float32)]
+                + [np.full(len(piece.faces), piece.half_width, np.float32) for piece in pieces]
             ),
             places=np.concatenate([rig.template.numpy()] + [piece.points for piece in pieces]),
             coordinates=np.concatenate([lashes] + [piece.coordinates for piece in pieces]),
@@ -105,11 +113,15 @@ class Figure:
         change = torch.einsum("e,evc->vc", expression[0], rig.expression_basis).numpy()
         for piece in self.pieces:
             corners = change[rig.faces.numpy()[piece.triangles]]
-            at_rest = piece.points + np.einsum("nc,ncd->nd", piece.barycentric, corners)
-            weights = torch.from_numpy(piece.weights)
-            vertices.append(skin(torch.from_numpy(at_rest), weights, transforms)[0].numpy())
-            for turned, rest in ((normals, piece.normals), (tangents, piece.tangents)):
-                turned.append(skin_normals(torch.from_numpy(rest), weights, transforms)[0].numpy())
+            moved = np.einsum("ac,acd->ad", piece.barycentric, corners)
+            at_rest = piece.points + np.repeat(moved, len(piece.points) // len(moved), 0)
+            joints = np.flatnonzero(piece.weights.any(0))
+            weights, bones = torch.from_numpy(piece.weights[:, joints]), transforms[:, joints]
+            vertices.append(skin(torch.from_numpy(at_rest), weights, bones)[0].numpy())
+            normals.append(skin_normals(torch.from_numpy(piece.normals), weights, bones)[0].numpy())
+            stranded = piece.material in (Material.HAIR, Material.BEARD)
+            rest = torch.from_numpy(piece.tangents)
+            tangents.append(skin_normals(rest, weights, bones)[0].numpy() if stranded else piece.tangents)
         return Posed(
             vertices=np.concatenate(vertices), normals=np.concatenate(normals), tangents=np.concatenate(tangents)
         )

@@ -55,9 +55,9 @@ CUTS: Final[dict[HairStyle, Cut]] = {
     HairStyle.BOB: Cut(
         top=0.30,
         sides=0.22,
-        ribbons=4200,
-        points=13,
-        width=0.0050,
+        ribbons=3600,
+        points=11,
+        width=0.0054,
         lift=0.30,
         volume=0.016,
         gravity=0.9,
@@ -67,9 +67,9 @@ CUTS: Final[dict[HairStyle, Cut]] = {
     HairStyle.LONG: Cut(
         top=0.48,
         sides=0.42,
-        ribbons=5400,
-        points=16,
-        width=0.0055,
+        ribbons=4200,
+        points=14,
+        width=0.0060,
         lift=0.28,
         volume=0.014,
         gravity=1.0,
@@ -79,9 +79,9 @@ CUTS: Final[dict[HairStyle, Cut]] = {
     HairStyle.FRINGE: Cut(
         top=0.34,
         sides=0.26,
-        ribbons=4600,
-        points=14,
-        width=0.0050,
+        ribbons=3900,
+        points=12,
+        width=0.0054,
         lift=0.28,
         volume=0.013,
         gravity=0.95,
@@ -109,6 +109,7 @@ CUTS: Final[dict[HairStyle, Cut]] = {
 KNOT_HEIGHT: Final = 0.015  # metres above the eyes: where tied hair meets
 BUN: Final = 0.034  # metres, radius
 STEPS: Final = 36
+TAIL: Final = 0.045  # metres: over these the ends of hair thin out
 FRINGE_FLOOR: Final = 0.029  # metres above the eyes
 
 
@@ -159,7 +160,7 @@ def grow_beard(
     )
     paths = roots[:, None] + steps * heading[:, None]
     flat = skull.keep_out(paths.reshape(-1, 3).astype(np.float32), np.full(paths.shape[0] * 4, 0.0008, np.float32))
-    return _ribbons(0.0010, skull, triangles, barycentric, flat.reshape(paths.shape))
+    return _ribbons(0.0010, skull, triangles, barycentric, flat.reshape(paths.shape), Material.BEARD)
 
 
 def _scatter(skull: Skull, rng: np.random.Generator, count: int, density: Floats) -> tuple[Ints, Floats, Floats]:
@@ -362,14 +363,16 @@ def _with_bun(
     )
 
 
-def _ribbons(width: float, skull: Skull, triangles: Ints, barycentric: Floats, paths: Floats) -> Piece:
+def _ribbons(
+    width: float, skull: Skull, triangles: Ints, barycentric: Floats, paths: Floats, material: Material = Material.HAIR
+) -> Piece:
     """Flat bands along paths (R, P, 3) that narrow towards their ends."""
     count, points, _ = paths.shape
     flat = paths.reshape(-1, 3)
     tangents = unit(np.gradient(paths, axis=1)).reshape(-1, 3)
     normals = outward(flat)
     across = unit(np.cross(tangents, normals))
-    along = np.tile(np.linspace(0, 1, points, dtype=np.float32), count)
+    along = _towards_the_end(paths).reshape(-1)
     half = 0.5 * width * (1 - 0.55 * smoothstep(0.60, 1.0, along)) * (0.6 + 0.4 * smoothstep(0, 0.15, along))
     both = np.stack([flat - half[:, None] * across, flat + half[:, None] * across], 1).reshape(-1, 3).astype(np.float32)
     lane = np.repeat(np.arange(count), points)
@@ -377,13 +380,23 @@ def _ribbons(width: float, skull: Skull, triangles: Ints, barycentric: Floats, p
     cell = grid_faces(points, 2)
     faces = (cell[None] + (np.arange(count) * 2 * points)[:, None, None]).reshape(-1, 3)
     return Piece(
-        material=Material.HAIR,
+        material=material,
         points=both,
         normals=np.repeat(normals, 2, 0),
         tangents=np.repeat(tangents, 2, 0),
         coordinates=coordinates.astype(np.float32),
-        triangles=np.repeat(triangles, 2 * points),
-        barycentric=np.repeat(barycentric, 2 * points, 0),
+        triangles=triangles,
+        barycentric=barycentric,
         weights=skull.hanging_weights(both),
         faces=faces,
+        half_width=0.5 * width,
     )
+
+
+def _towards_the_end(paths: Floats) -> Floats:
+    """0 at the roots of paths (R, P, 3), 0.7 where the last TAIL begins, 1 at the tips, (R, P): short hair is tail by a third."""
+    place = np.linspace(0, 1, paths.shape[1], dtype=np.float32)[None]
+    length = np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1, keepdims=True)
+    tail = np.minimum(TAIL / np.maximum(length, 1e-6), 0.3)
+    body = 0.7 * place / (1 - tail)
+    return np.asarray(np.where(place < 1 - tail, body, 0.7 + 0.3 * (place - 1 + tail) / tail), dtype=np.float32)

@@ -43,6 +43,14 @@ class HatStyle(StrEnum):
 
     BEANIE = "beanie"
     CAP = "cap"
+    BRIMMED = "brimmed"
+
+
+class GlassesStyle(StrEnum):
+    """Kinds of glasses."""
+
+    ROUND = "round"  # thin wire
+    RECTANGULAR = "rectangular"  # thick
 
 
 class ClothStyle(StrEnum):
@@ -114,6 +122,15 @@ class Hat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Glasses:
+    """Glasses on the nose."""
+
+    style: GlassesStyle
+    colour: Colour
+    tint: Colour = (0.80, 0.86, 0.90)  # of what the lenses reflect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cloth:
     """What covers the torso."""
 
@@ -138,6 +155,7 @@ class Person:
     cloth: Cloth
     hat: Hat | None = None
     beard: Beard | None = None
+    glasses: Glasses | None = None
     noise: float = 0.0  # metres, root mean square over the face: shape that no axis of the rig has
 
 
@@ -166,6 +184,19 @@ IRISES: Final[tuple[Colour, ...]] = (
     (0.36, 0.51, 0.65),
     (0.46, 0.53, 0.57),
 )
+FEMALE_STYLES: Final = (
+    HairStyle.BOB,
+    HairStyle.LONG,
+    HairStyle.FRINGE,
+    HairStyle.TIED,
+    HairStyle.CURLY,
+    HairStyle.SIDE_PART,
+)
+MALE_STYLES: Final = (HairStyle.SHORT, HairStyle.SIDE_PART, HairStyle.SHORT, HairStyle.BALD, HairStyle.CURLY)
+FRAMES: Final[dict[GlassesStyle, tuple[Colour, ...]]] = {
+    GlassesStyle.ROUND: ((0.75, 0.62, 0.38), (0.62, 0.63, 0.65), (0.16, 0.16, 0.18)),
+    GlassesStyle.RECTANGULAR: ((0.06, 0.06, 0.07), (0.28, 0.16, 0.09), (0.14, 0.18, 0.30)),
+}
 CLOTHS: Final[tuple[tuple[Colour, Colour], ...]] = (
     ((0.16, 0.24, 0.40), (0.86, 0.84, 0.78)),
     ((0.82, 0.79, 0.72), (0.62, 0.24, 0.20)),
@@ -235,16 +266,59 @@ def person(seed: int, **overrides: Any) -> Person:
     """
     rng = np.random.default_rng([seed, 7])
     female = bool(rng.random() < 0.5)
-    african, asian = rng.dirichlet([0.5, 0.5, 0.7])[:2]
+    african, asian = (float(share) for share in rng.dirichlet([0.5, 0.5, 0.7])[:2])
     tone_place = float(np.clip(0.5 + 4.2 * african + 0.9 * asian + 0.6 * rng.standard_normal(), 0, 5))
     dark = african + asian > 0.6
+    old = float(rng.beta(1.0, 2.5))
+    tone = _between(SKIN_TONES, tone_place)
+    hair = _hair(rng, female, dark, old)
+    cloth_colour, accent = CLOTHS[int(rng.integers(len(CLOTHS)))]
+    drawn = Person(
+        name=f"person-{seed}",
+        seed=seed,
+        shape=shape_of(_axes(rng, female, african, asian, old)),
+        skin=Skin(
+            tone=tone,
+            redness=float(rng.uniform(0.3, 0.8)),
+            freckles=float(rng.random() < 0.25) * float(rng.uniform(0.3, 1.0)) * (tone_place < 2),
+            stubble=0.0 if female else float(rng.uniform(0.05, 0.9)),
+        ),
+        lips=lip_colour(tone, rose=float(rng.uniform(0.1, 0.65)) if female else float(rng.uniform(0.0, 0.3))),
+        iris=IRISES[int(rng.integers(2 if dark else len(IRISES)))],
+        brows=Brows(
+            colour=_mixed(hair.colour, (0.12, 0.09, 0.07), 0.45 + 0.25 * old),
+            thickness=float(rng.uniform(0.75, 1.05)) if female else float(rng.uniform(0.95, 1.35)),
+            arch=float(rng.uniform(0.35, 0.9)) if female else float(rng.uniform(0.1, 0.5)),
+            seed=int(rng.integers(1 << 30)),
+        ),
+        hair=hair,
+        cloth=Cloth(
+            style=list(ClothStyle)[int(rng.integers(3))],
+            colour=cloth_colour,
+            accent=accent,
+            pattern=list(Pattern)[int(rng.integers(4))],
+        ),
+        hat=_hat(rng),
+        beard=None if female else _beard(rng, hair.colour),
+        glasses=_glasses(rng),
+        noise=float(rng.uniform(*NOISE)),
+    )
+    try:
+        return replace(drawn, **overrides)
+    except TypeError as error:
+        raise PegasusError(Reason.BAD_CONFIG, f"a person has no such field: {error}") from error
 
-    axes = {"macro/female": 1.0 if female else 0.0, "macro/african": float(african), "macro/asian": float(asian)}
-    build = rng.standard_normal(2)
-    axes |= {
-        "macro/fat": float(np.clip(0.12 * build[0], 0, 0.3)),
-        "macro/thin": float(np.clip(-0.2 * build[0], 0, 0.4)),
-        "macro/old": float(np.clip(0.12 * build[1], 0, 0.25)),
+
+def _axes(rng: np.random.Generator, female: bool, african: float, asian: float, old: float) -> dict[str, float]:
+    """Identity axes by name: sex, ancestry, age and weight, and a draw of each feature's own."""
+    build = float(rng.standard_normal())
+    axes = {
+        "macro/female": 1.0 if female else 0.0,
+        "macro/african": african,
+        "macro/asian": asian,
+        "macro/fat": float(np.clip(0.12 * build, 0, 0.3)),
+        "macro/thin": float(np.clip(-0.2 * build, 0, 0.4)),
+        "macro/old": 0.6 * old,
     }
     draws = np.clip(rng.standard_normal(len(studio_rig().shape_names)), -2, 2)
     for name, draw in zip(studio_rig().shape_names, draws, strict=True):
@@ -252,53 +326,42 @@ def person(seed: int, **overrides: Any) -> Person:
         if spread and name not in UNUSUAL:
             axes[name] = float(spread * draw)
     axes["mouth/angles-up"] += 0.15  # the rig's neutral mouth looks a little sad
+    return axes
 
-    hair_names = ["black", "espresso"] if dark else list(HAIR_COLOURS)[:6]
-    hair_colour = HAIR_COLOURS[str(rng.choice(hair_names))]
-    styles = (
-        [HairStyle.BOB, HairStyle.LONG, HairStyle.FRINGE, HairStyle.TIED, HairStyle.CURLY, HairStyle.SIDE_PART]
-        if female
-        else [HairStyle.SHORT, HairStyle.SIDE_PART, HairStyle.SHORT, HairStyle.BALD, HairStyle.CURLY]
+
+def _hair(rng: np.random.Generator, female: bool, dark: bool, old: float) -> Hair:
+    """Hair of a style that is usual for the sex, or now and then of any; grey comes with age."""
+    usual = FEMALE_STYLES if female else MALE_STYLES
+    styles = usual if rng.random() < 0.85 else tuple(HairStyle)
+    names = ["black", "espresso"] if dark else list(HAIR_COLOURS)[:6]
+    colour = HAIR_COLOURS[str(rng.choice(names))]
+    grey = float(np.clip(3.0 * (old - 0.35) + 0.2 * rng.standard_normal(), 0, 1)) if old > 0.35 else 0.0
+    return Hair(
+        style=styles[int(rng.integers(len(styles)))],
+        colour=_mixed(colour, HAIR_COLOURS["grey"], grey),
+        length=float(rng.uniform(0.85, 1.15)),
+        volume=float(rng.uniform(0.85, 1.2)),
+        seed=int(rng.integers(1 << 30)),
     )
-    cloth_colour, accent = CLOTHS[int(rng.integers(len(CLOTHS)))]
-    tone = _between(SKIN_TONES, tone_place)
-    drawn = Person(
-        name=f"person-{seed}",
-        seed=seed,
-        shape=shape_of(axes),
-        skin=Skin(
-            tone=tone,
-            redness=float(rng.uniform(0.3, 0.8)),
-            freckles=float(rng.random() < 0.25) * float(rng.uniform(0.3, 1.0)) * (tone_place < 2),
-            stubble=0.0 if female else float(rng.uniform(0.1, 0.7)),
-        ),
-        lips=lip_colour(tone, rose=float(rng.uniform(0.3, 0.9)) if female else float(rng.uniform(0.0, 0.4))),
-        iris=IRISES[int(rng.integers(2 if dark else len(IRISES)))],
-        brows=Brows(
-            colour=_mixed(hair_colour, (0.12, 0.09, 0.07), 0.45),
-            thickness=float(rng.uniform(0.75, 1.05)) if female else float(rng.uniform(0.95, 1.35)),
-            arch=float(rng.uniform(0.35, 0.9)) if female else float(rng.uniform(0.1, 0.5)),
-            seed=int(rng.integers(1 << 30)),
-        ),
-        hair=Hair(
-            style=styles[int(rng.integers(len(styles)))],
-            colour=hair_colour,
-            length=float(rng.uniform(0.85, 1.15)),
-            volume=float(rng.uniform(0.85, 1.2)),
-            seed=int(rng.integers(1 << 30)),
-        ),
-        cloth=Cloth(
-            style=list(ClothStyle)[int(rng.integers(3))],
-            colour=cloth_colour,
-            accent=accent,
-            pattern=list(Pattern)[int(rng.integers(1, 4))],
-        ),
-        noise=float(rng.uniform(*NOISE)),
-    )
-    try:
-        return replace(drawn, **overrides)
-    except TypeError as error:
-        raise PegasusError(Reason.BAD_CONFIG, f"a person has no such field: {error}") from error
+
+
+def _hat(rng: np.random.Generator) -> Hat | None:
+    worn, style = rng.random() < 0.12, list(HatStyle)[int(rng.integers(len(HatStyle)))]
+    colour, accent = CLOTHS[int(rng.integers(len(CLOTHS)))]
+    return Hat(style=style, colour=colour, accent=accent) if worn else None
+
+
+def _beard(rng: np.random.Generator, hair: Colour) -> Beard | None:
+    """None for most, else short or full."""
+    worn, full, seed = rng.random() < 0.35, rng.random() < 0.4, int(rng.integers(1 << 30))
+    length = float(rng.uniform(0.011, 0.018) if full else rng.uniform(0.004, 0.008))
+    return Beard(colour=_mixed(hair, (0.20, 0.12, 0.08), 0.25), length=length, seed=seed) if worn else None
+
+
+def _glasses(rng: np.random.Generator) -> Glasses | None:
+    worn, style = rng.random() < 0.2, list(GlassesStyle)[int(rng.integers(len(GlassesStyle)))]
+    colour = FRAMES[style][int(rng.integers(len(FRAMES[style])))]
+    return Glasses(style=style, colour=colour) if worn else None
 
 
 def swap_parts(target: Person, attribute: Attribute, other: Person) -> Person:

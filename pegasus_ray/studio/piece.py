@@ -1,6 +1,6 @@
 """Meshes that hang on the rig: each vertex is bound to a place on the surface and moves with it.
 
-Legend: N vertices of a piece, M its faces, V vertices of the rig, J joints.
+Legend: N vertices of a piece, M its faces, A places on the rig that it hangs on, V vertices of the rig, J joints.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Material(IntEnum):
     HAIR = 5
     CLOTH = 6
     HAT = 7
+    BEARD = 8
+    FRAME = 9  # of glasses
+    LENS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +41,11 @@ class Piece:
     normals: Floats  # (N, 3) for shading
     tangents: Floats  # (N, 3) along the strand or the knit
     coordinates: Floats  # (N, 3) across −1…1, along 0…1, number of the strand
-    triangles: Ints  # (N,) face of the rig that the vertex hangs on
-    barycentric: Floats  # (N, 3)
+    triangles: Ints  # (A,) face of the rig that vertices hang on, N / A of them on each, in order
+    barycentric: Floats  # (A, 3)
     weights: Floats  # (N, J)
     faces: Ints  # (M, 3)
+    half_width: float = 1.0  # metres, of a strand
 
 
 def unit(vectors: Floats) -> Floats:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pegasus_ray.studio.face_paint import Painted, linear
 from pegasus_ray.studio.noise import Floats, Noise, ripple, smoothstep
-from pegasus_ray.studio.people import Cloth, Colour, Hat, Pattern
+from pegasus_ray.studio.people import Cloth, Colour, Glasses, GlassesStyle, Hat, Pattern
 from pegasus_ray.studio.piece import unit
 
 
@@ -29,6 +29,7 @@ RIM: Final = _towards(0.62, -0.55, 0.58)
 RIM_COLOUR: Final = np.array([1.0, 0.98, 0.95], np.float32) * 0.45
 SKY: Final = np.array([0.92, 0.97, 1.00], np.float32) * 0.42
 GROUND: Final = np.array([1.00, 0.90, 0.82], np.float32) * 0.20
+LENS_OPACITY: Final = 0.10
 LAMP: Final = 0.10  # radius of the key light as an angle, radians
 
 
@@ -220,16 +221,37 @@ def shade_cloth(
 
 
 def shade_hat(samples: Samples, hat: Hat, noise: Noise) -> Floats:
-    """Knitted or sewn, (N, 3), by the piece's kind: 0 crown and 1 band of a beanie, 2 crown and 3 visor of a cap."""
+    """Knitted or sewn, (N, 3), by the piece's kind: crown and band of a beanie (0, 1), crown and visor of a cap (2, 3), crown and
+    brim of a brimmed hat (4, 5).
+    """
     around, share, kind = samples.coordinates.T
     main, accent = linear(hat.colour), linear(hat.accent)
     ribbed = np.where(kind == 1, 0.80 + 0.20 * np.sin(around * 70), 0.90 + 0.10 * np.sin(around * 56))
     seams = 1 - 0.45 * (np.abs(((around / (np.pi / 3)) % 1) - 0.5) > 0.485) * (share > 0.05)
     knitted = kind < 2
-    texture = np.where(knitted, ribbed, np.where(kind == 2, seams, 1.0))
+    stitched = np.where(kind == 5, 1 - 0.25 * (np.abs((share * 7) % 1 - 0.5) > 0.44), 1.0)
+    texture = np.where(knitted, ribbed, np.where(kind == 2, seams, stitched))
+    ribbon = (kind == 4) & (share > 0.80)
     grain = 1 + 0.08 * noise(samples.places, 0.0013) + 0.05 * noise(samples.places, 0.006, 1)
-    base = np.where(((kind == 1) | (kind == 3))[:, None], accent, main)
+    base = np.where(((kind == 1) | (kind == 3) | ribbon)[:, None], accent, main)
     return _matt(samples, base * (texture * grain)[:, None])
+
+
+def shade_frame(samples: Samples, glasses: Glasses) -> Floats:
+    """The frame of glasses, (N, 3): polished metal where it is thin, horn where it is thick."""
+    base = linear(glasses.colour)
+    metal = glasses.style is GlassesStyle.ROUND
+    gloss = _gloss(samples.normals, samples.view, KEY, 30 if metal else 60) * samples.lit
+    shine = (2.0 * base if metal else np.full(3, 0.30, np.float32)) * gloss[:, None]
+    return np.asarray(_matt(samples, np.broadcast_to(base, samples.points.shape)) + shine, dtype=np.float32)
+
+
+def shade_lens(samples: Samples, glasses: Glasses) -> Floats:
+    """What lenses reflect, (N, 3): a pale room and the lamps in it, over a tint."""
+    mirrored = 2 * (samples.normals * samples.view).sum(1, keepdims=True) * samples.normals - samples.view
+    room = 0.35 + 0.9 * smoothstep(-0.2, 0.7, -mirrored[:, 1])
+    lamp = 5.0 * smoothstep(0.955, 0.975, mirrored @ KEY) + 2.5 * smoothstep(0.93, 0.96, mirrored @ FILL)
+    return np.asarray(linear(glasses.tint) * room[:, None] + lamp[:, None], dtype=np.float32)
 
 
 def background(size: int, colour: Colour) -> Floats:

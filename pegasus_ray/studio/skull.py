@@ -110,6 +110,16 @@ class Skull:
         near = cKDTree(centres).query(points)[1]
         return faces[near].astype(np.int64), np.full((len(points), 3), 1 / 3, np.float32)
 
+    def crown(self) -> tuple[Ints, Floats]:
+        """The face on top of the head, (1,), and its middle (1, 3): what things hang on that no expression moves."""
+        return self.anchor(np.array([[0, 1.0, AXIS_Z]], np.float32))
+
+    def with_head(self, count: int) -> Floats:
+        """Skinning weights (count, J) of things that go with the head alone."""
+        weights = np.zeros((count, len(self.rig.joint_names)), np.float32)
+        weights[:, self.rig.joint_names.index("head")] = 1
+        return weights
+
     def _outer_faces(self) -> Ints:
         skin = (self.rig.tissue == Tissue.SKIN) & (self.rig.parts != Part.EARS)
         return np.asarray(torch.nonzero(skin)[:, 0].numpy(), dtype=np.int64)

@@ -29,10 +29,10 @@ def occlusion(figure: Figure) -> Floats:
     normals = np.concatenate(
         [vertex_normals(vertices[:own], figure.rig.faces.numpy())] + [p.normals for p in figure.pieces]
     )
-    lashes = figure.material == Material.LASHES
-    rays = Rays(vertices, figure.faces[~lashes])
+    airy = np.isin(figure.material, (Material.LASHES, Material.LENS))
+    rays = Rays(vertices, figure.faces[~airy])
     lift = np.full(len(vertices), 0.0012, np.float32)
-    lift[np.unique(figure.faces[figure.material == Material.HAIR])] = 0.0045
+    lift[np.unique(figure.faces[np.isin(figure.material, (Material.HAIR, Material.BEARD))])] = 0.0045
     start = (vertices + lift[:, None] * normals).astype(np.float32)
     seen, total = np.zeros(len(vertices), np.float32), np.zeros(len(vertices), np.float32)
     for direction in directions:
@@ -42,8 +42,8 @@ def occlusion(figure: Figure) -> Floats:
         seen[chosen] += facing[chosen] * ~rays.occluded(start[chosen], towards, 0.08)
         total[chosen] += facing[chosen]
     share = seen / np.maximum(total, 1e-6)
-    share[np.unique(figure.faces[figure.material == Material.HAIR])] *= 0.82
-    share[np.unique(figure.faces[figure.material == Material.HAIR])] += 0.18
+    share[np.unique(figure.faces[np.isin(figure.material, (Material.HAIR, Material.BEARD))])] *= 0.82
+    share[np.unique(figure.faces[np.isin(figure.material, (Material.HAIR, Material.BEARD))])] += 0.18
     scalp = 0.45 * scalp_density(figure.rig.template.numpy())
     share[:own] = np.maximum(share[:own], scalp)
     tissue = figure.rig.tissue.numpy()

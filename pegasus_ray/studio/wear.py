@@ -1,4 +1,4 @@
-"""What is worn: a neckline with its collar, beanies and caps.
+"""What is worn: a neckline with its collar, beanies, caps and brimmed hats.
 
 The cloth itself is the rig's torso, moved outwards and coloured; the collar hides where it begins.
 
@@ -123,7 +123,7 @@ def _neckline(style: ClothStyle, rig: Rig) -> tuple[Ints, Floats]:
 
 
 def put_on(hat: Hat, skull: Skull) -> list[Piece]:
-    """A hat's pieces: crown and band, or crown and visor."""
+    """A hat's pieces: crown and band, crown and visor, or crown and brim."""
     match hat.style:
         case HatStyle.BEANIE:
             return [
@@ -134,6 +134,11 @@ def put_on(hat: Hat, skull: Skull) -> list[Piece]:
             return [
                 _shell(skull, low=0.0, high=1.0, thickness=0.011, rounded=False, slouch=0.004, kind=2),
                 _visor(skull),
+            ]
+        case HatStyle.BRIMMED:
+            return [
+                _shell(skull, low=0.0, high=1.0, thickness=0.009, rounded=False, slouch=0.014, kind=4),
+                _brim_all_around(skull),
             ]
 
 
@@ -219,11 +224,32 @@ def _visor(skull: Skull) -> Piece:
     return _rigid_piece(skull, flat, faces, coordinates.astype(np.float32))
 
 
+def _brim_all_around(skull: Skull) -> Piece:
+    """The soft brim of a bucket hat, sloping down all around, two sheets thick."""
+    rows = 9
+    azimuth = np.linspace(-np.pi, np.pi, COLUMNS, endpoint=False, dtype=np.float32)[None]
+    azimuth = np.broadcast_to(azimuth, (rows, COLUMNS))
+    directions = _direction(azimuth, 0.97 * _brim(azimuth)).reshape(-1, 3)
+    start = (CENTRE + (_radius(skull, directions) + 0.008)[:, None] * directions).reshape(rows, COLUMNS, 3)
+    start = gaussian_filter(start, (0, 2.0, 0), mode=("nearest", "wrap", "nearest"))
+    out = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
+    reach = 0.052 * out * (1 + 0.05 * np.sin(3 * azimuth))
+    top = start + reach[..., None] * np.stack([np.sin(azimuth), -0.62 + 0.12 * np.cos(azimuth), np.cos(azimuth)], -1)
+    flat = np.concatenate([top.reshape(-1, 3), (top - [0, 0.0022, 0]).reshape(-1, 3)]).astype(np.float32)
+    cell = grid_faces(rows, COLUMNS, closed=True)
+    edge = (rows - 1) * COLUMNS + np.arange(COLUMNS)
+    after, below = np.roll(edge, -1), rows * COLUMNS
+    rim = np.concatenate([np.stack([edge, after, edge + below], 1), np.stack([after, after + below, edge + below], 1)])
+    coordinates = np.stack(
+        [np.tile(azimuth.ravel(), 2), np.tile((out + 0 * azimuth).ravel(), 2), np.full(len(flat), 5)], 1
+    )
+    faces = np.concatenate([cell[:, ::-1], cell + below, rim])
+    return _rigid_piece(skull, flat, faces, coordinates.astype(np.float32))
+
+
 def _rigid_piece(skull: Skull, points: Floats, faces: Ints, coordinates: Floats) -> Piece:
     """A piece that goes with the head whatever the face does: it hangs on the crown."""
-    crown, shares = skull.anchor(np.array([[0, 1.0, AXIS_Z]], np.float32))
-    weights = np.zeros((len(points), len(skull.rig.joint_names)), np.float32)
-    weights[:, skull.rig.joint_names.index("head")] = 1
+    crown, shares = skull.crown()
     normals = vertex_normals(points, faces)
     return Piece(
         material=Material.HAT,
@@ -231,8 +257,8 @@ def _rigid_piece(skull: Skull, points: Floats, faces: Ints, coordinates: Floats)
         normals=normals,
         tangents=unit(np.cross(normals, np.array([0, 1.0, 0], np.float32))),
         coordinates=coordinates,
-        triangles=np.repeat(crown, len(points)),
-        barycentric=np.repeat(shares, len(points), 0),
-        weights=weights,
+        triangles=crown,
+        barycentric=shares,
+        weights=skull.with_head(len(points)),
         faces=faces,
     )
