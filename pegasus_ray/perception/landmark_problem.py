@@ -80,7 +80,8 @@ class LandmarkProblem:
         used = places.weights > 0
         weights = torch.where(left_out, 0.0, places.weights)[used]
 
-        self.points = BoundPoints.of(rig, places.triangles[used], places.barycentric[used])
+        drift = None if places.drift is None else places.drift[:, used]
+        self.points = BoundPoints.of(rig, places.triangles[used], places.barycentric[used], drift)
         self.seen = landmarks[:, used]  # (T, L, 2)
         self.fitted, self.left_out = weights > 0, left_out[used]
         self.weights = weights / weights.sum()  # (L,)
@@ -229,6 +230,7 @@ class LandmarkProblem:
         """
         about, points = self.points.place(state)
         offset, turn, project, inward = by_pose(about, points, state, self.unit)
+        turn = turn + project @ self.points.slide(state)
         errors = (offset + self.centre - seen) * self.unit
         scale = (self.weights / errors.norm(dim=2).clamp(min=self.config.robust)).sqrt()[..., None, None]
         frame, whole = torch.cat([turn, project], -1), inward[..., :0]

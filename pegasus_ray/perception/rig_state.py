@@ -1,6 +1,6 @@
 """The unknowns of a rig that is fitted to a video, and how points on the rig move on the picture with them.
 
-Legend: T frames, N points bound to the rig, K shape axes, E expressions.
+Legend: T frames, N points bound to the rig, K shape axes, E expressions, D = 6 terms of a drift.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class BoundPoints:
     template: Tensor  # (N, 3)
     shape_basis: Tensor  # (K, N, 3)
     expression_basis: Tensor  # (E, N, 3)
+    drift: Tensor | None = None  # (D, N, 3) metres off these places, by `view_terms`
 
     @staticmethod
-    def of(rig: Rig, triangles: Tensor, barycentric: Tensor) -> BoundPoints:
-        """Points on faces (N,) at barycentric coordinates (N, 3)."""
+    def of(rig: Rig, triangles: Tensor, barycentric: Tensor, drift: Tensor | None = None) -> BoundPoints:
+        """Points on faces (N,) at barycentric coordinates (N, 3), that drift (D, N, 3) in rig space with the view."""
         flip = torch.tensor([1.0, -1.0, -1.0])
 
         def bound(values: Tensor) -> Tensor:
@@ -54,14 +55,43 @@ class BoundPoints:
             template=bound(rig.template),
             shape_basis=bound(rig.shape_basis.transpose(0, 1)).transpose(0, 1),
             expression_basis=bound(rig.expression_basis.transpose(0, 1)).transpose(0, 1),
+            drift=None if drift is None else drift * flip,
         )
 
     def place(self, state: State) -> tuple[Tensor, Tensor]:
         """The points about the head's origin and in camera space, (T, N, 3) metres each."""
         still = self.template + torch.einsum("k,knc->nc", state.shape, self.shape_basis)
         rest = still + torch.einsum("te,enc->tnc", state.expression, self.expression_basis)
+        if self.drift is not None:
+            rest = rest + torch.einsum("td,dnc->tnc", view_terms(state)[0], self.drift)
         about = rest @ state.rotation.mT
         return about, about + state.translation[:, None]
+
+    def slide(self, state: State) -> Tensor:
+        """Derivatives (T, N, 3, 3) of the points' drift, in camera space, by a rotation after the head's."""
+        if self.drift is None:
+            return torch.zeros(1, 1, 3, 3)
+        by_view = torch.einsum("tdv,dnc->tncv", view_terms(state)[1], self.drift)
+        towards = torch.nn.functional.normalize(-state.translation, dim=1)
+        axes = torch.eye(3).expand(len(towards), 3, 3)
+        view_by_turn = state.rotation.mT @ torch.linalg.cross(towards[:, :, None].expand_as(axes), axes, dim=1)
+        slide: Tensor = state.rotation[:, None] @ by_view @ view_by_turn[:, None]
+        return slide
+
+
+def view_terms(state: State) -> tuple[Tensor, Tensor]:
+    """Terms of second degree in the side that a head shows, (T, D), and their derivatives by that, (T, D, 3).
+
+    The side is the direction towards the camera in the head's axes, (x, y, z): the terms are 1, x, y, x², xy, y².
+    """
+    towards = torch.nn.functional.normalize(-state.translation, dim=1)
+    side = (state.rotation.mT @ towards[..., None])[..., 0]
+    x, y, _ = side.unbind(1)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    terms = torch.stack([one, x, y, x * x, x * y, y * y], 1)
+    across = torch.stack([zero, one, zero, 2 * x, y, zero], 1)
+    down = torch.stack([zero, zero, one, zero, x, 2 * y], 1)
+    return terms, torch.stack([across, down, torch.zeros_like(across)], 2)
 
 
 def by_pose(

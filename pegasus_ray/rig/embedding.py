@@ -1,7 +1,7 @@
 """The measured landmark embedding of the open rig, committed beside the code.
 
 `python -m pegasus_ray.perception.embedding` makes it: it renders the rig, runs the landmark model and casts its points
-back on the mesh.
+back on the mesh. `python -m pegasus_ray.pipeline.measure_drift` then adds how the points drift as the head turns.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ EMBEDDING: Final = Path(__file__).parent / "data" / "landmark_embedding.safetens
 def save_embedding(embedding: LandmarkEmbedding, rig: Rig, path: Path = EMBEDDING) -> None:
     """Writes an embedding with the digest of the topology that it was measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "triangles": embedding.triangles,
+        "barycentric": embedding.barycentric,
+        "weights": embedding.weights,
+    }
+    if embedding.drift is not None:
+        tensors["drift"] = embedding.drift.half()  # to the micrometre
     save_file(
-        {
-            "triangles": embedding.triangles,
-            "barycentric": embedding.barycentric,
-            "weights": embedding.weights,
-        },
-        path,
-        metadata={"topology": rig.topology},
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"topology": rig.topology}
     )
 
 
@@ -53,5 +54,6 @@ def load_embedding(rig: Rig, path: Path = EMBEDDING) -> Rig:
             triangles=file.get_tensor("triangles"),
             barycentric=file.get_tensor("barycentric"),
             weights=file.get_tensor("weights"),
+            drift=file.get_tensor("drift").float() if "drift" in file.keys() else None,  # noqa: SIM118
         )
     return replace(rig, landmarks=embedding)
