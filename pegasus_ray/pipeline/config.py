@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pegasus_ray.avatar.config import FitConfig, Stage
+from pegasus_ray.avatar.config import FitConfig, LearningRates, Stage
+from pegasus_ray.avatar.field_config import FieldConfig
 from pegasus_ray.avatar.generative_fit import GenerativeConfig
 from pegasus_ray.pipeline.personalize import PersonalizeConfig
 from pegasus_ray.pipeline.swap import SwapConfig
@@ -53,4 +54,41 @@ DRAFT = replace(
 )
 """The same with a fraction of the steps, for a first look and for small pictures."""
 
-PRESETS: Mapping[str, PipelineConfig] = {"fast": FAST, "draft": DRAFT}
+PAPER = replace(
+    FAST,
+    fit=FitConfig(
+        stages=(
+            Stage(scale=0.25, steps=1500, per_pixel=10),
+            Stage(scale=0.5, steps=3000, points=24000, per_pixel=10),
+            Stage(scale=1.0, steps=6000, points=48000, per_pixel=10),
+            Stage(scale=1.0, steps=9000, points=96000, per_pixel=10),
+        ),
+        fields=FieldConfig(),
+        perceptual="vgg16",
+        batch=8,
+        watch_every=1000,
+    ),
+)
+"""The paper's fields at the reference's sizes: for a GPU."""
+
+PAPER_SMALL = replace(
+    FAST,
+    fit=FitConfig(
+        stages=(
+            Stage(scale=0.5, steps=400, per_pixel=10),
+            Stage(scale=1.0, steps=700, points=18000, per_pixel=10),
+        ),
+        fields=FieldConfig(
+            field_width=128,
+            field_depth=5,
+            field_skip=2,
+            deformer_width=64,
+            shading_width=64,
+        ),
+        rates=LearningRates(networks=1e-3, codes=1e-3),
+        batch=4,
+    ),
+)
+"""The same fields, narrower and shallower, for two cores."""
+
+PRESETS: Mapping[str, PipelineConfig] = {"fast": FAST, "draft": DRAFT, "paper": PAPER, "paper-small": PAPER_SMALL}

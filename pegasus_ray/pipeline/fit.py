@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from pegasus_ray.avatar.config import FitConfig
+from pegasus_ray.avatar.field_avatar import Fields
 from pegasus_ray.avatar.fitting import Progress, fit_avatar
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.perceptual import EFFICIENTNET, NONE, VGG, load_perceptual
 from pegasus_ray.library.track import Track
+from pegasus_ray.perception.assets import path_of
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Attribute
 
@@ -22,6 +26,7 @@ class FitResult:
     avatar: Avatar
     attributes: tuple[Attribute, ...]  # those that the track shows and the avatar may give
     figures: dict[str, float]
+    fields: Fields | None = None  # the networks, where the preset has them
 
 
 def fit(
@@ -42,12 +47,38 @@ def fit(
         device: where to compute.
 
     Raises:
-        PegasusError: DIVERGED, TOO_FEW_FRAMES.
+        PegasusError: DIVERGED, TOO_FEW_FRAMES; ASSET_MISSING where the perceptual term's weights are not on this machine.
     """
     seen, _ = track.held_out()
     shown = track.select(seen)
-    fitted = fit_avatar(shown, load_rig(track.rig), config, progress=progress, checkpoint=checkpoint, device=device)
-    return FitResult(avatar=fitted.avatar.to("cpu"), attributes=attributes_shown(shown), figures=fitted.figures)
+    fitted = fit_avatar(
+        shown,
+        load_rig(track.rig),
+        config,
+        progress=progress,
+        checkpoint=checkpoint,
+        device=device,
+        perceptual=perceptual_network(config.perceptual),
+    )
+    return FitResult(
+        avatar=fitted.avatar.to("cpu"),
+        attributes=attributes_shown(shown),
+        figures=fitted.figures,
+        fields=fitted.fields.to("cpu") if fitted.fields else None,
+    )
+
+
+PERCEPTUAL_WEIGHTS = {VGG: "vgg16-397923af.pth", EFFICIENTNET: "efficientnet-lite0-57934424.pth"}
+"""The assets that hold the weights of perceptual networks."""
+
+
+def perceptual_network(name: str) -> nn.Module | None:
+    """The network of a perceptual term; nothing for `none`.
+
+    Raises:
+        PegasusError: ASSET_MISSING where its weights are not on this machine; BAD_CONFIG for a name that there is not.
+    """
+    return None if name == NONE else load_perceptual(name, path_of(PERCEPTUAL_WEIGHTS[name]))
 
 
 def attributes_shown(track: Track, *, least_share: float = 0.0015, least_frames: float = 0.3) -> tuple[Attribute, ...]:
