@@ -17,6 +17,7 @@ import torch
 
 from pegasus_ray.rig.makehuman import BaseMesh, Floats, Ints, MakeHumanData
 from pegasus_ray.rig.model import GLOBAL_GROUPS, LandmarkEmbedding, Rig, Tissue
+from pegasus_ray.rig.rest import LOWER_LASH, UPPER_LASH, close_lips, trimming
 from pegasus_ray.schemas.parts import Part
 
 METRES: Final = 0.1  # a decimetre
@@ -46,6 +47,12 @@ PIECES: Final = {
     "helper-r-eyelashes-1": Tissue.LASHES,
     "helper-r-eyelashes-2": Tissue.LASHES,
 }
+LASHES: Final = {  # how much of their sheets' length is kept
+    "helper-l-eyelashes-1": LOWER_LASH,
+    "helper-r-eyelashes-1": LOWER_LASH,
+    "helper-l-eyelashes-2": UPPER_LASH,
+    "helper-r-eyelashes-2": UPPER_LASH,
+}
 NECK_BONES: Final = {  # shares of (root, neck, head): the neck's joint is halfway between torso and head
     "neck01": (0.5, 0.5, 0.0),
     "neck02": (0.0, 0.9, 0.1),
@@ -68,15 +75,25 @@ def bake(data: MakeHumanData) -> Rig:
     faces = faces.reshape(-1, 3)
     uvs = base.uvs[corners[..., 1]]
     weights = _joint_weights(data, base, count)[kept]
-    template = whole[kept]
 
     axes = _identity(data, count) | _macro(data, count, male, average)
+    moves = {name: data.expression(name, count) for name in data.expressions()}
+    body = np.intersect1d(base.vertices_of("body"), kept)
+    for group, length in LASHES.items():
+        lashes = base.vertices_of(group)
+        trim = trimming(whole[lashes], whole[eyes["lr".index(group[7])]].mean(0), length)
+        for field in (whole, *axes.values(), *moves.values()):
+            field[lashes] = trim @ field[lashes]
+    lips = faces[_refine_tissue(data, tissue, uvs) == Tissue.LIPS]
+    whole[kept] += close_lips(whole[kept], lips, np.searchsorted(kept, body), moves["jawOpen"][kept])
+    template = whole[kept]
+
     for name, offsets in axes.items():
         if name.partition("/")[0] in GLOBAL_GROUPS:
             offsets -= np.mean([offsets[eye].mean(0) for eye in eyes], axis=0)
     on_head = weights[:, JOINTS.index("root")] < 0.5
     shape = {name: offsets[kept] for name, offsets in axes.items() if np.abs(offsets[kept][on_head]).max() > 1e-3}
-    expressions = {name: data.expression(name, count)[kept] for name in data.expressions()}
+    expressions = {name: offsets[kept] for name, offsets in moves.items()}
     tissue = _refine_tissue(data, tissue, uvs)
 
     return Rig(

@@ -24,7 +24,7 @@ from pegasus_ray.rig.embedding import load_embedding
 from pegasus_ray.rig.makehuman import MakeHumanData
 from pegasus_ray.rig.model import LandmarkEmbedding, Rig
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raise it when the bake gives another result: old caches are then left alone and a new one is made."""
 
 DENSE: Final = ("template", "faces", "uvs", "skin_weights", "tissue", "parts")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.rig.model import Pose, Rig, Tissue, bone_transforms, skin, skin_normals
+from pegasus_ray.rig.rest import UPPER_LASH
 from pegasus_ray.studio.face_paint import EYE_ACROSS, bearded
 from pegasus_ray.studio.glasses import put_on_glasses
 from pegasus_ray.studio.hair import grow_beard, grow_hair
@@ -137,7 +138,10 @@ class Posed:
 
 
 def _lash_coordinates(rig: Rig) -> Floats:
-    """Of the lashes' vertices, (V, 3): metres along the lid, 0 (root) to 1 (tip), 1 on the upper lid; else zero."""
+    """Of the lashes' vertices, (V, 3): metres along the lid, 0 (root) to 1 (tip), 1 on the upper lid; else zero.
+
+    The rig's own sheets are trimmed, so their ends lie before 1.
+    """
     places = rig.template.numpy()
     coordinates = np.zeros_like(places)
     lashes = np.unique(rig.faces.numpy()[(rig.tissue == Tissue.LASHES).numpy()])
@@ -150,7 +154,7 @@ def _lash_coordinates(rig: Rig) -> Floats:
         high = np.where(near, from_eye[None], -np.inf).max(1)
         chosen = lashes[group]
         coordinates[chosen, 0] = x[group]
-        coordinates[chosen, 1] = ((from_eye - low) / np.maximum(high - low, 1e-4))[group]
+        coordinates[chosen, 1] = UPPER_LASH * ((from_eye - low) / np.maximum(high - low, 1e-4))[group]
         coordinates[chosen, 2] = 1.0 if group is upper else 0.0
     return coordinates
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pegasus_ray.render.camera import Camera
+from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.rig import open_rig
 from pegasus_ray.rig.bake import axis_name
 from pegasus_ray.rig.model import Rig, Tissue
@@ -89,6 +91,35 @@ def test_expressions_move_what_their_names_say(rig: Rig) -> None:
     lashes = rig.faces[rig.tissue == Tissue.LASHES].unique()
     blink, left = moved(rig, "eyeBlinkLeft")[lashes], rig.template[lashes, 0] > 0
     assert blink[left].max() > 0.005 and blink[~left].max() == 0
+
+
+def seen(rig: Rig, at: tuple[float, float, float], *kinds: Tissue, lashes: bool = True, **expressions: float) -> int:
+    """How many of 300² rays at a place half a metre in front of the face meet these tissues."""
+    weights = torch.tensor([[expressions.get(name, 0.0) for name in rig.expression_names]])
+    vertices = rig.vertices(torch.zeros(1, len(rig.shape_names)), weights)[0]
+    before = (vertices - torch.tensor(at)) * torch.tensor([1.0, -1.0, -1.0]) + torch.tensor([0.0, 0.0, 0.5])
+    kept = (rig.tissue != Tissue.LASHES) | lashes
+    tracer = MeshTracer(before.numpy(), rig.faces[kept].numpy())
+    hits = tracer.first_hits(Camera.of(torch.tensor([[7.0, 0.5, 0.5]])), 300)
+    met = torch.from_numpy(hits.triangle[hits.hit]).long()
+    return int(torch.isin(rig.tissue[kept][met], torch.tensor([int(kind) for kind in kinds])).sum())
+
+
+def test_lips_touch_at_rest_and_open_with_the_jaw(rig: Rig) -> None:
+    within, mouth = (Tissue.TEETH, Tissue.TONGUE, Tissue.MOUTH), (0.0, -0.072, 0.02)
+    lips = seen(rig, mouth, Tissue.LIPS)
+    assert lips > 3000
+    assert seen(rig, mouth, *within) < 0.006 * lips
+    assert seen(rig, mouth, *within, jawOpen=0.6) > 0.3 * lips
+
+
+@pytest.mark.parametrize(("side", "x"), [("Left", 0.032), ("Right", -0.032)])
+def test_a_blink_closes_the_eye_under_thin_lashes(rig: Rig, side: str, x: float) -> None:
+    eye = (x, 0.0, 0.02)
+    visible = seen(rig, eye, Tissue.EYE)
+    assert visible > 1500
+    assert seen(rig, eye, Tissue.EYE, lashes=False, **{f"eyeBlink{side}": 1.0}) == 0
+    assert seen(rig, eye, Tissue.LASHES) < 0.35 * visible
 
 
 def test_one_signed_axis_of_two_ends_and_two_sides() -> None:
