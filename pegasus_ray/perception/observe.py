@@ -8,9 +8,11 @@ Legend: T frames, S side of the frames in the result, W side of the square while
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +22,16 @@ from pegasus_ray.perception.bystanders import without_bystanders
 from pegasus_ray.perception.crop import Crop, choose_crop, resize, resize_matted
 from pegasus_ray.perception.follow import LONGEST, Followed, Follower, summarize
 from pegasus_ray.perception.identity import identity_file, identity_model_of, require_one_person, sample
-from pegasus_ray.perception.landmarks import FACE_MODEL, FaceMesh
+from pegasus_ray.perception.landmarks import FACE_MODEL, Face, FaceMesh
 from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
 from pegasus_ray.perception.parser import fill_matte, parser_files, parser_of, resize_labels
 from pegasus_ray.perception.quality import COVERED, features, quality_of
+from pegasus_ray.perception.side_by_side import in_order, one_each
 from pegasus_ray.perception.square import Bytes, Floats
-from pegasus_ray.perception.video import Clip, open_clip
+from pegasus_ray.perception.video import Clip, Frame, open_clip
 from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
 
+Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, frames done, frames in all)."""
 
@@ -196,29 +200,40 @@ def _look(clip: Clip, followed: Followed, crop: Crop, config: ObserveConfig, rep
     """The square of each frame with its matte and parts."""
     faces, bystanders = followed.faces, followed.bystanders
     work = min(crop.side, 2 * config.size, _LARGEST)
-    model = matte_model_of(config.matte, threads=config.threads)
-    parser = parser_of(config.parser, threads=config.threads)
-    frames, rough, times = [], [], []
-    for done, frame in enumerate(clip.read(faces)):
-        frames.append(resize(crop.take(frame.image), work))
+    matte_models = one_each(lambda: matte_model_of(config.matte, threads=1), config.threads)
+    parsers = one_each(lambda: parser_of(config.parser, threads=1), config.threads)
+
+    def roughly(frame: Frame) -> tuple[Bytes, Bytes, float]:
+        picture = resize(crop.take(frame.image), work)
         others = [crop.fractions(box) * work for box in bystanders.get(frame.index, ())]
         own = crop.fractions(faces[frame.index].box) * work
-        rough.append(without_bystanders(rough_matte(frames[-1], model), own, others))
-        times.append(frame.time)
-        report("mattes", done + 1, len(faces))
-    plate = Plate.of(frames, rough)
-    images, mattes, parts = [], [], []
-    for done, face in enumerate(faces.values()):
-        matte, clean = refine(frames[done], rough[done], plate)
-        labels = parser(frames[done], crop.fractions(face.points) * work, matte)
+        with matte_models() as model:
+            rough = rough_matte(picture, model)
+        return picture, without_bystanders(rough, own, others), frame.time
+
+    def finely(picture: Bytes, rough: Bytes, face: Face) -> tuple[Bytes, Bytes, Bytes]:
+        matte, clean = refine(picture, rough, plate)
+        with parsers() as parser:
+            labels = parser(picture, crop.fractions(face.points) * work, matte)
         image, opacity = resize_matted(clean, matte, config.size)
-        images.append(image)
-        mattes.append(opacity)
-        parts.append(fill_matte(resize_labels(labels, config.size), opacity))
-        report("parts", done + 1, len(faces))
+        return image, opacity, fill_matte(resize_labels(labels, config.size), opacity)
+
+    with ThreadPoolExecutor(config.threads) as pool:
+        seen = _told(in_order(pool, roughly, clip.read(faces), config.threads), "mattes", len(faces), report)
+        frames, rough, times = zip(*seen, strict=True)
+        plate = Plate.of(frames, rough)
+        done = pool.map(finely, frames, rough, faces.values())
+        images, mattes, parts = zip(*_told(done, "parts", len(faces), report), strict=True)
     return _Pictures(
         images=np.stack(images), mattes=np.stack(mattes), parts=np.stack(parts), times=np.array(times, np.float32)
     )
+
+
+def _told(results: Iterable[Result], what: str, total: int, report: Progress) -> Iterator[Result]:
+    """The same results, each told as it comes."""
+    for done, result in enumerate(results):
+        yield result
+        report(what, done + 1, total)
 
 
 def _identity(images: Bytes, landmarks: Floats, quality: Floats, config: ObserveConfig, path: Path) -> Floats:
