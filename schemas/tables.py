@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 TRACK_SCHEMA_VERSION = 1
-SWAP_SCHEMA_VERSION = 1
+SWAP_SCHEMA_VERSION = 2
 
 LANDMARK_COORDINATES = 478 * 2
-SCORES = ("coverage", "seam", "quality")
-"""Scores of a swapped frame, 0–1: share of the wanted part that the render covers, contrast along its border, their
-summary."""
+SCORES = ("coverage", "seam", "agreement", "identity", "quality")
+"""Scores of a swapped frame, 0–1: share of the wanted part that the render covers, quiet along its border, agreement of a face
+parser, likeness to the untouched person by a recognition net (both null where no such net was there), their summary."""
 
 OK = "ok"
 FAILED = "failed"

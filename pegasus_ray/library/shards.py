@@ -86,7 +86,8 @@ def seal_swap(library: Library, key: str, shards: Sequence[Shard], provenance: P
     good = rows.filter(pc.equal(rows["status"], OK))
     summary: dict[str, float | int | str] = {"frames": len(good), "failed": len(rows) - len(good)}
     if len(good):
-        summary |= {name: float(pc.mean(pc.struct_field(good["scores"], name)).as_py()) for name in SCORES}
+        means = {name: pc.mean(pc.struct_field(good["scores"], name)).as_py() for name in SCORES}
+        summary |= {name: float(mean) for name, mean in means.items() if mean is not None}
     filled = provenance.model_copy(update={"summary": {**provenance.summary, **summary}})
     return library.seal(Kind.SWAPS, key, entries, filled)
 

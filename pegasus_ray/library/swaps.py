@@ -57,7 +57,7 @@ class Swap:
     jaw: Floats  # (T, 3)
     eyes: Floats  # (T, 6)
     camera: Floats  # (T, 3)
-    scores: Mapping[str, Floats]  # (T,) for each of `SCORES`
+    scores: Mapping[str, Floats]  # (T,) for each of `SCORES`; NaN where it was not measured
     failures: Mapping[int, str] = field(default_factory=dict)  # frames that could not be swapped, and why
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ def swap_table(swap: Swap) -> pa.Table:
         **{name: _optional_images(getattr(swap, name), count) for name in _NORMALS},
         **{name: list_column(getattr(swap, name)) for name in _LISTS},
         "scores": pa.StructArray.from_arrays(
-            [pa.array(swap.scores[name], pa.float32()) for name in SCORES], names=list(SCORES)
+            [pa.array(swap.scores[name], pa.float32(), from_pandas=True) for name in SCORES], names=list(SCORES)
         ),
     }
     filled = {name: pa.concat_arrays([column, pa.nulls(lost, column.type)]) for name, column in columns.items()}
@@ -109,7 +109,7 @@ def swap_of_table(table: pa.Table) -> Swap:
         avatar=good["avatar"][0].as_py(),
         attribute=Attribute(good["attribute"][0].as_py()),
         indices=good["index"].to_numpy().copy(),
-        scores={name: pc.struct_field(good["scores"], name).to_numpy().copy() for name in SCORES},
+        scores={name: np.array(pc.struct_field(good["scores"], name), np.float32) for name in SCORES},
         failures=dict(zip(failed["index"].to_pylist(), failed["error"].to_pylist(), strict=True)),
         **pictures,
         **normals,

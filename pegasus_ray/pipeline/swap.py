@@ -35,6 +35,7 @@ from pegasus_ray.pipeline.composite import (
     without_hair,
 )
 from pegasus_ray.pipeline.inpaint import DiffusionConfig, load_inpainter
+from pegasus_ray.pipeline.judge import Judge, JudgeConfig, quality_of
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -50,6 +51,7 @@ class SwapConfig:
     batch: int = 4
     bald: str = "rig"  # what completes the scalp under borrowed hair: rig, or diffusion
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class Swapper:
                 Reason.MISSING_ATTRIBUTE, f"the avatar shows no {attribute.value} to borrow; plan another pair"
             )
         self.target, self.attribute, self.config = target, attribute, config
+        self.judge = Judge(config.judge)
         self.rig: Rig = load_rig(target.rig)
         self.shape = self.rig.mix_shape(torch.tensor(target.shape), avatar.shape, attribute)
         self.lender = avatar
@@ -113,14 +116,19 @@ class Swapper:
                 made.append(blend_part(*base, BLEND_OF[self.attribute]))
         coverage = np.array([c.coverage for c in made], np.float32)
         seam = np.array([c.seam for c in made], np.float32)
+        pictures, part_masks, object_masks = (
+            _bytes(layers) for layers in ([c.image for c in made], [c.part for c in made], [c.matte for c in made])
+        )
+        scores = {"coverage": coverage, "seam": seam}
+        scores |= self.judge(rows, pictures, part_masks, object_masks, self.attribute)
         return Swap(
             target=target_key,
             avatar=avatar_key,
             attribute=self.attribute,
             indices=np.asarray(frames, np.int32),
-            images=_bytes([c.image for c in made]),
-            part_masks=_bytes([c.part for c in made]),
-            object_masks=_bytes([c.matte for c in made]),
+            images=pictures,
+            part_masks=part_masks,
+            object_masks=object_masks,
             target_normals=np.concatenate(own_normals),
             source_normals=np.concatenate(lent_normals),
             shape=np.repeat(self.shape.numpy()[None], len(frames), 0),
@@ -130,7 +138,7 @@ class Swapper:
             jaw=rows.jaw,
             eyes=rows.eyes,
             camera=rows.camera,
-            scores={"coverage": coverage, "seam": seam, "quality": coverage * seam},
+            scores=scores | {"quality": quality_of(scores)},
         )
 
     def paste(self, frames: tuple[int, ...]) -> Bytes:

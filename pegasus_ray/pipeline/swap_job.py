@@ -9,10 +9,12 @@ from typing import ClassVar
 
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.shards import Shard, missing_shards, plan_shards, seal_swap, write_shard
+from pegasus_ray.pipeline.judge import judge_models
 from pegasus_ray.pipeline.results import provenance, read_avatar, read_track
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.swap import SwapConfig, Swapper, swap_frames
 from pegasus_ray.pipeline.work import Progress, Summary
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
 from pegasus_ray.schemas.parts import Attribute
 
@@ -28,6 +30,7 @@ class SwapJob(StageJob):
     target: str  # the target's avatar
     avatar: str  # that lends
     attribute: Attribute
+    models: tuple[tuple[str, str], ...]  # names and sha256 of the model files that are to judge the frames
     config: SwapConfig
 
     @classmethod
@@ -35,15 +38,16 @@ class SwapJob(StageJob):
         cls, track: str, target: str, avatar: str, attribute: Attribute, config: SwapConfig, *, subject: str
     ) -> SwapJob:
         """The job for one pair of the plan: an avatar and an attribute that it may give."""
-        inputs = {"track": track, "target": target, "avatar": avatar}
+        inputs, models = {"track": track, "target": target, "avatar": avatar}, judge_models(config.judge)
         return cls(
-            key=plan_key(cls.stage, inputs, {"swap": config, "attribute": attribute}),
+            key=plan_key(cls.stage, inputs, {"swap": config, "attribute": attribute}, dict(models)),
             subject=subject,
             threads=config.threads,
             track=track,
             target=target,
             avatar=avatar,
             attribute=attribute,
+            models=models,
             config=config,
         )
 
@@ -59,6 +63,9 @@ class SwapJob(StageJob):
 
     def make(self, library: Library, shard: Shard) -> None:
         """See `ShardedJob`."""
+        if judge_models(self.config.judge) != self.models:
+            message = "this worker has other model files than the driver; run `pegasus assets fetch models` on both"
+            raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
         swapper = _swapper(library.location, self)
         write_shard(library, shard, swapper(shard.frames, target_key=self.track, avatar_key=self.avatar))
 

@@ -77,6 +77,14 @@ def test_rows_come_back_with_their_failures(normals: bool) -> None:
     assert swap_bytes(swap) == swap_bytes(swap)
 
 
+def test_scores_that_were_not_measured_come_back_as_such() -> None:
+    swap = make_swap((0, 2), normals=False)
+    unknown = replace(swap, scores={**swap.scores, "identity": np.full(2, np.nan, np.float32)})
+    table = swap_table(unknown)
+    assert [row["identity"] for row in table["scores"].to_pylist()] == [None, None]
+    assert_same(swap_of_table(table), unknown)
+
+
 def test_a_table_of_failures_alone_is_written_but_gives_no_frames() -> None:
     empty = replace(make_swap((), normals=False), failures={4: "lost"})
     table = swap_table(empty)

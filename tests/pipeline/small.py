@@ -9,6 +9,7 @@ from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.pipeline.jobs import FitJob, PersonalizeJob, SwapJob, TransferJob
+from pegasus_ray.pipeline.judge import JudgeConfig
 from pegasus_ray.pipeline.personalize import GenerativeConfig, PersonalizeConfig
 from pegasus_ray.pipeline.swap import SwapConfig
 from pegasus_ray.pipeline.transfer import TransferConfig
@@ -23,7 +24,7 @@ FIT = FitConfig(
     budget=PointBudget(surface=1200, hair=600, cloth=300),
     checkpoint_every=5,
 )
-SWAP = SwapConfig(frames=4)
+SWAP = SwapConfig(frames=4, judge=JudgeConfig(parser="none", identity="none"))
 GENERATIVE = GenerativeConfig(target_steps=3, swap_steps=6, checkpoint_every=4)
 PERSONALIZE = PersonalizeConfig(fit=GENERATIVE, own_frames=6, least_quality=0.0)
 

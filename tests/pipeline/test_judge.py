@@ -1,0 +1,48 @@
+"""Judging swapped frames: what was not measured does not count, and a net that disagrees lowers the quality."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pegasus_ray.perception.assets import available
+from pegasus_ray.perception.identity import DLIB_MODEL
+from pegasus_ray.pipeline.judge import Judge, JudgeConfig, judge_models, quality_of
+from pegasus_ray.schemas.errors import PegasusError
+from pegasus_ray.schemas.parts import Attribute
+from tests.painted import painted_track
+
+
+def scores(agreement: float, identity: float) -> dict[str, np.ndarray]:
+    given = {"coverage": 0.9, "seam": 0.8, "agreement": agreement, "identity": identity}
+    return {name: np.array([value], np.float32) for name, value in given.items()}
+
+
+def test_quality_falls_with_each_net_that_disagrees_and_ignores_those_that_are_not_there() -> None:
+    assert quality_of(scores(np.nan, np.nan)) == pytest.approx(0.72)
+    assert quality_of(scores(1.0, 1.0)) == pytest.approx(0.72)
+    assert quality_of(scores(0.0, np.nan)) == pytest.approx(0.36)
+    assert quality_of(scores(0.0, 0.0)) == pytest.approx(0.18)
+
+
+def test_without_nets_nothing_is_measured_and_no_model_is_named() -> None:
+    config = JudgeConfig(parser="none", identity="none")
+    track = painted_track()
+    found = Judge(config)(track, track.on_white(), track.mattes, track.mattes, Attribute.HAIR)
+    assert set(found) == {"agreement", "identity"} and all(np.isnan(values).all() for values in found.values())
+    assert judge_models(config) == ()
+
+
+def test_an_unknown_parser_is_refused() -> None:
+    with pytest.raises(PegasusError, match="choose auto"):
+        JudgeConfig(parser="clever")
+
+
+@pytest.mark.skipif(not available(DLIB_MODEL), reason="the recognition net is not on this machine")
+def test_an_untouched_frame_shows_the_same_person_and_a_wiped_one_does_not() -> None:
+    judge, track = Judge(JudgeConfig(parser="none", identity="dlib")), painted_track()
+    points = np.random.default_rng(0).uniform(0.3, 0.7, track.landmarks.shape).astype(np.float32)
+    track = type(track)(**{name: getattr(track, name) for name in track.__dataclass_fields__} | {"landmarks": points})
+    same = judge(track, track.on_white(), track.mattes, track.mattes, Attribute.NOSE)["identity"]
+    wiped = judge(track, np.zeros_like(track.images), track.mattes, track.mattes, Attribute.NOSE)["identity"]
+    assert (same == 1).all() and (wiped < same).all()
