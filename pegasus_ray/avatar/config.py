@@ -61,6 +61,7 @@ class FitConfig:
     motion_components: int = 14
     motion_noise: float = 0.2
     refine_tracking: bool = True  # pose and expression of the fitted frames move a little while the avatar is learned
+    refine_from: float = 0.4  # share of the fit after which they do: before, the avatar is too coarse to say where
     tracking_prior: float = 1.0
     evidence_frames: int = 24  # frames looked at to carve, prune and label
     checkpoint_every: int = 500  # steps

@@ -29,7 +29,8 @@ from pegasus_ray.avatar.learner import ExplicitLearner, Learner
 from pegasus_ray.avatar.model import Avatar, MotionCode
 from pegasus_ray.avatar.observe import gather_evidence, propagate_parts
 from pegasus_ray.avatar.points import CanonicalPoints
-from pegasus_ray.avatar.stage import Residuals, StageRun
+from pegasus_ray.avatar.residuals import Residuals
+from pegasus_ray.avatar.stage import StageRun
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason

@@ -47,7 +47,7 @@ def regions(rig: Rig, vertices: Tensor) -> Regions:
     corners = vertices[rig.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2
     x, y, z = corners.mean(1).unbind(-1)
-    head = 1 - _torso_share(rig)[rig.faces].mean(1)
+    head = 1 - torso_share(rig)[rig.faces].mean(1)
     parts = rig.parts
     skin = (parts == Part.SKIN) | (parts == Part.NECK) | (parts == Part.CLOTH) | (parts == Part.EARS)
     face = (z > -0.055) & (y < 0.035) & (y > -0.16) & (x.abs() < 0.065)
@@ -64,7 +64,7 @@ def regions(rig: Rig, vertices: Tensor) -> Regions:
     )
 
 
-def _torso_share(rig: Rig) -> Tensor:
+def torso_share(rig: Rig) -> Tensor:
     """How much of each vertex the torso moves, (V,)."""
     shares = {"root": 1.0, "neck": 0.5}
     return rig.skin_weights @ torch.tensor([shares.get(name, 0.0) for name in rig.joint_names]).to(rig.skin_weights)

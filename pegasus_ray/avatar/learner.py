@@ -15,6 +15,7 @@ from torch import Tensor
 from pegasus_ray.avatar import losses
 from pegasus_ray.avatar.config import FitConfig, LearningRates
 from pegasus_ray.avatar.densify import grow_points
+from pegasus_ray.avatar.freedom import motion_freedom
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.perceptual import Features
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering
@@ -94,6 +95,7 @@ class ExplicitLearner:
         self.avatar = avatar.with_tensors({name: leaf(getattr(avatar, name)) for name in LEARNED})
         self.rig, self.config = rig, config
         self.anchors = avatar.anchors(rig)
+        self.free = motion_freedom(avatar, self.anchors, rig)
 
     def canonical(self, code: Mapping[str, int]) -> CanonicalPoints:
         """See `Learner`; there is only one code."""
@@ -119,7 +121,10 @@ class ExplicitLearner:
         return [{"params": [getattr(self.avatar, name)], "lr": getattr(rates, name)} for name in LEARNED]
 
     def shrink(self) -> None:
-        """The squared norms of offsets and motion bases, by their gradients: no graph over a million numbers."""
+        """The squared norms of offsets and motion bases, by their gradients: no graph over a million numbers.
+
+        Points that may not follow a component of the motion code (`motion_freedom`) are not moved by it.
+        """
         weights = self.config.weights
         for name, weight in (
             ("offsets", weights.offsets),
@@ -130,6 +135,8 @@ class ExplicitLearner:
             if value.grad is not None:
                 components = value.shape[0] if value.dim() == 3 else 1
                 value.grad.add_(value.detach(), alpha=2 * weight * components / value.numel())
+        if self.avatar.position_basis.grad is not None:
+            self.avatar.position_basis.grad.mul_(self.free[..., None])
 
     def grow(self, keep: Tensor, pull: Tensor, count: int, generator: torch.Generator) -> Avatar:
         """Clones where the loss pulls hardest."""

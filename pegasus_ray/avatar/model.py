@@ -27,12 +27,16 @@ LEAN_WEIGHT = 12.0
 POSE_SIGNALS = 9
 """Numbers of a motion code's signal beside the expressions: the head's rotation, and the torso's pose against the head's."""
 
+POSE_COMPONENTS = 6
+"""Components of a motion code that are the pose's, at most half of all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionCode:
     """A short linear code of expression, head rotation and lean, in which a point may move and change colour beyond the rig.
 
-    Shoulders that rise and collars that fold follow how the torso stands to the head, which no rigid torso can show.
+    Shoulders that rise and collars that fold follow how the torso stands to the head, which no rigid torso can show. No component
+    mixes the two: a face answers to expressions and a shoulder to the pose, and a mixture would drag each along with the other.
     """
 
     mean: Tensor  # (E + 9,)
@@ -41,7 +45,7 @@ class MotionCode:
 
     @staticmethod
     def of(expression: Tensor, head: Tensor, torso: Tensor, components: int) -> MotionCode:
-        """The principal components of a performance.
+        """The principal components of a performance's expressions and, after them, of its poses.
 
         Small components get a floor under their scale (half of the first): they would be noise blown up, and what is learned on
         them does not hold on unseen frames (the facts on fitting a real video).
@@ -54,13 +58,18 @@ class MotionCode:
         """
         signal = _signal(expression, head, torso)
         mean = signal.mean(0)
-        _, spread, directions = torch.linalg.svd(signal - mean, full_matrices=False)
-        rank = min(components, len(spread))
-        deviation = torch.zeros(components).to(signal)
-        deviation[:rank] = spread[:rank] / max(len(signal), 1) ** 0.5
-        basis = torch.zeros(components, signal.shape[1]).to(signal)
-        basis[:rank] = directions[:rank]
-        return MotionCode(mean=mean, components=basis, scale=deviation.clamp(min=max(0.5 * float(deviation[0]), 1e-3)))
+        moved, expressions = signal - mean, expression.shape[1]
+        of_pose = min(POSE_COMPONENTS, components // 2)
+        face, face_scale = _principal(moved[:, :expressions], components - of_pose)
+        pose, pose_scale = _principal(moved[:, expressions:], of_pose)
+        pad = torch.nn.functional.pad
+        rows = torch.cat([pad(face, (0, POSE_SIGNALS)), pad(pose, (expressions, 0))])
+        return MotionCode(mean=mean, components=rows, scale=torch.cat([face_scale, pose_scale]))
+
+    @property
+    def of_pose(self) -> Tensor:
+        """Which components answer to the pose rather than to expressions, (Z,) bool."""
+        return (self.components[:, :-POSE_SIGNALS] == 0).all(1)
 
     def to(self, device: torch.device | str) -> MotionCode:
         """The same code on another device."""
@@ -69,6 +78,16 @@ class MotionCode:
     def encode(self, expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
         """Codes (B, Z), clamped to ±2.5, of expressions (B, E), head poses (B, 6) and torso poses (B, 6)."""
         return ((_signal(expression, head, torso) - self.mean) @ self.components.T / self.scale).clamp(-2.5, 2.5)
+
+
+def _principal(moved: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """Directions (components, D) in which centred signals (T, D) vary most, zero past their rank, and a unit of each."""
+    _, spread, directions = torch.linalg.svd(moved, full_matrices=False)
+    rank = min(components, len(spread))
+    basis, deviation = moved.new_zeros(components, moved.shape[1]), moved.new_zeros(components)
+    basis[:rank], deviation[:rank] = directions[:rank], spread[:rank] / max(len(moved), 1) ** 0.5
+    least = max(0.5 * float(deviation[0]), 1e-3) if components else 1e-3
+    return basis, deviation.clamp(min=least)
 
 
 def _signal(expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:

@@ -6,17 +6,17 @@ Legend: T frames, B a batch of them, N points, E expressions.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.clips import Clips, Looking
 from pegasus_ray.avatar.config import FitConfig
-from pegasus_ray.avatar.frames import FrameSet, Parameters
-from pegasus_ray.avatar.learner import Learner, Truth, leaf
+from pegasus_ray.avatar.frames import FrameSet
+from pegasus_ray.avatar.learner import Learner, Truth
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import Drive, Rendering, render_points
+from pegasus_ray.avatar.residuals import Residuals
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 LARGEST_RADIUS = 0.1
@@ -27,51 +27,6 @@ LEAST_COVERED = 0.2
 
 LEAST_GAIN = 0.005
 """What the loss on held-out frames must fall by, of itself, not to count as flat."""
-
-METRES_A_RADIAN = {"head": 0.27, "torso": 0.2}
-"""How far a translation moves where a rotation moves by a radian: both are steps of one optimiser."""
-
-
-class Residuals:
-    """Small corrections of the tracked parameters, a row a frame, in units that one learning rate suits."""
-
-    def __init__(self, tracked: Parameters) -> None:
-        self.tracked = tracked
-        self.values = {name: torch.zeros_like(getattr(tracked, name)) for name in ("head", "torso", "expression")}
-
-    def leaves(self) -> dict[str, Tensor]:
-        """The corrections as leaves of a graph."""
-        for name, value in self.values.items():
-            self.values[name] = leaf(value)
-        return self.values
-
-    def rows(self, index: Tensor) -> Parameters:
-        """Corrected parameters of frames `index` (B,)."""
-        rows = self.tracked.rows(index)
-        corrected = {
-            name: getattr(rows, name) + value[index] * self._unit(name, value) for name, value in self.values.items()
-        }
-        return replace(rows, **corrected)
-
-    def corrected(self) -> Parameters:
-        """All frames, outside of any graph."""
-        everything = torch.arange(len(self.tracked), device=self.tracked.head.device)
-        with torch.no_grad():
-            return self.rows(everything)
-
-    def prior(self, index: Tensor) -> Tensor:
-        """How far frames `index` have strayed from their tracking."""
-        head, torso, expression = (self.values[name][index].square() for name in ("head", "torso", "expression"))
-        turn = 0.4 * head[:, :3].sum() + 1e-3 * torso[:, :3].sum()
-        shift = 0.7 * head[:, 3:].sum() + 0.04 * torso[:, 3:].sum()
-        return turn + shift + 1e-3 * expression.sum()
-
-    @staticmethod
-    def _unit(name: str, like: Tensor) -> Tensor:
-        unit = torch.ones(like.shape[1], device=like.device)
-        if name in METRES_A_RADIAN:
-            unit[3:] = METRES_A_RADIAN[name]
-        return unit
 
 
 class StageRun:
@@ -121,18 +76,21 @@ class StageRun:
         if not self.order:
             self.order = self.clips.batches(self.config.batch, generator, without=self.watched)
         index = torch.tensor(self.order.pop())
-        rows = self.residuals.rows(index) if self.config.refine_tracking else self.residuals.tracked.rows(index)
+        share = (self.before + step) / self.total
+        refine = self.config.refine_tracking and share >= self.config.refine_from
+        rows = self.residuals.rows(index) if refine else self.residuals.tracked.rows(index)
         drive = rows.drive(self.avatar, motion_noise=self.config.motion_noise, generator=generator)
-        loss, drawn = self._look(index, drive, (self.before + step) / self.total)
-        if self.config.refine_tracking:
+        loss, drawn = self._look(index, drive, share)
+        if refine:
             loss = loss + self.config.tracking_prior * self.residuals.prior(index) / len(index)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.learner.shrink()
         self.optimizers[0].step()
-        if self.config.refine_tracking:
+        if refine:
             self.optimizers[1].step()
+            self.residuals.centre()
         if self.avatar.offsets.grad is not None:
             self.pull += self.avatar.offsets.grad.norm(dim=1)
         value = float(loss.detach())

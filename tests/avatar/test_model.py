@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from pegasus_ray.avatar.freedom import motion_freedom
 from pegasus_ray.avatar.model import MotionCode, join
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.avatar.shading import even_light, harmonics, shade
 from pegasus_ray.avatar.storage import avatar_tensors, dump_avatar, load_avatar
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.schemas.parts import Attribute, Part
 from tests.painted import painted_avatar, parameters
 
 
@@ -100,3 +101,30 @@ def test_a_config_outside_the_schema_is_refused(change: dict[str, object]) -> No
 def test_bytes_that_are_no_safetensors_are_refused() -> None:
     with pytest.raises(PegasusError):
         load_avatar(dump_avatar(painted_avatar()) | {"avatar.safetensors": b"\x80\x04pickle"})
+
+
+def test_no_component_of_a_motion_code_mixes_expressions_with_the_pose() -> None:
+    driving = parameters(30)
+    code = MotionCode.of(driving.expression, driving.head, driving.torso, 6)
+    assert code.of_pose.tolist() == [False] * 3 + [True] * 3
+    still = [torch.zeros_like(values) for values in (driving.head, driving.torso)]
+    neutral = torch.zeros_like(driving.expression)
+    spoken = code.encode(driving.expression, *still) - code.encode(neutral, *still)
+    turned = code.encode(neutral, driving.head, driving.torso) - code.encode(neutral, *still)
+    assert float(spoken[:, 3:].abs().max()) == 0 < float(spoken[:, :3].abs().max())
+    assert float(turned[:, :3].abs().max()) == 0 < float(turned[:, 3:].abs().max())
+
+
+def test_faces_follow_expressions_cloth_the_pose_and_the_scalp_neither() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    anchors = avatar.anchors(rig)
+    free = motion_freedom(avatar, anchors, rig) > 0
+    of_pose = avatar.motions[0].of_pose
+    place = anchors.positions
+    scalp = place[:, 1] > 0.08
+    shoulder = place[:, 1] < -0.2
+    assert scalp.any() and shoulder.any()
+    mouth = avatar.part_logits.argmax(-1) == Part.MOUTH
+    assert free[~of_pose][:, mouth].float().mean() > 0.8 and not free[of_pose][:, mouth].any()
+    assert free[of_pose][:, shoulder].all()
+    assert not free[:, scalp].any()
