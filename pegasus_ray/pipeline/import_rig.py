@@ -65,5 +65,6 @@ def _with_landmarks(rig: Rig) -> tuple[Rig, Source]:
         return rig, "transferred"
     if int((found.weights > 0).sum()) < ENOUGH:
         return rig, "transferred"
+    found = replace(found, drift=rig.landmarks.drift)  # of the landmark model, whatever the mesh
     save_embedding(found, rig, measured)
     return replace(rig, landmarks=found), "measured"
