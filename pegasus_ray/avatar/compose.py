@@ -5,21 +5,35 @@ Legend: n points of a pool, D numbers a code, M sources, F numbers a point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import COVERS_SCALP, clear_skin, complete_scalp, join_group, part_of_points, skin_tone
+from pegasus_ray.avatar.dress import (
+    COVERS_SCALP,
+    clear_skin,
+    complete_scalp,
+    has_attribute,
+    join_group,
+    lend,
+    part_of_points,
+    places_of,
+)
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
-from pegasus_ray.avatar.matching import pair_points
+from pegasus_ray.avatar.matching import match_points
 from pegasus_ray.avatar.model import Avatar, MotionCode
+from pegasus_ray.avatar.wear import SKIN_COLOURED, smooth_colour, underlay
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
-FADED = -4.0
-"""Opacity logit of a pool's points where a source has nothing to show (a bald target's hair)."""
+FADED, FOLDED_SIZE, FOLDED_DEPTH = -5.0, 0.5, 0.002
+"""Opacity logit of a pool's points where a source has nothing to show, size against the others', metres under the surface."""
+
+UNDERLAY = 0.004
+"""How far under the target's own features the skin lies that shows where a borrowed one leaves it bare, in metres."""
 
 
 def compose(
@@ -27,6 +41,7 @@ def compose(
     sources: Mapping[Attribute, Sequence[tuple[str, Avatar]]],
     rig: Rig,
     *,
+    people: Sequence[tuple[str, Avatar]] = (),
     code_size: int = 16,
     seed: int = 0,
 ) -> GenerativeAvatar:
@@ -36,46 +51,63 @@ def compose(
         target: the person's own avatar.
         sources: an attribute's lending avatars by name.
         rig: the rig of all of them.
+        people: those who get an identity code too: all of them is shown, not one attribute on the target.
         code_size: D; with more sources than that, the states are approximated in D directions.
         seed: of the codes' random directions.
     """
     generator = torch.Generator().manual_seed(seed)
-    part = part_of_points(target)
-    kept = torch.ones(len(target), dtype=torch.bool, device=part.device)
     blocks: dict[Attribute, CodedPoints] = {}
     for attribute, lenders in sources.items():
-        kept &= part != attribute.part
-        blocks[attribute] = _pool(target, attribute, lenders, rig, code_size, generator)
-    base = target.select(kept)
-    if any(attribute in COVERS_SCALP for attribute in sources):
-        base = clear_skin(base, target.select(~kept & ((part == Part.HAIR) | (part == Part.HAT))), rig)
-        base = join_group(base, complete_scalp(base, rig))
-    identity = CodedPoints(
-        points=base,
-        basis=torch.zeros(code_size, len(base), sum(STATE.values())),
-        codes=0.25 * torch.randn(1, code_size, generator=generator),
-        sources=(OWN,),
-        shapes=target.shape[None],
-    )
+        lent = [_lent(avatar, target, attribute, rig) for avatar in (target, *(avatar for _, avatar in lenders))]
+        shapes = [target.shape] + [rig.mix_shape(target.shape, avatar.shape, attribute) for _, avatar in lenders]
+        names = (OWN, *(name for name, _ in lenders))
+        blocks[attribute] = _pool(lent, shapes, names, rig, code_size, generator)
+        if attribute in COVERS_SCALP:
+            blocks[attribute] = replace(blocks[attribute], points=_still(blocks[attribute].points))
+    bases = [_base(target, tuple(sources), rig)]
+    bases += [_relit(avatar.select(~_taken(avatar, tuple(sources))), target) for _, avatar in people]
+    shapes, names = [target.shape, *(avatar.shape for _, avatar in people)], (OWN, *(name for name, _ in people))
+    identity = _pool(bases, shapes, names, rig, code_size, generator)
     return GenerativeAvatar(identity=identity, blocks=blocks)
 
 
+def _taken(avatar: Avatar, attributes: Sequence[Attribute]) -> Tensor:
+    """The points of the attributes, (N,)."""
+    part = part_of_points(avatar)
+    return torch.stack([part == attribute.part for attribute in attributes]).any(0) if attributes else part < 0
+
+
+def _base(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
+    """The target without the attributes: skin in their place, so that a smaller borrowed part leaves no hole."""
+    taken = target.select(_taken(target, attributes))
+    base = target.select(~_taken(target, attributes))
+    covers = part_of_points(taken)
+    hair = taken.select((covers == Part.HAIR) | (covers == Part.HAT))
+    features = taken.select((covers == Part.EYEBROWS) | (covers == Part.MOUTH) | (covers == Part.EYES))
+    base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig, depth=UNDERLAY))
+    if any(attribute in COVERS_SCALP for attribute in attributes):
+        base = clear_skin(base, hair, rig)
+        base = join_group(base, complete_scalp(base, rig, under=hair))
+    return base
+
+
 def _pool(
-    target: Avatar,
-    attribute: Attribute,
-    lenders: Sequence[tuple[str, Avatar]],
+    lent: Sequence[Avatar],
+    shapes: Sequence[Tensor],
+    names: tuple[str, ...],
     rig: Rig,
     code_size: int,
     generator: torch.Generator,
 ) -> CodedPoints:
-    """One attribute's points: as many as the richest source has, bound where its are, paired one to one with every other's."""
-    shapes = [target.shape] + [rig.mix_shape(target.shape, avatar.shape, attribute) for _, avatar in lenders]
-    lent = [_lent(avatar, target, attribute) for avatar in (target, *(avatar for _, avatar in lenders))]
+    """Points that can be any source's: as many as the richest has, bound where its are, each paired with every other's."""
     richest = max(range(len(lent)), key=lambda index: len(lent[index]))
     pool = lent[richest]
-    here = pool.anchors(rig, shapes[richest]).positions + pool.offsets
+    here = places_of(pool, rig, shapes[richest])
     states = torch.stack(
-        [_state_in(pool, here, avatar, shape, rig) for avatar, shape in zip(lent, shapes, strict=True)]
+        [
+            _state(pool) if avatar is pool else _state_in(pool, here, avatar, shape, rig)
+            for avatar, shape in zip(lent, shapes, strict=True)
+        ]
     )
     codes = _directions(len(states), code_size, generator)
     middle = states.mean(0)
@@ -83,22 +115,31 @@ def _pool(
     basis = torch.linalg.pinv(centred) @ (states - middle).flatten(1)
     start = middle - torch.einsum("d,dnf->nf", codes.mean(0), basis.view(code_size, *middle.shape))
     return CodedPoints(
-        points=_with_state(_still(pool, attribute), start),
+        points=_with_state(pool, start),
         basis=basis.view(code_size, *middle.shape),
         codes=codes,
-        sources=(OWN, *(name for name, _ in lenders)),
-        shapes=torch.stack(shapes),
+        sources=names,
+        shapes=torch.stack(list(shapes)),
     )
 
 
-def _lent(avatar: Avatar, target: Avatar, attribute: Attribute) -> Avatar:
+def _lent(avatar: Avatar, target: Avatar, attribute: Attribute, rig: Rig) -> Avatar:
     """A source's points of the attribute, in the target's light and motion code."""
     points = avatar.select(part_of_points(avatar) == attribute.part)
     if avatar is target or len(points) == 0:
         return points
-    gain = avatar.lights[0, 0] / target.lights[0, 0].clamp(min=1e-2)
-    if attribute is Attribute.NOSE:
-        gain = gain * (skin_tone(target) / skin_tone(avatar).clamp(min=1e-2)).clamp(0.4, 2.5)
+    points = lend(avatar, attribute, rig) if has_attribute(avatar, attribute) else points
+    moved = _relit(points, target)
+    if attribute not in SKIN_COLOURED:
+        return moved
+    places = places_of(points, rig, target.shape)
+    theirs, own = (smooth_colour(places, one, attribute, rig, target.shape) for one in (avatar, target))
+    return replace(moved, albedo=points.albedo * (own / theirs.clamp(min=0.02)).clamp(0.2, 5.0))
+
+
+def _relit(points: Avatar, target: Avatar) -> Avatar:
+    """Points in the target's light and motion code, as bright as they were."""
+    gain = points.lights[0, 0] / target.lights[0, 0].clamp(min=1e-2)
     moved = rebase_motion(points, target.motions[0])
     return replace(
         moved,
@@ -127,12 +168,10 @@ def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
 def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Rig) -> Tensor:
     """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's lie."""
     if len(source) == 0:
-        faded = pool.with_tensors({"opacity_logits": torch.full_like(pool.opacity_logits, FADED)})
-        return _state(faded)
+        return _state(_folded(pool, rig, shape))
     there = source.anchors(rig, shape).positions + source.offsets
-    filled = torch.arange(len(pool), device=here.device) % len(source)  # a poorer source's points stand for several
-    chosen = filled[pair_points(here, there[filled])]
-    shared = torch.bincount(filled, minlength=len(source))[chosen].to(here)
+    chosen = match_points(here, there)
+    shared = torch.bincount(chosen, minlength=len(source))[chosen].to(here)
     opacity = torch.sigmoid(source.opacity_logits[chosen])
     single = 1 - (1 - opacity).pow(1 / shared)
     return _state(
@@ -147,6 +186,18 @@ def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Ri
     )
 
 
+def _folded(pool: Avatar, rig: Rig, shape: Tensor) -> Avatar:
+    """The pool where a source has nothing to show: small and faint under the surface, from where a mixture brings it out."""
+    normals = pool.anchors(rig, shape).normals
+    return pool.with_tensors(
+        {
+            "offsets": -FOLDED_DEPTH * normals,
+            "log_radii": pool.log_radii + math.log(FOLDED_SIZE),
+            "opacity_logits": torch.full_like(pool.opacity_logits, FADED),
+        }
+    )
+
+
 def _state(avatar: Avatar) -> Tensor:
     return torch.cat([getattr(avatar, name).reshape(len(avatar), width) for name, width in STATE.items()], dim=1)
 
@@ -158,10 +209,8 @@ def _with_state(avatar: Avatar, state: Tensor) -> Avatar:
     )
 
 
-def _still(pool: Avatar, attribute: Attribute) -> Avatar:
+def _still(pool: Avatar) -> Avatar:
     """Hair and hats answer to no expression: whose would it be?"""
-    if attribute not in COVERS_SCALP:
-        return pool
     return pool.with_tensors(
         {name: torch.zeros_like(getattr(pool, name)) for name in ("position_basis", "colour_basis")}
     )

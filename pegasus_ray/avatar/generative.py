@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import join_group
+from pegasus_ray.avatar.dress import join_group, places_of
+from pegasus_ray.avatar.headwear import pressed_flat
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -26,6 +27,9 @@ OWN = "own"
 
 STATE = {"offsets": 3, "log_radii": 1, "opacity_logits": 1, "albedo": 3}
 """What a code changes about a point, and how many numbers each is: F = 8."""
+
+PRESSED, SOLID, FAINT = 8.0, 0.4, 0.1
+"""Logits off the opacity of hair under a hat; the mean opacity of a hat that is wholly there; less of it presses nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +87,42 @@ class GenerativeAvatar:
         """A code for every attribute: the chosen ones, else the target's own."""
         return {attribute: (chosen or {}).get(attribute, block.codes[0]) for attribute, block in self.blocks.items()}
 
-    def decode(self, codes: Mapping[Attribute, Tensor], rig: Rig) -> Avatar:
-        """An ordinary avatar: the target with the attributes that the codes say (paper Eq. 4)."""
-        avatar = self.identity.decode(self.identity.codes[0])
-        shape = self.identity.shapes[0]
+    def decode(
+        self,
+        codes: Mapping[Attribute, Tensor],
+        rig: Rig,
+        *,
+        identity: Tensor | None = None,
+        pressed: Tensor | None = None,
+    ) -> Avatar:
+        """An ordinary avatar: the target with the attributes that the codes say (paper Eq. 4).
+
+        Args:
+            codes: of every attribute.
+            rig: that the points are bound to.
+            identity: the code (D,) of everything else; the target's own by default.
+            pressed: what `pressed` gives for these codes, where it is known already.
+        """
+        identity = self.identity.codes[0] if identity is None else identity
+        avatar, shape = self.identity.decode(identity), self.identity.shape(identity)
         for attribute, block in self.blocks.items():
-            code = codes[attribute]
-            avatar = join_group(avatar, block.decode(code))
-            own = rig.axes_of(attribute)
-            shape = torch.where(own, block.shape(code), shape)
-        return replace(avatar, shape=shape)
+            avatar = join_group(avatar, block.decode(codes[attribute]))
+            shape = torch.where(rig.axes_of(attribute), block.shape(codes[attribute]), shape)
+        avatar = replace(avatar, shape=shape)
+        if Attribute.HAT not in self.blocks:
+            return avatar
+        flat = self.pressed(avatar, rig) if pressed is None else pressed
+        return replace(avatar, opacity_logits=avatar.opacity_logits - PRESSED * flat)
+
+    def pressed(self, avatar: Avatar, rig: Rig) -> Tensor:
+        """How much a hat that is there presses each point of a decoded avatar, (N,) 0–1: hair under it that would stick out."""
+        with torch.no_grad():
+            start, end = self.membership()[Attribute.HAT]
+            there = float((torch.sigmoid(avatar.opacity_logits[start:end]).mean() / SOLID).clamp(max=1))
+            if there < FAINT:
+                return torch.zeros(len(avatar))
+            hat = avatar.select(torch.arange(start, end))
+            return there * pressed_flat(avatar, places_of(hat, rig), rig).float()
 
     def membership(self) -> dict[Attribute, tuple[int, int]]:
         """Where each attribute's points begin and end in what `decode` gives: the paper's χ."""

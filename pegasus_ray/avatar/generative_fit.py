@@ -6,7 +6,7 @@ Legend: T frames, M codes, N points, S side.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pegasus_ray.avatar.checkpoint import digest_of
 from pegasus_ray.avatar.fitting import Progress
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
-from pegasus_ray.avatar.model import Anchors, Avatar
+from pegasus_ray.avatar.model import Anchors
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.avatar.state import adam_tensors, read_state, restore_adam, under, write_state
 from pegasus_ray.rig.model import Rig
@@ -62,17 +62,30 @@ class GenerativeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """Frames of the target under one code: their own (no attribute) or part-swapped ones."""
+    """Frames, and whose code each block takes in them: the target's own, part-swapped ones, or a whole other person's."""
 
     images: Tensor  # (T, S, S, 3) uint8 on white
     mattes: Tensor  # (T, S, S) uint8
-    parts: Tensor | None  # (T, S, S) uint8 mask of the borrowed attribute
+    parts: Tensor | None  # (T, S, S) uint8 mask of the one attribute that is borrowed
     parameters: Parameters
-    attribute: Attribute | None = None
-    source: str = OWN
+    sources: Mapping[Attribute, str] = field(default_factory=dict)  # the target's own code where none is named
+    identity: str = OWN
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
+
+    @property
+    def borrowed(self) -> Attribute | None:
+        """The one attribute that is another's, if it is just one."""
+        return next(iter(self.sources)) if len(self.sources) == 1 and self.identity == OWN else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    """What depends on a clip's codes and hardly changes while they are trained."""
+
+    anchors: Anchors
+    pressed: Tensor  # see `GenerativeAvatar.pressed`
 
 
 def fit_generative(
@@ -138,7 +151,7 @@ class GenerativeRun:
             groups += [{"params": [basis], "lr": rates.basis}, {"params": [codes], "lr": rates.codes}]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.anchors: dict[tuple[Attribute | None, str], Anchors] = {}
+        self.settled: dict[tuple[object, ...], _Settled] = {}
         self.smooth = 0.0
         self.figures: dict[str, float] = {}
 
@@ -210,15 +223,15 @@ class GenerativeRun:
 
     def _loss(self, clip: Clip, index: Tensor) -> Tensor:
         config, whole = self.config, self.graph()
-        chosen = {} if clip.attribute is None else {clip.attribute: whole.blocks[clip.attribute].code(clip.source)}
-        codes = whole.codes(chosen)
-        avatar = whole.decode(codes, self.rig)
-        anchors = self._anchors(clip, avatar)
-        chi = self._membership(whole, clip.attribute)
+        codes = whole.codes({a: whole.blocks[a].code(source) for a, source in clip.sources.items()})
+        identity = whole.identity.code(clip.identity)
+        settled = self._settle(clip, whole, codes, identity)
+        avatar = whole.decode(codes, self.rig, identity=identity, pressed=settled.pressed)
+        chi = self._membership(whole, clip.borrowed)
         drive = clip.parameters.rows(index).drive(avatar)
         size = clip.images.shape[1]
         drawn = render_points(
-            avatar.canonical(anchors), self.rig, drive, size, per_pixel=config.per_pixel, full=False, extra=chi
+            avatar.canonical(settled.anchors), self.rig, drive, size, per_pixel=config.per_pixel, full=False, extra=chi
         )
         truth, matte = clip.images[index].float() / 255, clip.mattes[index].float() / 255
         loss = (
@@ -226,19 +239,23 @@ class GenerativeRun:
             + config.edges * losses.edge_loss(drawn.image, truth)
             + config.square * losses.square_loss(drawn.image, truth)
             + config.mask * losses.mask_loss(drawn.alpha, matte)
-            + config.code * losses.code_loss(torch.cat(list(codes.values())) if codes else whole.identity.codes)
+            + config.code * losses.code_loss(torch.cat([identity, *codes.values()]))
         )
         if chi is not None and clip.parts is not None:
             loss = loss + config.segment * losses.segment_loss(drawn.extra[..., 0], clip.parts[index].float() / 255)
         return loss
 
-    def _anchors(self, clip: Clip, avatar: Avatar) -> Anchors:
-        """The rig under the clip's shape: it changes with the code alone, so once a clip is enough."""
-        place = (clip.attribute, clip.source)
-        if place not in self.anchors:
+    def _settle(
+        self, clip: Clip, whole: GenerativeAvatar, codes: Mapping[Attribute, Tensor], identity: Tensor
+    ) -> _Settled:
+        """The rig under the clip's shape, and the hair under its hat: once a clip is enough."""
+        place = (clip.identity, *sorted(clip.sources.items()))
+        if place not in self.settled:
             with torch.no_grad():
-                self.anchors[place] = avatar.anchors(self.rig)
-        return self.anchors[place]
+                avatar = whole.decode(codes, self.rig, identity=identity, pressed=torch.zeros(()))
+                pressed = whole.pressed(avatar, self.rig) if Attribute.HAT in codes else torch.zeros(())
+                self.settled[place] = _Settled(anchors=avatar.anchors(self.rig), pressed=pressed)
+        return self.settled[place]
 
     def _membership(self, whole: GenerativeAvatar, attribute: Attribute | None) -> Tensor | None:
         """The paper's χ as a feature a point, (N, 1): 1 on the borrowed attribute's points."""

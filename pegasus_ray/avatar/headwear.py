@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import complete_scalp, join_group, part_of_points
+from pegasus_ray.avatar.dress import complete_scalp, join_group, part_of_points, places_of
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
@@ -31,17 +31,22 @@ def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
         hat: the hat's points alone, as they will lie on the wearer's shape.
         rig: the rig that both are bound to.
     """
-    part = part_of_points(wearer)
-    kept = part != Part.HAT
-    hair = (part == Part.HAIR).nonzero()[:, 0]
+    kept = part_of_points(wearer) != Part.HAT
+    kept &= ~pressed_flat(wearer, places_of(hat, rig, wearer.shape), rig)
+    base = wearer.select(kept)
+    return join_group(base, complete_scalp(base, rig, under=wearer.select(~kept)))
+
+
+def pressed_flat(wearer: Avatar, hat: Tensor, rig: Rig) -> Tensor:
+    """Which of the wearer's points, (N,), are hair that a hat whose points lie at `hat` (M, 3) would press flat."""
+    pressed = torch.zeros(len(wearer), dtype=torch.bool, device=hat.device)
+    hair = (part_of_points(wearer) == Part.HAIR).nonzero()[:, 0]
     if len(hair) and len(hat):
         vertices = rig.template + torch.einsum("k,kvc->vc", wearer.shape, rig.shape_basis)
-        places = (wearer.anchors(rig).positions + wearer.offsets)[hair]
-        height = _distance(places, vertices)
-        away = _distance(places, hat.anchors(rig, wearer.shape).positions + hat.offsets)
-        kept[hair] = height < FLAT + RISE * (away - UNDER).clamp(min=0)
-    base = wearer.select(kept)
-    return join_group(base, complete_scalp(base, rig))
+        places = places_of(wearer, rig)[hair]
+        away = _distance(places, hat)
+        pressed[hair] = _distance(places, vertices) >= FLAT + RISE * (away - UNDER).clamp(min=0)
+    return pressed
 
 
 def _distance(points: Tensor, others: Tensor) -> Tensor:

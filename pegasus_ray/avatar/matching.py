@@ -1,16 +1,49 @@
-"""Pairing two clouds of points one to one, near with near, so that one can turn into the other without crossing itself."""
+"""Pairing two clouds of points, near with near, so that one can turn into the other without crossing what lies between.
+
+Legend: n points of the first cloud, m of the second.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+NEIGHBOURS = 24
+"""Candidates of each point; one whose candidates are all taken is paired with what is left over."""
+
+
+def match_points(first: Tensor, second: Tensor) -> Tensor:
+    """For each point of `first` (n, 3) a point of `second` (m, 3), m ≤ n: indices (n,).
+
+    Every point of `second` is taken, once by a point of `first` near to it, nearest pairs first; the points of `first` that are
+    left over take the nearest of all. (An exact assignment is n³.)
+    """
+    count, other = len(first), len(second)
+    candidates = min(NEIGHBOURS, count)
+    found = [torch.cdist(block, first).topk(candidates, largest=False) for block in torch.split(second, 2048)]
+    distance = torch.cat([f.values for f in found]).flatten()
+    mine = torch.cat([f.indices for f in found]).flatten().tolist()
+    taken, paired = [-1] * count, [False] * other
+    for pair in distance.argsort(stable=True).tolist():
+        theirs, here = pair // candidates, mine[pair]
+        if taken[here] < 0 and not paired[theirs]:
+            taken[here], paired[theirs] = theirs, True
+    matched = torch.tensor(taken, device=first.device)
+    free, left = (matched < 0).nonzero()[:, 0], (~torch.tensor(paired, device=first.device)).nonzero()[:, 0]
+    if len(left):
+        near = torch.cdist(first[free], second[left]).amin(1).argsort(stable=True)[: len(left)]
+        matched[free[near]] = left[pair_points(first[free[near]], second[left])]
+        free = (matched < 0).nonzero()[:, 0]
+    for block in torch.split(free, 2048):
+        matched[block] = torch.cdist(first[block], second).argmin(1)
+    return matched
+
 
 def pair_points(first: Tensor, second: Tensor) -> Tensor:
     """For each point of `first` (n, 3) a different point of `second` (n, 3): indices (n,).
 
     Both clouds are halved at their medians along the direction in which they spread most, again and again, until single
-    points are left: n log² n, and near points stay near. (An exact assignment is n³.)
+    points are left: n log² n, and near points stay near.
     """
     paired = torch.empty(len(first), dtype=torch.int64, device=first.device)
     stack = [(torch.arange(len(first), device=first.device), torch.arange(len(second), device=first.device))]

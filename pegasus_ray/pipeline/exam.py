@@ -16,7 +16,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Track
 from pegasus_ray.pipeline.config import PipelineConfig
-from pegasus_ray.pipeline.jobs import FitJob
+from pegasus_ray.pipeline.jobs import FitJob, PersonalizeJob, SwapJob
 from pegasus_ray.pipeline.plan import WorkPlan
 from pegasus_ray.pipeline.results import read_avatar, read_track
 from pegasus_ray.pipeline.studio_job import StudioConfig, StudioJob
@@ -49,6 +49,7 @@ class ExamConfig:
     shown: int = 6  # frames that are compared with the truth
     targets: int = 2
     sources: int = 2
+    users: int = 0  # people beside them who get an attribute by transfer
     seed: int = 900
 
     def __post_init__(self) -> None:
@@ -65,23 +66,26 @@ class Exam:
     pipeline: PipelineConfig
     targets: tuple[Person, ...]
     sources: tuple[Person, ...]
+    users: tuple[Person, ...] = ()
 
     @staticmethod
     def of(config: ExamConfig, pipeline: PipelineConfig) -> Exam:
-        """Targets and sources with hair of their own, of different styles where there is a choice, without hats."""
+        """Targets, sources and users with hair of their own, of different styles where there is a choice, without hats."""
         found: list[Person] = []
+        lenders = config.targets + config.sources
         for seed in range(config.seed, config.seed + SEARCHED):
             someone = person(seed, hat=None)
             others = {other.hair.style for other in found}
             if someone.hair.style is not HairStyle.BALD and (someone.hair.style not in others or len(others) > 3):
                 found.append(someone)
-            if len(found) == config.targets + config.sources:
+            if len(found) == lenders + config.users:
                 break
         return Exam(
             config=config,
             pipeline=pipeline,
             targets=tuple(found[: config.targets]),
-            sources=tuple(found[config.targets :]),
+            sources=tuple(found[config.targets : lenders]),
+            users=tuple(found[lenders:]),
         )
 
     @property
@@ -99,9 +103,23 @@ class Exam:
         """Everybody's track and avatar."""
         lenders = [self.lender(source, attribute) for source in self.sources for attribute in attributes]
         jobs: list[Job] = []
-        for someone in dict.fromkeys([*self.targets, *lenders]):
+        for someone in dict.fromkeys([*self.targets, *lenders, *self.users]):
             jobs += [self.track_job(someone), self.fit_job(someone)]
         return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs))
+
+    def plan_lenders(self, attributes: Sequence[Attribute]) -> WorkPlan:
+        """Track and avatar of those who lend, alone."""
+        lenders = [self.lender(source, attribute) for source in self.sources for attribute in attributes]
+        jobs = [job for one in dict.fromkeys(lenders) for job in (self.track_job(one), self.fit_job(one))]
+        return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs))
+
+    def plan_models(self, attributes: Sequence[Attribute], *, unswapped: bool = False) -> WorkPlan:
+        """Beside tracks and avatars each target's swaps and generative avatar; also the model without synthesis."""
+        jobs = list(self.plan(attributes).jobs)
+        for target in self.targets:
+            jobs += [*self.swap_jobs(target, attributes), self.model_job(target, attributes)]
+            jobs += [self.unswapped_job(target, attributes)] if unswapped else []
+        return WorkPlan(stage=Stage.PERSONALIZE, jobs=tuple(jobs))
 
     def track_job(self, someone: Person) -> StudioJob:
         """How somebody's track comes to be."""
@@ -110,6 +128,36 @@ class Exam:
     def fit_job(self, someone: Person) -> FitJob:
         """How somebody's avatar comes to be."""
         return FitJob.plan(self.track_job(someone).key, self.pipeline.fit, subject=someone.name)
+
+    def swap_jobs(self, target: Person, attributes: Sequence[Attribute]) -> list[SwapJob]:
+        """How the target's swaps come to be: every attribute of every source."""
+        track, own = self.track_job(target).key, self.fit_job(target).key
+        lenders = [(attribute, self.lender(source, attribute)) for attribute in attributes for source in self.sources]
+        return [
+            SwapJob.plan(
+                track,
+                own,
+                self.fit_job(lender).key,
+                attribute,
+                self.pipeline.swap,
+                subject=f"{attribute} of {lender.name} on {target.name}",
+            )
+            for attribute, lender in lenders
+        ]
+
+    def model_job(self, target: Person, attributes: Sequence[Attribute]) -> PersonalizeJob:
+        """How the target's generative avatar comes to be."""
+        swaps = [job.key for job in self.swap_jobs(target, attributes)]
+        track, own = self.track_job(target).key, self.fit_job(target).key
+        return PersonalizeJob.plan(track, own, swaps, self.pipeline.personalize, subject=target.name)
+
+    def unswapped_job(self, target: Person, attributes: Sequence[Attribute]) -> PersonalizeJob:
+        """How the target's model comes to be that has seen the lenders' whole videos, and no swap."""
+        lenders = dict.fromkeys(self.lender(source, attribute) for source in self.sources for attribute in attributes)
+        people = [(self.track_job(lender).key, self.fit_job(lender).key) for lender in lenders]
+        config = replace(self.pipeline.personalize, synthesis=False)
+        track, own = self.track_job(target).key, self.fit_job(target).key
+        return PersonalizeJob.plan(track, own, [], config, subject=f"{target.name}, no synthesis", people=people)
 
     def track(self, library: Library, someone: Person) -> Track:
         """Somebody's track; BAD_REFERENCE where it is not made."""

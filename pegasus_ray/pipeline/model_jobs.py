@@ -13,7 +13,7 @@ from pegasus_ray.avatar.storage import dump_avatar
 from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.swaps import load_swap
-from pegasus_ray.pipeline.personalize import PersonalizeConfig, personalize
+from pegasus_ray.pipeline.personalize import PersonalizeConfig, personalize, personalize_unswapped
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import provenance, read_avatar, read_generative, read_track
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
@@ -33,15 +33,25 @@ class PersonalizeJob(StageJob):
     track: str
     target: str  # the target's avatar
     swaps: tuple[str, ...]
+    people: tuple[tuple[str, str], ...] = ()  # tracks and avatars of the lenders, where they take the place of swaps
     config: PersonalizeConfig
 
     @classmethod
     def plan(
-        cls, track: str, target: str, swaps: Sequence[str], config: PersonalizeConfig, *, subject: str
+        cls,
+        track: str,
+        target: str,
+        swaps: Sequence[str],
+        config: PersonalizeConfig,
+        *,
+        subject: str,
+        people: Sequence[tuple[str, str]] = (),
     ) -> PersonalizeJob:
-        """The job for a target and swaps of it; their order does not matter."""
-        ordered = tuple(sorted(swaps))
+        """The job for a target and swaps of it, or without synthesis for people's tracks and avatars; in any order."""
+        ordered, whole = tuple(sorted(swaps)), tuple(sorted(people))
         inputs = {"track": track, "target": target, "swaps": ",".join(ordered)}
+        if whole:
+            inputs["people"] = ",".join("+".join(pair) for pair in whole)
         return cls(
             key=plan_key(cls.stage, inputs, config),
             subject=subject,
@@ -49,6 +59,7 @@ class PersonalizeJob(StageJob):
             track=track,
             target=target,
             swaps=ordered,
+            people=whole,
             config=config,
         )
 
@@ -59,16 +70,26 @@ class PersonalizeJob(StageJob):
             "track": self.track,
             "target": self.target,
             **{f"swap {number}": key for number, key in enumerate(self.swaps)},
+            **{f"track {number}": track for number, (track, _) in enumerate(self.people)},
+            **{f"avatar {number}": avatar for number, (_, avatar) in enumerate(self.people)},
         }
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
         """Train, look at the person under their own codes, commit."""
         track, target = read_track(library.location, self.track), read_avatar(library, self.target)
-        swaps = [load_swap(library, key) for key in self.swaps]
-        lenders = sorted({swap.avatar for swap in swaps})
-        avatars = {key: read_avatar(library, key) for key in lenders}
         checkpoint = scratch / CHECKPOINT
-        result = personalize(track, target, swaps, avatars, self.config, progress=progress, checkpoint=checkpoint)
+        if self.people:
+            lenders = [avatar for _, avatar in self.people]
+            people = {
+                avatar: (read_track(library.location, video), read_avatar(library, avatar))
+                for video, avatar in self.people
+            }
+            result = personalize_unswapped(track, target, people, self.config, progress=progress, checkpoint=checkpoint)
+        else:
+            swaps = [load_swap(library, key) for key in self.swaps]
+            lenders = sorted({swap.avatar for swap in swaps})
+            avatars = {key: read_avatar(library, key) for key in lenders}
+            result = personalize(track, target, swaps, avatars, self.config, progress=progress, checkpoint=checkpoint)
         facts = provenance(
             self.inputs,
             self.config,

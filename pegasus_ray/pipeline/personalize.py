@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pegasus_ray.avatar.compose import compose
+from pegasus_ray.avatar.dress import has_attribute
 from pegasus_ray.avatar.fitting import Progress
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.generative import GenerativeAvatar
@@ -18,6 +19,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.load import load_rig
+from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
@@ -27,6 +29,7 @@ class PersonalizeConfig:
     """How a generative avatar is made of swaps."""
 
     fit: GenerativeConfig = field(default_factory=GenerativeConfig)
+    synthesis: bool = True  # without it whole videos of the lenders take the place of swaps: the paper's ablation
     own_frames: int = 120  # of the target's own, evenly spaced
     least_quality: float = 0.3  # swapped frames under this score stay out of training
 
@@ -83,6 +86,53 @@ def personalize(
     ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
     start = compose(target_avatar, ordered, rig, code_size=config.fit.code_size, seed=config.fit.seed)
     clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
+    return _fit(start, clips, rig, config, progress, checkpoint)
+
+
+def personalize_unswapped(
+    track: Track,
+    target_avatar: Avatar,
+    people: Mapping[str, tuple[Track, Avatar]],
+    config: PersonalizeConfig,
+    *,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Personalized:
+    """The ablation without synthesis: the same model trained on whole videos (paper §6.2, Table 2).
+
+    Every person has an identity code and a code in each block whose part they show; no picture shows one's part on another.
+
+    Args:
+        track: the target's video after perception.
+        target_avatar: the target's own avatar.
+        people: the lenders' tracks and avatars by the names that their codes get.
+        config: the preset.
+        progress: told the share done and a short text.
+        checkpoint: a file to resume from and to save to.
+    """
+    rig = load_rig(track.rig)
+    sources = {
+        attribute: [(name, avatar) for name, (_, avatar) in people.items() if has_attribute(avatar, attribute)]
+        for attribute in Attribute
+    }
+    shown = {attribute: lenders for attribute, lenders in sources.items() if lenders}
+    whole = [(name, avatar) for name, (_, avatar) in people.items()]
+    start = compose(target_avatar, shown, rig, people=whole, code_size=config.fit.code_size, seed=config.fit.seed)
+    clips = [own_clip(track, config.own_frames)]
+    for name, (video, avatar) in people.items():
+        worn = {attribute: name for attribute in shown if has_attribute(avatar, attribute)}
+        clips.append(replace(own_clip(video, config.own_frames), sources=worn, identity=name))
+    return _fit(start, clips, rig, config, progress, checkpoint)
+
+
+def _fit(
+    start: GenerativeAvatar,
+    clips: Sequence[Clip],
+    rig: Rig,
+    config: PersonalizeConfig,
+    progress: Progress | None,
+    checkpoint: Path | None,
+) -> Personalized:
     avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress, checkpoint=checkpoint)
     return Personalized(
         avatar=avatar, figures=figures | {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
@@ -122,6 +172,5 @@ def swap_clip(swap: Swap, frames: np.ndarray) -> Clip:
         mattes=rows["object_masks"],
         parts=rows["part_masks"],
         parameters=Parameters(**driving),
-        attribute=swap.attribute,
-        source=swap.avatar,
+        sources={swap.attribute: swap.avatar},
     )

@@ -15,6 +15,7 @@ from pegasus_ray.pipeline.work import Job, Outcome
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Manifest, Stage
 from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.studio.cast import someone
 from pegasus_ray.studio.people import person, swap_parts
 
 COLUMNS = ("path", "attributes", "subject", "consent")
@@ -69,19 +70,16 @@ def read_sources(path: Path) -> list[Source]:
 def plan_studio(
     seeds: Iterable[int], config: StudioConfig, *, swaps: Mapping[Attribute, str] | None = None
 ) -> WorkPlan:
-    """Studio people by seed; with `swaps`, each with attributes of the people of other seeds.
+    """Studio people by seed; with `swaps`, each with attributes of other people, named by seed or as one of the cast.
 
     Raises:
-        PegasusError: BAD_CONFIG where a swap names no seed.
+        PegasusError: BAD_CONFIG where a swap names nobody.
     """
     jobs = []
     for seed in seeds:
         wearer = person(seed)
         for attribute, other in (swaps or {}).items():
-            if not other.isdecimal():
-                message = "name a person by seed, as hair=7"
-                raise PegasusError(Reason.BAD_CONFIG, message, subject=f"{attribute}={other}")
-            wearer = swap_parts(wearer, attribute, person(int(other)))
+            wearer = swap_parts(wearer, attribute, someone(other))
         jobs.append(StudioJob.plan(wearer, config))
     return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs))
 
@@ -171,11 +169,20 @@ def plan_personalize(
 ) -> WorkPlan:
     """The generative avatar of a target, from those swaps of `plan_swaps` with the same arguments that are made.
 
+    With `personalize.synthesis` off, from whole videos of the same lenders.
+
     Raises:
         PegasusError: as `plan_swaps`; BAD_REFERENCE if none of the swaps is there.
     """
     worn = library.find(target, Kind.AVATARS)
     planned = plan_swaps(library, worn.key, config, attributes=attributes, avatars=avatars).jobs
+    if not config.personalize.synthesis:
+        lenders = {job.avatar for job in planned if isinstance(job, SwapJob)}
+        people = [(library.expect(Kind.AVATARS, key).input("track"), key) for key in lenders]
+        whole = PersonalizeJob.plan(
+            worn.input("track"), worn.key, [], config.personalize, subject=called(worn), people=people
+        )
+        return WorkPlan(stage=Stage.PERSONALIZE, jobs=(whole,))
     made = [job for job in planned if library.exists(Kind.SWAPS, job.key)]
     if not made:
         message = f"no swap of it is made; run `pegasus synthesize --target {target}` with the same settings first"

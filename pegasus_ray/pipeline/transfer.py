@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pegasus_ray.avatar.dress import wear
 from pegasus_ray.avatar.generative import GenerativeAvatar
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.wear import wear
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import Attribute
 
@@ -16,7 +16,7 @@ from pegasus_ray.schemas.parts import Attribute
 class TransferConfig:
     """How borrowed points meet the wearer's."""
 
-    blend: float = 0.008  # metres over which borrowed skin takes the wearer's colour
+    smooth: float = 0.006  # metres over which colours are smoothed before borrowed skin takes the wearer's
 
 
 def transfer(
@@ -48,7 +48,7 @@ def transfer(
             if isinstance(source, Avatar)
             else dressed(source, {a: c for a, c in (codes or {}).items() if a is attribute})
         )
-        worn = wear(worn, lender, attribute, rig, blend=config.blend)
+        worn = wear(worn, lender, attribute, rig, smooth=config.smooth)
     return worn
 
 

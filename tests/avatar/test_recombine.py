@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from pegasus_ray.avatar.compose import compose
-from pegasus_ray.avatar.dress import bald, clear_skin, has_attribute, lend, part_of_points, wear
+from pegasus_ray.avatar.dress import bald, clear_skin, has_attribute, lend, part_of_points, places_of
 from pegasus_ray.avatar.generative import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, GenerativeRates, fit_generative
 from pegasus_ray.avatar.generative_storage import dump_generative, generative_tensors, load_generative
-from pegasus_ray.avatar.matching import pair_points
+from pegasus_ray.avatar.matching import match_points, pair_points
 from pegasus_ray.avatar.model import PER_POINT, Avatar
 from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.wear import REACH, wear
 from pegasus_ray.pipeline.personalize import own_clip
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -50,17 +51,48 @@ def test_wearing_keeps_every_other_point_of_the_wearer() -> None:
         :, 1
     ] < 0  # above the eyes skin may have been under hair, and is cleared of it
     assert torch.equal(worn.albedo[: len(kept)][below], kept.albedo[below])
-    borrowed = worn.select(torch.arange(len(worn)) >= len(worn) - len(lend(source, HAIR)))
-    assert torch.equal(borrowed.albedo, lend(source, HAIR).albedo)
+    lent = lend(source, HAIR, rig)
+    assert torch.equal(worn.albedo[-len(lent) :], lent.albedo)
     assert torch.equal(worn.shape, wearer.shape)
 
 
-def test_a_borrowed_nose_brings_its_own_axes_and_no_others() -> None:
+def test_a_borrowed_nose_stands_on_its_own_axes_and_far_from_it_nothing_moves() -> None:
     rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
-    worn = wear(wearer, source, NOSE, rig)
-    axes = rig.axes_of(NOSE)
-    assert torch.equal(worn.shape[axes], source.shape[axes]) and torch.equal(worn.shape[~axes], wearer.shape[~axes])
-    assert not torch.equal(worn.shape, wearer.shape)
+    worn, lent = wear(wearer, source, NOSE, rig), lend(source, NOSE, rig)
+    mixed = rig.mix_shape(wearer.shape, source.shape, NOSE)
+    assert not torch.equal(mixed, wearer.shape) and torch.equal(worn.shape, wearer.shape)
+    torch.testing.assert_close(places_of(worn, rig)[-len(lent) :], places_of(lent, rig, mixed), atol=1e-6, rtol=0)
+    kept = wearer.select(part_of_points(wearer) != Part.NOSE)
+    nose = torch.cat([places_of(worn, rig)[-len(lent) :], places_of(lend(wearer, NOSE), rig)])
+    far = torch.cdist(places_of(kept, rig), nose).amin(1) > REACH[1] + 1e-4
+    assert 0 < int(far.sum()) < len(far)
+    assert torch.equal(worn.offsets[: len(kept)][far], kept.offsets[far])
+    assert not torch.equal(worn.offsets[: len(kept)], kept.offsets), "what is beside it goes along"
+
+
+def test_strays_are_left_behind() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    hair = (part_of_points(avatar) == Part.HAIR).nonzero()[:, 0]
+    stray = avatar.offsets.clone()
+    stray[hair[:1]] += torch.tensor([0.0, 0.3, 0.0])
+    lent = lend(replace(avatar, offsets=stray), HAIR, rig)
+    assert len(lent) == len(lend(avatar, HAIR, rig)) - 1
+
+
+def test_a_hat_presses_hair_flat_and_no_hat_does_not() -> None:
+    rig, wearer = load_rig(), painted_avatar(3)
+    hair = part_of_points(wearer) == Part.HAIR
+    logits = wearer.part_logits.clone()
+    logits[hair] = 4.0 * torch.nn.functional.one_hot(torch.tensor(int(Part.HAT)), len(Part)).float()
+    hatted = replace(wearer, part_logits=logits, offsets=wearer.offsets * 1.1)
+    generative = compose(wearer, {HAIR: [("anna", painted_avatar(1))], HAT: [("hat", hatted)]}, rig, code_size=4)
+    own = generative.decode(generative.codes(), rig)
+    worn = generative.decode(generative.codes({HAT: generative.blocks[HAT].code("hat")}), rig)
+    start, end = generative.membership()[HAIR]
+    fell = (own.opacity_logits - worn.opacity_logits)[start:end]
+    assert float(generative.pressed(own, rig).sum()) == 0
+    assert float((fell > 4).float().mean()) > 0.2
+    assert torch.equal(own.opacity_logits[:start], worn.opacity_logits[:start]), "only hair is pressed"
 
 
 def test_a_bald_head_has_skin_where_the_hair_was() -> None:
@@ -98,6 +130,18 @@ def test_avatars_on_different_rigs_do_not_mix() -> None:
     with pytest.raises(PegasusError) as caught:
         wear(painted_avatar(), replace(painted_avatar(1), rig="other"), HAIR, load_rig())
     assert caught.value.reason is Reason.BAD_REFERENCE
+
+
+def test_matching_takes_everybody_and_stays_near() -> None:
+    first, second = (
+        torch.rand(600, 3, generator=torch.Generator().manual_seed(1)),
+        torch.rand(200, 3, generator=torch.Generator().manual_seed(2)),
+    )
+    matched = match_points(first, second)
+    assert set(matched.tolist()) == set(range(200)), "no point of the poorer cloud is lost"
+    nearest = torch.cdist(first, second).amin(1).mean()
+    assert (first - second[matched]).norm(dim=1).mean() < 1.5 * nearest
+    assert torch.equal(match_points(first, first), torch.arange(600))
 
 
 def test_pairing_is_one_to_one_and_near() -> None:
@@ -176,7 +220,7 @@ def _clips() -> list[Clip]:
     red = borrowed[..., 0]
     borrowed[..., 0] = torch.where(borrowed.amin(-1) < 250, red // 2, red)  # a tint that the codes do not know yet
     clip = Clip(images=borrowed, mattes=255 * (borrowed.amin(-1) < 255).to(torch.uint8), parts=part,
-                parameters=parameters(3), attribute=HAIR, source="anna")  # fmt: skip
+                parameters=parameters(3), sources={HAIR: "anna"})  # fmt: skip
     return [own, clip]
 
 

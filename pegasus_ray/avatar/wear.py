@@ -1,0 +1,143 @@
+"""Putting another's part on an avatar: Eq. 13 on points bound to one rig.
+
+Both avatars are bound to the same rig, so re-anchoring the borrowed points on the mixed shape aligns them. What that moves
+them by is then put into their offsets, and the wearer keeps its own shape: a point of it that is not near the part stays where
+it is to the last bit. What is left to do is the seam: fill what the old part leaves bare, and let colours meet.
+
+Legend: N, M points, K shape axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.dress import (
+    COVERS_SCALP,
+    SUNK,
+    bald,
+    join_group,
+    lend,
+    nearest,
+    part_of_points,
+    places_of,
+)
+from pegasus_ray.avatar.headwear import under_hat
+from pegasus_ray.avatar.model import Avatar, join
+from pegasus_ray.avatar.shading import TERMS
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute, Part
+
+SKIN_COLOURED = (Attribute.NOSE,)
+REACH = (0.008, 0.016)
+"""How far from a borrowed part the wearer's points follow its shape wholly, and beyond which not at all, in metres."""
+
+
+def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smooth: float = 0.006) -> Avatar:
+    """`wearer` with the attribute of `source` (paper Eq. 13): an ordinary avatar.
+
+    Args:
+        wearer: whose points all but the attribute's are kept.
+        source: whose points of the attribute are taken.
+        attribute: what to borrow.
+        rig: the rig that both are bound to.
+        smooth: metres over which colours are smoothed before borrowed skin takes the wearer's.
+
+    Raises:
+        PegasusError: MISSING_ATTRIBUTE where the source has no such part; BAD_REFERENCE where the two are on different rigs.
+    """
+    if wearer.rig != source.rig:
+        raise PegasusError(
+            Reason.BAD_REFERENCE,
+            f"one avatar is bound to rig {wearer.rig!r}, the other to {source.rig!r}; fit both on one rig",
+        )
+    borrowed = _still_unless_face(lend(source, attribute, rig), attribute)
+    mine = part_of_points(wearer) == attribute.part
+    if attribute in COVERS_SCALP:
+        base = bald(wearer, rig) if attribute is Attribute.HAIR else under_hat(wearer, borrowed, rig)
+    else:
+        skin = wearer.select(part_of_points(wearer) == Part.SKIN)
+        base = join_group(wearer.select(~mine), underlay(wearer.select(mine), skin, rig))
+    shape = rig.mix_shape(wearer.shape, source.shape, attribute)
+    if attribute in SKIN_COLOURED:
+        borrowed = _meet_colours(borrowed, source, wearer, attribute, rig, smooth)
+    if torch.equal(shape, wearer.shape):
+        return join(base, borrowed)
+    seam = torch.cat([places_of(wearer.select(mine), rig), places_of(borrowed, rig, shape)])
+    return join(_follow(base, seam, rig, shape), _reshaped(borrowed, rig, shape, wearer.shape))
+
+
+def _reshaped(points: Avatar, rig: Rig, shape: Tensor, stored: Tensor) -> Avatar:
+    """Points that stand on the rig of shape `stored` (K,) where they stood on that of `shape` (K,)."""
+    moved = points.anchors(rig, shape).positions - points.anchors(rig, stored).positions
+    return replace(points, offsets=points.offsets + moved)
+
+
+def _follow(base: Avatar, part: Tensor, rig: Rig, shape: Tensor) -> Avatar:
+    """The wearer's points gone along with the part's (M, 3) change of shape: wholly beside it, not at all beyond `REACH`."""
+    near, far = REACH
+    distance, _ = nearest(places_of(base, rig), part, 1)
+    share = ((far - distance) / (far - near)).clamp(0, 1)
+    moved = base.anchors(rig, shape).positions - base.anchors(rig).positions
+    return replace(base, offsets=torch.where(share > 0, base.offsets + share * moved, base.offsets))
+
+
+def _still_unless_face(points: Avatar, attribute: Attribute) -> Avatar:
+    """Hair and hats do not answer to another person's expressions: their motion was learned on the source's."""
+    if attribute not in COVERS_SCALP:
+        return points
+    return replace(
+        points,
+        position_basis=torch.zeros_like(points.position_basis),
+        colour_basis=torch.zeros_like(points.colour_basis),
+    )
+
+
+def underlay(mine: Avatar, skin: Avatar, rig: Rig, *, depth: float = SUNK) -> Avatar:
+    """The wearer's own part as bare skin `depth` metres under it, so that a smaller borrowed part leaves no hole."""
+    anchors = mine.anchors(rig)
+    on_skin = rig.parts[mine.triangles] != Part.EYES
+    outer = on_skin & (anchors.expression_basis.norm(dim=-1).amax(0) < 0.02) if len(mine) else on_skin
+    mine = mine.select(outer)
+    if len(mine) == 0 or len(skin) == 0:
+        return mine
+    anchors = mine.anchors(rig)
+    _, near = nearest(anchors.positions, skin.anchors(rig).positions + skin.offsets, 12)
+    logits = torch.zeros_like(mine.part_logits)
+    logits[:, Part.SKIN] = 4.0
+    return replace(
+        mine,
+        offsets=mine.offsets - depth * anchors.normals,
+        albedo=skin.albedo[near].mean(1),
+        colour_basis=torch.zeros_like(mine.colour_basis),
+        part_logits=logits,
+    )
+
+
+def _meet_colours(
+    borrowed: Avatar, source: Avatar, wearer: Avatar, attribute: Attribute, rig: Rig, smooth: float
+) -> Avatar:
+    """Borrowed skin in the wearer's tone, place by place, and in the wearer's light; its own detail stays.
+
+    Each colour is divided by the source's smoothed colours there and multiplied by the wearer's: what a Poisson blend does to a
+    picture.
+    """
+    places = places_of(borrowed, rig, wearer.shape)
+    theirs, own = (smooth_colour(places, avatar, attribute, rig, wearer.shape, smooth) for avatar in (source, wearer))
+    albedo = borrowed.albedo * (own / theirs.clamp(min=0.02)).clamp(0.2, 5.0)
+    lights = wearer.lights[:1].expand(len(source.motions), TERMS, 3)
+    return replace(borrowed, albedo=albedo, lights=lights)
+
+
+def smooth_colour(
+    places: Tensor, avatar: Avatar, attribute: Attribute, rig: Rig, shape: Tensor, smooth: float = 0.006
+) -> Tensor:
+    """The colour of an avatar's skin and part around each place (N, 3), (N, 3); weighted by opacity."""
+    part = part_of_points(avatar)
+    face = avatar.select((part == Part.SKIN) | (part == attribute.part))
+    distance, near = nearest(places, places_of(face, rig, shape), 48)
+    weight = torch.softmax(-distance / smooth, dim=-1) * torch.sigmoid(face.opacity_logits)[near] + 1e-9
+    return (face.albedo[near] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
