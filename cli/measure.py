@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pegasus_ray.cli.exams import evaluate_swap
+from pegasus_ray.cli.exams import evaluate_generative, evaluate_swap, evaluate_transfer
 from pegasus_ray.cli.options import JsonFlag, Place, Settings, command
 from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.schemas.manifests import Kind
@@ -30,6 +30,8 @@ def add_to(app: typer.Typer) -> None:
                 "studio": evaluate_studio,
                 "tracking": evaluate_tracking,
                 "swap": evaluate_swap,
+                "generative": evaluate_generative,
+                "transfer": evaluate_transfer,
             },
         ),
         (
