@@ -57,22 +57,27 @@ def evaluate_avatar(
 ) -> None:
     """Draw an avatar on the last tenth of its video, which its fit has not seen, and compare.
 
-    psnr and ssim are inside the matte, dilated by 2 % of the side, on white; psnr_face on face pixels alone.
+    psnr and ssim are inside the matte, dilated by 2 % of the side, on white; psnr_face on face pixels alone. An avatar with
+    networks is drawn by them; psnr_baked is that of the explicit points they were baked to.
 
     Example: pegasus evaluate avatar franck --library people --json
     """
     from pegasus_ray.library.images import encode_png
     from pegasus_ray.pipeline import evaluate
-    from pegasus_ray.pipeline.results import read_avatar, read_track
+    from pegasus_ray.pipeline.results import read_avatar, read_fields, read_track
+    from pegasus_ray.rig.load import load_rig
 
     library = place.open()
     manifest = library.find(key, Kind.AVATARS)
-    score, sheet = evaluate.evaluate_avatar(
-        read_track(library.location, manifest.input("track")), read_avatar(library, manifest.key)
-    )
+    track, avatar = read_track(library.location, manifest.input("track")), read_avatar(library, manifest.key)
+    score, sheet = evaluate.evaluate_avatar(track, avatar)
+    facts: dict[str, Any] = {}
+    if fields := read_fields(library, manifest.key):
+        facts["psnr_baked"] = score.psnr
+        score, sheet = evaluate.evaluate_avatar(track, avatar, points=fields.canonical(load_rig(avatar.rig)))
     if out is not None:
         out.write_bytes(encode_png(sheet))
-    facts = {
+    facts |= {
         "psnr": score.psnr,
         "ssim": score.ssim,
         "frames": score.frames,
@@ -92,6 +97,7 @@ def evaluate_studio(
     frames: Annotated[int, typer.Option("--frames", min=1, help="Frames of each, spread over a performance.")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The first person's; the others follow.")] = 900,
     size: Size = 256,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that film.")] = 2,
     json: JsonFlag = False,
 ) -> None:
     """Have studio people judged by nets that were trained on photographs: is there a face, are its parts where the truth is?
@@ -103,7 +109,7 @@ def evaluate_studio(
     from pegasus_ray.pipeline import evaluate_studio as studio
 
     with one_progress("evaluate", "studio") as progress:
-        score = studio.evaluate_studio(range(seed, seed + people), frames, size, progress)
+        score = studio.evaluate_studio(range(seed, seed + people), frames, size, workers=workers, progress=progress)
     shares = ", ".join(f"{name} {value:.2f}" for name, value in score.iou.items())
     line = f"face found in {100 * score.face_found:.1f} % of {score.frames} frames; agreement: {shares}"
     answer(score.facts(), as_json=json, text=[f"{line}; {score.frames_per_second:.2f} frames/s"])

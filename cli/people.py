@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
 
 @command
 def render_studio(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the videos are put.")],
     people: Annotated[int, typer.Option("--people", min=1, help="How many people.")] = 1,
     frames: Annotated[int, typer.Option("--frames", min=2, help="Frames of each video.")] = 60,
@@ -51,24 +53,36 @@ def render_studio(
     swap: Annotated[
         list[str] | None,
         typer.Option(
-            "--swap", metavar="ATTRIBUTE=SEED", help="Give everybody an attribute of the person of that seed."
+            "--swap",
+            metavar="ATTRIBUTE=PERSON",
+            help="Give everybody an attribute of a seed's person or of the cast's.",
         ),
     ] = None,
     *,
     run: Run,
 ) -> None:
-    """Film people who do not exist: a video of each, and their tracks with the truth in the library.
+    """Film people who do not exist: a video of each, a sheet of them all (contact.png), and their tracks with the truth.
 
-    The same seed is the same person; with --swap the truth that a swap should reach.
+    The tracks go to FOLDER/library if no library is named. The same seed is the same person; with --swap the same person
+    in the same motion with another's part: the truth that a swap should reach. The cast is milo, runa, ines, teo, amara.
 
-    Example: pegasus studio render people --people 3 --frames 60 --size 128 --library people/library
+    Example: pegasus studio render people --people 3 --frames 60 --size 128 --swap hair=runa
     """
     from pegasus_ray.pipeline.plan import plan_studio
-    from pegasus_ray.pipeline.studio_job import StudioConfig, export_videos
+    from pegasus_ray.pipeline.studio_job import StudioConfig, draw_contact, export_videos
 
+    given = context.get_parameter_source("library")
+    if given is None or given.name == "DEFAULT":
+        run = replace(run, library=str(out / "library"))
     config = StudioConfig(frames=frames, size=size)
     plan = plan_studio(range(seed, seed + people), config, swaps=assignments_of(swap or []))
-    carry_out(plan, run, after=lambda: export_videos(run.open(), [job.key for job in plan.jobs], out, config.fps))
+
+    def show() -> None:
+        library, keys = run.open(), [job.key for job in plan.jobs]
+        if export_videos(library, keys, out, config.fps):
+            draw_contact(library, keys, out / "contact.png")
+
+    carry_out(plan, run, after=show)
 
 
 @command

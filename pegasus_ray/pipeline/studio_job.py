@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
 import numpy as np
 
-from pegasus_ray.library.images import normals_to_rgb
+from pegasus_ray.library.images import encode_png, normals_to_rgb
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes
-from pegasus_ray.library.tracks import Truth, save_track
+from pegasus_ray.library.tracks import Truth, load_truth, save_track
+from pegasus_ray.perception.overlay import LABEL_COLOURS
 from pegasus_ray.pipeline.results import provenance, read_track
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.work import Progress, Summary
 from pegasus_ray.render.video import write_video
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.parts import Label
 from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.people import Person
-from pegasus_ray.studio.render import as_track, film
+from pegasus_ray.studio.render import LOOK, as_track, film
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class StudioJob(StageJob):
     @classmethod
     def plan(cls, person: Person, config: StudioConfig) -> StudioJob:
         """The job for one person."""
-        wishes = {"studio": config, "person": person}
+        wishes = {"studio": config, "person": person, "look": LOOK}
         return cls(key=plan_key(cls.stage, {}, wishes), subject=person.name, person=person, config=config)
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
@@ -82,6 +86,33 @@ def export_videos(library: Library, tracks: Sequence[str], folder: Path, fps: fl
             write_video(track.images, path, fps)
             written.append(path)
     return written
+
+
+def draw_contact(library: Library, tracks: Sequence[str], path: Path, *, shots: int = 3, side: int = 256) -> None:
+    """A sheet of tracks as a PNG: a row each, a few of the frames with their part maps and normals beside them.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where none of them is there.
+    """
+    palette = np.array([LABEL_COLOURS[label] for label in Label], np.uint8)
+    rows = []
+    for key in tracks:
+        if library.exists(StudioJob.stage.kind, key):
+            track, truth = read_track(library.location, key), load_truth(library, key)
+            shown = np.unique(np.linspace(0, len(track) - 1, shots).round().astype(int))
+            kinds = [track.images, palette[track.parts], *([truth.normals] if truth else [])]
+            cells = [_scaled(pictures[frame], side) for frame in shown for pictures in kinds]
+            rows.append(np.concatenate(cells, axis=1))
+    if not rows:
+        raise PegasusError(Reason.BAD_REFERENCE, "holds none of these people", subject=library.location)
+    widest = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(np.concatenate(rows)))
+
+
+def _scaled(picture: Bytes, side: int) -> Bytes:
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def film_video(person: Person, config: StudioConfig, path: Path, progress: Progress | None = None) -> Path:

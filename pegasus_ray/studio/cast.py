@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.studio.people import (
     HAIR_COLOURS,
     SKIN_TONES,
@@ -15,6 +16,7 @@ from pegasus_ray.studio.people import (
     Pattern,
     Person,
     Skin,
+    person,
     shape_of,
 )
 
@@ -36,6 +38,21 @@ class Cast:
 def demo_people() -> Cast:
     """The same five people each time: hair, nose, brows, mouth and eyes of the sources are plainly unlike the target's."""
     return Cast(target=_milo(), sources=(_runa(), _ines(), _teo()), user=_amara())
+
+
+def someone(reference: str) -> Person:
+    """A person by the name of one of the cast, or by seed.
+
+    Raises:
+        PegasusError: BAD_CONFIG for anything else.
+    """
+    if reference.isdecimal():
+        return person(int(reference))
+    cast = {one.name: one for one in demo_people().everyone}
+    if reference not in cast:
+        message = f"is nobody of the studio's; give a seed, as 7, or one of {', '.join(cast)}"
+        raise PegasusError(Reason.BAD_CONFIG, message, subject=reference)
+    return cast[reference]
 
 
 def _milo() -> Person:

@@ -8,7 +8,8 @@ Legend: T frames, E expressions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,8 @@ FOCAL: Final = 2.65  # sides of the picture: 40 cm across at the eyes
 EYE_HEIGHT: Final = 0.030  # metres above the picture's middle
 NECK: Final = (0.0, -0.105, -0.085)  # metres in rig space: what the head turns about
 WAIST: Final = (0.0, -0.45, -0.08)  # what the torso sways about
-YAW, PITCH, ROLL = 0.62, 0.17, 0.12  # radians: as far as the head goes
+YAW, PITCH, ROLL = 0.62, 0.17, 0.12  # radians: as far as the head usually goes
+FAR: Final = 0.785  # radians: as far as it turns in every sixth look away from the camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,27 @@ class Motion:
     def __len__(self) -> int:
         return len(self.times)
 
+    def select(self, frames: Sequence[int]) -> Motion:
+        """The same motion with only the frames named, in that order."""
+        chosen = list(frames)
+        per_frame = {name: getattr(self, name)[chosen] for name in ("expression", "head", "torso", "times")}
+        return replace(self, **per_frame)
 
-def perform(person: Person, frames: int, fps: float = 25.0, seed: int | None = None) -> Motion:
-    """A talking-head performance of `frames` frames; by the person's own seed where none is given."""
+
+def perform(person: Person, frames: int, fps: float = 25.0, seed: int | None = None, *, reach: float = 1.0) -> Motion:
+    """A talking-head performance of `frames` frames.
+
+    Args:
+        person: who; the motion is by their own seed where none is given.
+        frames: how many.
+        fps: of the video.
+        seed: of the motion.
+        reach: how far the head turns, 1 is up to 45° in a performance of ten seconds or more.
+    """
     rng = np.random.default_rng([person.seed if seed is None else seed, 17])
     lead = int(2 * fps)
     count = frames + 2 * lead
-    turn = _looking_about(rng, count, fps)
+    turn = np.asarray(reach * _looking_about(rng, count, fps), dtype=np.float32)
     expression = _expressions(rng, count, fps, turn)
     sway = np.stack([_wave(rng, count, fps, 0.22) for _ in range(6)], 1)
     kept = slice(lead, lead + frames)
@@ -64,6 +80,11 @@ def perform(person: Person, frames: int, fps: float = 25.0, seed: int | None = N
         camera=torch.tensor([FOCAL, 0.5, 0.5]),
         times=np.asarray(np.arange(frames) / fps, dtype=np.float32),
     )
+
+
+def sweep(frames: int, degrees: tuple[float, float] = (-45.0, 45.0)) -> Motion:
+    """A silent turn of the head from one yaw to another, both included, in even steps: views that no performance dwells on."""
+    return still([{}] * frames, [(0.0, yaw, 0.0) for yaw in np.linspace(*degrees, frames).tolist()])
 
 
 def still(frames: list[dict[str, float]], turns: list[tuple[float, float, float]]) -> Motion:
@@ -116,14 +137,16 @@ def _wave(rng: np.random.Generator, count: int, fps: float, hertz: float) -> Flo
 
 def _looking_about(rng: np.random.Generator, count: int, fps: float) -> Floats:
     """Turns of the head (T, 3) as rotation vectors in camera space: towards places for a second or two, and small nods."""
-    limits = np.array([PITCH, YAW, ROLL])
+    limits, ends = np.array([PITCH, YAW, ROLL]), np.array([1.2 * PITCH, FAR, 1.2 * ROLL])
     targets = np.zeros((count, 3))
-    at, toggle = 0, 1.0
+    at, toggle, looks = 0, 1.0, 0
     while at < count:
         stay = int(fps * rng.uniform(0.7, 1.8))
         away = rng.random() < 0.75
         aim = rng.uniform(0.15, 1.0) * toggle if away else rng.uniform(-0.15, 0.15)
         toggle = -toggle if away and rng.random() < 0.7 else toggle
+        looks += away
+        aim = np.sign(aim) * 1.05 * FAR / YAW if away and looks % 6 == 0 else aim
         targets[at : at + stay] = np.array([rng.uniform(-0.8, 0.8), aim, 0.5 * rng.uniform(-1, 1)]) * limits
         at += stay
     smooth = gaussian_filter1d(targets, 0.22 * fps, axis=0, mode="nearest")
@@ -131,7 +154,7 @@ def _looking_about(rng: np.random.Generator, count: int, fps: float) -> Floats:
         [_wave(rng, count, fps, 0.9) * 0.022, _wave(rng, count, fps, 0.7) * 0.03, _wave(rng, count, fps, 0.5) * 0.025],
         1,
     )
-    return np.asarray(np.clip(smooth + nods, -1.2 * limits, 1.2 * limits), dtype=np.float32)
+    return np.asarray(np.clip(smooth + nods, -ends, ends), dtype=np.float32)
 
 
 def _expressions(rng: np.random.Generator, count: int, fps: float, turn: Floats) -> Floats:

@@ -1,18 +1,30 @@
 """Films a person: a performance rendered as a track with exact truth.
 
+Frames do not depend on one another: a crew of processes films them side by side, with the same bits whatever their number.
+
 Legend: T frames, S side in pixels.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
+import torch
 
 from pegasus_ray.library.track import Track
 from pegasus_ray.studio.motion import Motion
 from pegasus_ray.studio.people import Colour, Person, studio_rig
 from pegasus_ray.studio.shot import WALL, Frame, Studio
+
+LOOK: Final = 2
+"""Part of the key of a studio track: raise it when the same person and motion come to look otherwise."""
+
+TAKE: Final = 8  # frames that a member of a crew films at a time
 
 
 def render(
@@ -67,9 +79,44 @@ def as_track(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
 
 
 def film(
-    person: Person, motion: Motion, *, size: int = 256, wall: Colour = WALL, detail: float = 1.0
+    person: Person,
+    motion: Motion,
+    *,
+    size: int = 256,
+    wall: Colour = WALL,
+    detail: float = 1.0,
+    crew: Executor | None = None,
 ) -> Iterator[Frame]:
-    """The frames of a person's video, one at a time, with depth and normals beside what a track keeps."""
-    studio = Studio.of(person, size, wall=wall, detail=detail)
-    for number in range(len(motion)):
-        yield studio.frame(motion, number)
+    """The frames of a person's video, one at a time, with depth and normals beside what a track keeps.
+
+    Args:
+        person: who.
+        motion: what they do, and the camera.
+        size: side of the frames in pixels.
+        wall: colour of the background, sRGB.
+        detail: share of the ribbons of hair.
+        crew: who films (`crew_of`); without one, this process.
+    """
+    if crew is None:
+        studio = Studio.of(person, size, wall=wall, detail=detail)
+        yield from (studio.frame(motion, number) for number in range(len(motion)))
+        return
+    takes = [motion.select(range(start, min(start + TAKE, len(motion)))) for start in range(0, len(motion), TAKE)]
+    for taken in [crew.submit(shoot, person, take, size, wall, detail) for take in takes]:
+        yield from taken.result()
+
+
+def crew_of(workers: int) -> ProcessPoolExecutor:
+    """Processes that film: a context manager."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+
+
+def shoot(person: Person, motion: Motion, size: int, wall: Colour = WALL, detail: float = 1.0) -> list[Frame]:
+    """A whole motion at once, by a member of a crew, who keeps the last person ready."""
+    studio = _ready(person, size, wall, detail)
+    return [studio.frame(motion, number) for number in range(len(motion))]
+
+
+@lru_cache(maxsize=1)
+def _ready(person: Person, size: int, wall: Colour, detail: float) -> Studio:
+    return Studio.of(person, size, wall=wall, detail=detail)
