@@ -20,6 +20,7 @@ from pegasus_ray.pipeline.results import provenance, read_track, visible_device
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.track import TrackConfig, look, track_observed
 from pegasus_ray.pipeline.work import Progress, Summary
+from pegasus_ray.rig.load import models_of_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import InputEntry, Stage
 from pegasus_ray.schemas.parts import Attribute
@@ -29,6 +30,11 @@ SMALLEST_SCALE = 0.4
 """Of a track's side: a fit that does not fit into memory at this is given up."""
 SMALLER = 0.75
 """What one step down the out-of-memory ladder leaves of the pictures' side and of the points."""
+
+
+def _models_of(config: TrackConfig) -> tuple[tuple[str, str], ...]:
+    """Names and sha256 of all model files that a track comes from."""
+    return (*models_of(config.observe), *models_of_rig(config.rig))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,7 @@ class TrackJob(StageJob):
         Raises:
             PegasusError: NOT_FOUND if there is no such file.
         """
-        digest, models = digest_file(video), models_of(config.observe)
+        digest, models = digest_file(video), _models_of(config)
         return cls(
             key=plan_key(cls.stage, {"video": digest}, config, dict(models)),
             subject=str(video),
@@ -61,8 +67,8 @@ class TrackJob(StageJob):
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
         """Look at the video, commit."""
-        if models_of(self.config.observe) != self.models:
-            message = "this worker has other model files than the driver; run `pegasus assets fetch models` on both"
+        if _models_of(self.config) != self.models:
+            message = "this worker has other model files than the driver; fetch the models, or import the rig, on both"
             raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
         seen = look(Path(self.video), self.config, progress)
         made = track_observed(seen, self.config, progress)

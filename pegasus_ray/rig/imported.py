@@ -7,8 +7,10 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -74,29 +76,22 @@ def save_imported(rig: Rig) -> Path:
     return path
 
 
+def digest_of_imported(name: str) -> str:
+    """The sha256 of an imported rig's arrays; raises as `load_imported` does."""
+    with _opened(name) as (header, _):
+        return header["digest"]
+
+
 def load_imported(name: str) -> Rig:
     """The imported rig of that name, in float32 on the CPU.
 
     Raises:
         PegasusError: BAD_REFERENCE where there is none; ASSET_CORRUPT where its file is damaged or of another format.
     """
-    path = rig_file(name)
-    if not path.is_file():
-        known = ", ".join(["open", *imported_names()])
-        message = f"there is no rig of that name here ({known}); import it: pegasus rig import-flame FILE --name {name}"
-        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            names = set(file.keys())
-            if names - set(OPTIONAL) != set(SCHEMA) or set(header) != {"format", "digest", *WORDS}:
-                raise ValueError("its header names other things")
-            tensors = {name: file.get_tensor(name) for name in sorted(names)}
+    with _opened(name) as (header, file):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         words = {name: tuple(_strings(header[name])) for name in WORDS}
         _check(tensors, words, header)
-    except (SafetensorError, OSError, ValueError) as error:
-        message = f"this imported rig cannot be read ({error}); import it again: pegasus rig import-flame FILE"
-        raise PegasusError(Reason.ASSET_CORRUPT, message, subject=str(path)) from error
     places = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith("landmarks.")}
     own = {name: tensor.clone() for name, tensor in tensors.items() if not name.startswith("landmarks.")}
     return Rig(
@@ -107,6 +102,25 @@ def load_imported(name: str) -> Rig:
         joint_names=words["joint_names"],
         **own,
     )
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[dict[str, str], Any]]:
+    """The header and the file of a rig; whatever is wrong with them becomes the error that says to import it again."""
+    path = rig_file(name)
+    if not path.is_file():
+        known = ", ".join(["open", *imported_names()])
+        message = f"there is no rig of that name here ({known}); import it: pegasus rig import-flame FILE --name {name}"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header, tensors = file.metadata() or {}, set(file.keys())
+            if tensors - set(OPTIONAL) != set(SCHEMA) or set(header) != {"format", "digest", *WORDS}:
+                raise ValueError("its header names other things")
+            yield header, file
+    except (SafetensorError, OSError, ValueError) as error:
+        message = f"this imported rig cannot be read ({error}); import it again: pegasus rig import-flame FILE"
+        raise PegasusError(Reason.ASSET_CORRUPT, message, subject=str(path)) from error
 
 
 def _get(rig: Rig, name: str) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from pegasus_ray.rig.imported import load_imported
+from pegasus_ray.rig.imported import digest_of_imported, load_imported
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.rig.open_rig import load_open_rig
 
@@ -19,3 +19,12 @@ def load_rig(name: str = OPEN) -> Rig:
         PegasusError: BAD_REFERENCE for a name that this machine does not have.
     """
     return load_open_rig() if name == OPEN else load_imported(name)
+
+
+def models_of_rig(name: str) -> tuple[tuple[str, str], ...]:
+    """Names and sha256 of the model files that a rig comes from: one for an imported rig, none for the open one.
+
+    Raises:
+        PegasusError: BAD_REFERENCE for a name that this machine does not have; ASSET_CORRUPT where its file is damaged.
+    """
+    return () if name == OPEN else ((f"rig {name}", digest_of_imported(name)),)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pegasus_ray.rig.flame import TURNS, FlameArrays, flame_rig
 from pegasus_ray.rig.imported import imported_names, load_imported, rig_file, save_imported
-from pegasus_ray.rig.load import load_rig
+from pegasus_ray.rig.load import load_rig, models_of_rig
 from pegasus_ray.rig.model import (
     Pose,
     Rig,
@@ -192,6 +192,7 @@ def test_kept_and_loaded_again_by_name(head: Rig, tmp_path: Path, monkeypatch: p
     for name in ("template", "faces", "shape_basis", "expression_basis", "pose_basis", "parts", "from_blendshapes"):
         assert torch.equal(getattr(again, name), getattr(head, name)), name
     assert again.expression_names == head.expression_names and again.topology == head.topology
+    assert models_of_rig("open") == () and len(dict(models_of_rig("mine"))["rig mine"]) == 64
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1]), b"text", whole.replace(b"uvs", b"uvz", 1)):
         path.write_bytes(damaged)
