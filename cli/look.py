@@ -26,7 +26,13 @@ def add_to(app: typer.Typer) -> None:
 def render(
     who: Annotated[str, typer.Argument(metavar="KEY", help="An avatar, generative avatar or transfer: key or name.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="A video (.mp4) or a sheet of pictures (.png).")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="A video (.mp4), a sheet of pictures (.png), points (.ply).",
+        ),
     ],
     wear: Annotated[
         list[str] | None,
@@ -40,6 +46,15 @@ def render(
             help="Of a generative avatar: an attribute between two people's, as hair=anna:bert:0.5; `own` is its own.",
         ),
     ] = None,
+    strip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strip",
+            metavar="ATTRIBUTE=A:B",
+            help="Of a generative avatar: a row of pictures from one to the other, as hair=own:anna; repeatable.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Of a strip.")] = 8,
     drive: Annotated[
         str | None, typer.Option("--drive", metavar="TRACK", help="Whose motion: a track; the person's own without it.")
     ] = None,
@@ -58,14 +73,41 @@ def render(
 
     Example: pegasus render franck --wear hair=cap12_edit --out franck.mp4 --library people
     """
-    from pegasus_ray.pipeline.look import assemble, draw_look, parse_mix
+    from pegasus_ray.pipeline.look import assemble, draw_look, export_points, parse_mix
+    from pegasus_ray.pipeline.strips import draw_strips, parse_ends
     from pegasus_ray.schemas.manifests import Kind
 
-    if out.suffix not in (".mp4", ".png"):
-        raise PegasusError(Reason.BAD_CONFIG, "give a name that ends in .mp4 or .png", subject=str(out))
+    if out.suffix not in (".mp4", ".png", ".ply"):
+        raise PegasusError(Reason.BAD_CONFIG, "give a name that ends in .mp4, .png or .ply", subject=str(out))
     library = settings.open()
     mixes = {name: parse_mix(text) for name, text in assignments_of(mix or []).items()}
+    if strip:
+        ends = {name: parse_ends(text) for name, text in assignments_of(strip).items()}
+        if out.suffix != ".png":
+            raise PegasusError(
+                Reason.BAD_CONFIG, "a strip is a picture: give a name that ends in .png", subject=str(out)
+            )
+        with one_progress("render", who) as progress:
+            drawn = draw_strips(
+                library,
+                who,
+                ends,
+                settings.pipeline().transfer,
+                out,
+                wear=assignments_of(wear or []),
+                mixes=mixes,
+                driver=library.find(drive, Kind.TRACKS).key if drive else None,
+                steps=steps,
+                size=size,
+                progress=progress,
+            )
+        answer({"out": str(out), "frames": drawn}, as_json=settings.json, text=[f"{out}: {drawn} pictures"])
+        return
     look = assemble(library, who, settings.pipeline().transfer, wear=assignments_of(wear or []), mixes=mixes)
+    if out.suffix == ".ply":
+        count = export_points(look, out)
+        answer({"out": str(out), "points": count}, as_json=settings.json, text=[f"{out}: {count} points"])
+        return
     driver = library.find(drive, Kind.TRACKS).key if drive else look.track
     most = frames or (SHEET if out.suffix == ".png" else None)
     with one_progress("render", look.name) as progress:

@@ -25,6 +25,29 @@ class BlockConfig(BaseModel):
     """The avatars that its codes were learned from; the first is the person's own."""
 
 
+class FieldSizes(BaseModel):
+    """The networks of an avatar of the preset `paper`: sizes and switches, as they were when it was fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: int = Field(ge=1, le=1024)
+    field_width: int = Field(ge=1, le=4096)
+    field_depth: int = Field(ge=1, le=64)
+    field_skip: int = Field(ge=0, le=64)
+    frequencies: int = Field(ge=0, le=32)
+    deformer_width: int = Field(ge=1, le=4096)
+    deformer_depth: int = Field(ge=1, le=64)
+    shading_width: int = Field(ge=1, le=4096)
+    shading_depth: int = Field(ge=1, le=64)
+    subject_stage: bool
+    rig_stage: bool
+    anchored: bool
+    field_normals: bool
+    chunk: int = Field(ge=1, le=MAX_POINTS)
+    choices: dict[str, int] = Field(default_factory=dict, max_length=16)
+    """How many codes each block has."""
+
+
 class AvatarConfig(BaseModel):
     """An explicit avatar, or a generative one with its blocks."""
 
@@ -44,3 +67,5 @@ class AvatarConfig(BaseModel):
     blocks: dict[str, BlockConfig] = Field(default_factory=dict)
     """A generative avatar's blocks by name; an avatar has none."""
     code_size: int = Field(default=0, ge=0, le=1024)
+    fields: FieldSizes | None = None
+    """Of an avatar that has networks beside its points, in `fields.safetensors`."""

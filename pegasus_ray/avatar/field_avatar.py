@@ -175,9 +175,10 @@ class Fields:
         return Fields(networks=self.networks.to(device), points=self.points.to(device))
 
     def canonical(self, rig: Rig, shape: Tensor | None = None, code: Mapping[str, int] | None = None) -> FieldPoints:
-        """The points under a code, on the avatar's own shape or another (K,): evaluated once, drawn many times."""
+        """The points under a code, on the avatar's own shape or another (K,), outside any graph: evaluated once, drawn often."""
         homes = canonical_homes(rig, self.points.triangles, self.points.barycentric)
-        return self.networks.canonical(self.points, homes, self.points.anchors(rig, shape), code)
+        with torch.no_grad():
+            return self.networks.canonical(self.points, homes, self.points.anchors(rig, shape), code)
 
 
 def canonical_homes(rig: Rig, triangles: Tensor, barycentric: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pegasus_ray.avatar.config import FitConfig
+from pegasus_ray.avatar.field_storage import dump_fields
 from pegasus_ray.avatar.storage import dump_avatar
 from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.keys import digest_file
@@ -20,7 +21,7 @@ from pegasus_ray.pipeline.results import provenance, read_track, visible_device
 from pegasus_ray.pipeline.stage_job import StageJob, plan_key
 from pegasus_ray.pipeline.track import TrackConfig, look, track_observed
 from pegasus_ray.pipeline.work import Progress, Summary
-from pegasus_ray.rig.load import models_of_rig
+from pegasus_ray.rig.load import load_rig, models_of_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import InputEntry, Stage
 from pegasus_ray.schemas.parts import Attribute
@@ -123,7 +124,8 @@ class FitJob(StageJob):
         result = fit(shown, self.config, progress=progress, checkpoint=scratch / CHECKPOINT, device=device)
         gives = tuple(a for a in result.attributes if not self.lends or a in self.lends)
         _, unseen = shown.held_out()
-        (preview,) = render_clip(result.avatar, shown, frames=[int(unseen[0])])
+        points = result.fields.canonical(load_rig(shown.rig)) if result.fields else None
+        (preview,) = render_clip(result.avatar, shown, frames=[int(unseen[0])], points=points)
         facts = provenance(
             self.inputs,
             self.config,
@@ -136,7 +138,8 @@ class FitJob(StageJob):
             consent=self.consent,
             summary=result.figures,
         )
-        files = dump_avatar(result.avatar, gives) | {"preview.png": encode_png(preview)}
+        made = dump_fields(result.avatar, result.fields, gives) if result.fields else dump_avatar(result.avatar, gives)
+        files = made | {"preview.png": encode_png(preview)}
         return library.commit(self.stage.kind, self.key, files, facts).summary
 
     def smaller(self) -> FitJob | None:

@@ -10,7 +10,7 @@ import torch
 
 from pegasus_ray.avatar.frames import FrameSet
 from pegasus_ray.avatar.model import Avatar
-from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.points import CanonicalPoints, render_points
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.render.metrics import psnr, ssim
 from pegasus_ray.rig.load import load_rig
@@ -32,8 +32,16 @@ class AvatarScore:
     frames: int
 
 
-def evaluate_avatar(track: Track, avatar: Avatar, *, per_pixel: int = 24) -> tuple[AvatarScore, Bytes]:
+def evaluate_avatar(
+    track: Track, avatar: Avatar, *, points: CanonicalPoints | None = None, per_pixel: int = 24
+) -> tuple[AvatarScore, Bytes]:
     """Render the last tenth of the frames with the tracked parameters as they are, and compare.
+
+    Args:
+        track: the person's.
+        avatar: whose motion codes drive the points.
+        points: what is drawn, evaluated once; without it, the explicit avatar's.
+        per_pixel: nearest points blended in a pixel.
 
     Returns:
         the score, and for a person to look at truth above render, (2·S, n·S, 3), six frames at most.
@@ -41,7 +49,7 @@ def evaluate_avatar(track: Track, avatar: Avatar, *, per_pixel: int = 24) -> tup
     _, unseen = track.held_out()
     held = track.select(unseen)
     frames, rig = FrameSet.of(held, track.size), load_rig(track.rig)
-    points = avatar.canonical(avatar.anchors(rig))
+    points = avatar.canonical(avatar.anchors(rig)) if points is None else points
     scores, pairs = [], []
     kernel = np.ones((2 * round(DILATION * track.size) + 1,) * 2, np.uint8)
     for index in range(len(held)):

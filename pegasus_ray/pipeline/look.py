@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from pegasus_ray.avatar.field_avatar import Fields
 from pegasus_ray.avatar.generative import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.points import CanonicalPoints
 from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
+from pegasus_ray.pipeline.export import points_as_ply
 from pegasus_ray.pipeline.plan import called, find_first
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.render import turntable as swing
-from pegasus_ray.pipeline.results import read_avatar, read_generative, read_track
+from pegasus_ray.pipeline.results import read_avatar, read_fields, read_generative, read_track
 from pegasus_ray.pipeline.transfer import TransferConfig, transfer
 from pegasus_ray.pipeline.work import Progress
 from pegasus_ray.render.images import contact_sheet
@@ -48,6 +52,12 @@ class Look:
     avatar: Avatar
     track: str
     name: str
+    fields: Fields | None = None  # the networks, of who has them and wears nothing of others
+
+    def points(self) -> CanonicalPoints:
+        """What is drawn: by the networks where there are any."""
+        rig = load_rig(self.avatar.rig)
+        return self.fields.canonical(rig) if self.fields else self.avatar.canonical(self.avatar.anchors(rig))
 
 
 def assemble(
@@ -72,12 +82,15 @@ def assemble(
         PegasusError: BAD_REFERENCE for who is not there, or a code that was not learned; MISSING_ATTRIBUTE.
     """
     wear, mixes = dict(wear or {}), dict(mixes or {})
+    fields: Fields | None = None
     worn = find_first(library, reference, (Kind.AVATARS, Kind.MODELS, Kind.TRANSFERS))
     if worn.kind is Kind.MODELS:
         generative = read_generative(library, worn.key)
         chosen, rest = _codes(library, generative, wear, mixes)
         avatar = generative.decode(generative.codes(chosen), load_rig(worn.rig))
     else:
+        if not wear and worn.kind is Kind.AVATARS:
+            fields = read_fields(library, worn.key)
         if mixes:
             message = "only a generative avatar has codes to mix; run `pegasus personalize` and name what it makes"
             raise PegasusError(Reason.BAD_REFERENCE, message, subject=reference)
@@ -85,7 +98,7 @@ def assemble(
     for attribute, lender in rest.items():
         lending = library.find(lender, Kind.AVATARS)
         avatar = transfer(read_avatar(library, lending.key), avatar, [attribute], config)
-    return Look(avatar=avatar, track=worn.input("track"), name=called(worn))
+    return Look(avatar=avatar, track=worn.input("track"), name=called(worn), fields=fields)
 
 
 def parse_mix(text: str) -> Mix:
@@ -147,17 +160,38 @@ def draw_look(
     if turntable:
         turns = swing(most or TURNTABLE_FRAMES)
         frames = [frames[len(frames) // 2]] * len(turns)
-    pictures = _heard(render_clip(look.avatar, track, frames=frames, size=size, turns=turns), len(frames), progress)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    points = look.points()
+    clip = render_clip(look.avatar, track, frames=frames, size=size, turns=turns, points=points)
+    pictures = _heard(clip, len(frames), progress)
+    with _writing(out):
         if out.suffix == ".png":
             out.write_bytes(encode_png(contact_sheet(list(pictures), columns=min(len(frames), SHEET_COLUMNS))))
         else:
             write_video(pictures, out, frames_per_second(track) if most is None else FPS)
+    return len(frames)
+
+
+def export_points(look: Look, out: Path) -> int:
+    """Write a person's points at rest as a PLY file and return their number.
+
+    Raises:
+        PegasusError: BAD_CONFIG if the file cannot be written.
+    """
+    points = look.points()
+    with _writing(out):
+        out.write_bytes(points_as_ply(points, load_rig(look.avatar.rig)))
+    return len(points)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Make the folder of `out`; what goes wrong in writing becomes BAD_CONFIG."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         message = f"cannot be written ({error.strerror}); give another place"
         raise PegasusError(Reason.BAD_CONFIG, message, subject=str(out)) from error
-    return len(frames)
 
 
 def frames_per_second(track: Track) -> float:

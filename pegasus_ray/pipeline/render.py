@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.model import Avatar
-from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.points import CanonicalPoints, render_points
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import rodrigues, rotation_vectors
@@ -31,6 +31,7 @@ def render_clip(
     size: int | None = None,
     turns: Sequence[float] = (),
     per_pixel: int = 24,
+    points: CanonicalPoints | None = None,
 ) -> Iterator[Bytes]:
     """The avatar driven by a track, frame by frame, (S, S, 3) RGB on white.
 
@@ -41,9 +42,10 @@ def render_clip(
         size: side in pixels, the track's own where it is not given.
         turns: degrees by which to turn the person about the vertical, one a frame; none leaves the view as it was.
         per_pixel: nearest points blended in a pixel.
+        points: what is drawn, evaluated once: a field avatar's; without it, the explicit avatar's.
     """
     rig = load_rig(avatar.rig)
-    points = avatar.canonical(avatar.anchors(rig))
+    points = avatar.canonical(avatar.anchors(rig)) if points is None else points
     chosen = track if frames is None else track.select(list(frames))
     for index in range(len(chosen)):
         rows = Parameters.of(chosen).rows(torch.tensor([index]))

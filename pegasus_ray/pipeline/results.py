@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import torch
 
+from pegasus_ray.avatar.field_avatar import Fields
+from pegasus_ray.avatar.field_storage import FILE, load_fields
 from pegasus_ray.avatar.generative import GenerativeAvatar
 from pegasus_ray.avatar.generative_storage import load_generative
 from pegasus_ray.avatar.model import Avatar
@@ -16,6 +18,7 @@ from pegasus_ray.library.keys import plain
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Track
 from pegasus_ray.library.tracks import load_track
+from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance
 
 AVATAR_FILES = ("avatar.safetensors", "config.json")
@@ -28,6 +31,17 @@ def read_avatar(library: Library, key: str, kind: Kind = Kind.AVATARS) -> Avatar
         PegasusError: BAD_REFERENCE if it is not there or no avatar, CORRUPT if its content has changed.
     """
     return load_avatar(_files(library, kind, key), name=f"{kind}/{key}")[0]
+
+
+def read_fields(library: Library, key: str) -> Fields | None:
+    """The networks of an avatar that has some; errors as `read_avatar`."""
+    files = _files(library, Kind.AVATARS, key)
+    name = f"{Kind.AVATARS}/{key}"
+    avatar, config = load_avatar(files, name=name)
+    if config.fields is None:
+        return None
+    entry = library.read_entry(library.expect(Kind.AVATARS, key), FILE)
+    return load_fields(files | {FILE: entry}, avatar, config, load_rig(avatar.rig), name=name)
 
 
 def read_generative(library: Library, key: str) -> GenerativeAvatar:

@@ -1,0 +1,78 @@
+"""The networks of a field avatar beside the explicit avatar they were baked to: `fields.safetensors`, sizes in `config.json`.
+
+Bindings, radii, opacity, parts and motion codes are the explicit avatar's; the generic canonical places are stored here.
+
+Legend: N points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from pegasus_ray.avatar.codes import BLOCKS
+from pegasus_ray.avatar.field_avatar import FieldAvatar, Fields
+from pegasus_ray.avatar.field_config import FieldConfig
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.storage import describe_avatar, dump_avatar
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.avatars import AvatarConfig, FieldSizes
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+FILE = "fields.safetensors"
+PLACES = "offsets"
+
+
+def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...] = ()) -> dict[str, bytes]:
+    """The files of an avatar with networks: those of `dump_avatar`, and theirs."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in fields.networks.state_dict().items()}
+    tensors[PLACES] = fields.points.offsets.detach().cpu().contiguous()
+    sizes = FieldSizes(**asdict(fields.networks.config), choices=fields.networks.codes.choices)
+    config = describe_avatar(avatar, attributes).model_copy(update={"preset": "paper", "fields": sizes})
+    files = dump_avatar(avatar, attributes) | {FILE: save(tensors)}
+    return files | {"config.json": config.model_dump_json(indent=2).encode()}
+
+
+def load_fields(
+    files: Mapping[str, bytes], avatar: Avatar, config: AvatarConfig, rig: Rig, *, name: str = "avatar"
+) -> Fields | None:
+    """The networks of an avatar from its files; nothing where it has none.
+
+    Args:
+        files: by name, whoever wrote them.
+        avatar: what `load_avatar` made of them.
+        config: theirs, likewise.
+        rig: that the avatar is bound to.
+        name: for messages.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where the networks are not those that the configuration describes.
+    """
+    if config.fields is None:
+        return None
+    sizes = config.fields.model_dump()
+    choices = sizes.pop("choices")
+    if set(choices) != set(BLOCKS) or not all(1 <= count <= 4096 for count in choices.values()):
+        raise PegasusError(Reason.BAD_REFERENCE, f"its codes are not {', '.join(BLOCKS)}", subject=name)
+    try:
+        tensors = load(files[FILE])
+    except KeyError:
+        raise PegasusError(Reason.BAD_REFERENCE, f"it has no {FILE}", subject=name) from None
+    except SafetensorError as error:
+        raise PegasusError(Reason.BAD_REFERENCE, f"its {FILE} is broken: {error}", subject=name) from None
+    networks = FieldAvatar(rig, avatar, FieldConfig(**sizes), torch.Generator(), choices=choices)
+    expected = {key: value.shape for key, value in networks.state_dict().items()} | {PLACES: avatar.offsets.shape}
+    if {key: value.shape for key, value in tensors.items()} != expected:
+        raise PegasusError(
+            Reason.BAD_REFERENCE, "its networks are not of the sizes that its config.json says", subject=name
+        )
+    if not all(value.dtype == torch.float32 and bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise PegasusError(Reason.BAD_REFERENCE, "its networks hold numbers that are not finite", subject=name)
+    places = tensors.pop(PLACES)
+    networks.load_state_dict(tensors)
+    return Fields(networks=networks.requires_grad_(False), points=replace(avatar, offsets=places.clone()))
