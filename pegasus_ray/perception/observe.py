@@ -89,6 +89,7 @@ class Observations:
     dropped: tuple[tuple[int, Loss], ...]  # frame numbers that were looked at and left out, and why
     accompanied: int  # how many of the frames show other faces too
     covered: int  # and in how many nose or mouth are hidden: a hand, a mask
+    cut_off: int  # frames that the file announces and does not have
     models: tuple[tuple[str, str], ...]  # name and sha256 of the model files used
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class Observations:
 
     def summary(self) -> dict[str, float | int | str]:
         """What was kept and what was lost and why, for people and machines."""
-        shown = {"frames_with_others": self.accompanied, "frames_covered": self.covered}
+        shown = {"frames_with_others": self.accompanied, "frames_covered": self.covered, "frames_cut_off": self.cut_off}
         return {
             **summarize(self.indices.tolist(), dict(self.dropped)),
             **{name: count for name, count in shown.items() if count},
@@ -157,6 +158,7 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
         dropped=tuple(sorted(dropped.items())),
         accompanied=len(followed.bystanders.keys() & faces.keys()),
         covered=int((seen < COVERED).sum()),
+        cut_off=clip.announced - clip.frames,
         models=models_of(config),
     )
 

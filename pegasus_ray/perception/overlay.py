@@ -65,7 +65,8 @@ def draw_overlay(track: Track, rig: Rig, *, side: int = 384) -> Iterator[Bytes]:
         shown = _veiled(resize(track.images[frame], side), vertices, edges[facing[edges].all(1)])
         _dots(shown, seen[known] * side, SEEN, radius=0.0045 * side)
         _dots(shown, landmarks * side, FITTED, radius=0.0032 * side)
-        apart = np.linalg.norm(seen[known] - landmarks, axis=-1).mean() / np.linalg.norm(seen[33] - seen[263])
+        eyes = max(float(np.linalg.norm(seen[33] - seen[263])), 1e-6)
+        apart = np.linalg.norm(seen[known] - landmarks, axis=-1).mean() / eyes
         _write(shown, f"{track.indices[frame]}   {100 * apart:.2f} %")
         parts = cv2.resize(track.parts[frame], (side, side), interpolation=cv2.INTER_NEAREST)
         tinted = np.where(

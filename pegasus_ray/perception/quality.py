@@ -108,13 +108,12 @@ def plausible(faces: Mapping[int, Face]) -> set[int]:
         return set(faces)
     shapes = np.stack([_in_space(face) for face in faces.values()])
     shapes -= shapes.mean(1, keepdims=True)
-    shapes /= np.maximum(np.linalg.norm(shapes[:, _EYES[0]] - shapes[:, _EYES[1]], axis=-1), 1e-6)[:, None, None]
-    usual = shapes[len(shapes) // 2]
-    for _ in range(3):
-        laid = _laid_over(shapes, usual)
-        usual = np.median(laid, 0)
-    error = np.sqrt(np.square(_laid_over(shapes, usual) - usual).sum(-1).mean(1))
-    return {index for index, miss in zip(faces, error, strict=True) if miss < _ODD}
+    shapes /= np.maximum(np.sqrt(np.square(shapes).sum(-1).mean(1)), 1e-6)[:, None, None]
+    some = shapes[np.linspace(0, len(shapes) - 1, 7).astype(int)]
+    usual = min(some, key=lambda shape: float(np.median(_misses(shapes, shape))))  # not an odd one itself
+    usual = np.median(_laid_over(shapes, usual), 0)
+    eyes = float(np.linalg.norm(usual[_EYES[0]] - usual[_EYES[1]]))
+    return {index for index, miss in zip(faces, _misses(shapes, usual), strict=True) if miss < _ODD * eyes}
 
 
 def _in_space(face: Face) -> npt.NDArray[np.float64]:
@@ -122,9 +121,12 @@ def _in_space(face: Face) -> npt.NDArray[np.float64]:
 
 
 def _laid_over(shapes: npt.NDArray[np.float64], usual: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Each centred shape (T, N, 3), turned and scaled to come nearest to the usual one (N, 3)."""
+    """Each centred shape (T, N, 3), turned to come nearest to the usual one (N, 3)."""
     left, _, right = np.linalg.svd(np.swapaxes(shapes, 1, 2) @ usual)
     left[:, :, -1] *= np.sign(np.linalg.det(left @ right))[:, None]
-    turned = shapes @ left @ right
-    scale = (turned * usual).sum((1, 2)) / np.maximum(np.square(turned).sum((1, 2)), 1e-9)
-    return np.asarray(turned * scale[:, None, None])
+    return np.asarray(shapes @ left @ right)
+
+
+def _misses(shapes: npt.NDArray[np.float64], usual: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Distance of each shape from the usual one, root mean square over the points, (T,)."""
+    return np.asarray(np.sqrt(np.square(_laid_over(shapes, usual) - usual).sum(-1).mean(1)))

