@@ -11,9 +11,9 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 class PhotometricConfig:
     """How much the pictures move what the landmarks say."""
 
-    rounds: int = 8  # of likeness and step; 0 leaves the landmarks' fit as it is
+    rounds: int = 4  # of likeness and step; 0 leaves the landmarks' fit as it is
     points: int = 3000  # N
-    weight: float = 4.0  # of the pictures beside the landmarks
+    weight: float = 1.5  # of the pictures beside the landmarks
     fine: float = 0.015  # outer-eye distances: details finer than this are blurred away
     coarse: float = 0.1  # outer-eye distances: shading coarser than this is taken out
     least_seen: float = 0.2  # share of the frames that must show a point

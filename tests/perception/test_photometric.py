@@ -89,7 +89,7 @@ def problem(rig: Rig, truth: State) -> LandmarkProblem:
 
 
 def test_heads_off_their_place_come_back(rig: Rig, truth: State, pictures: tuple[Bytes, Bytes, Bytes]) -> None:
-    config = PhotometricConfig(weight=300.0, points=1500)
+    config = PhotometricConfig(rounds=8, weight=300.0, points=1500)
     refiner = PhotometricProblem(rig, problem(rig, truth), *pictures, config)
     shaken = replace(
         truth,
