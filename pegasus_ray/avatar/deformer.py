@@ -3,7 +3,7 @@
 Bases and skinning come as differences from the rig's own at the point's place, so that a fit begins as the rig moves; the
 rig prior (§4.3, L_FLAME) is then the size of these differences.
 
-Legend: N points, S signals (pose features, expressions, motion components), J joints, Z length of the code.
+Legend: N points, S signals (pose features, expressions, motion components), J joints, H activations, Z length of the code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Tangents:
 
     to_subject: Tensor  # (N, 3, 3)
     to_rig: Tensor  # (N, 3, 3)
-    bases: Tensor  # (S, N, 3, 3)
+    hidden: Tensor  # (3, N, H) of the last activations, a direction first; the bases are linear in them
+    heads: Tensor  # (S, 3, H) that linear map
     joint_logits: Tensor  # (N, J, 3)
 
 
@@ -69,10 +70,16 @@ class Deformer(nn.Module):
         if tangents:
             with torch.no_grad():
                 axes = SCALE * torch.eye(3, dtype=positions.dtype, device=positions.device)
-                pushed = self.trunk.push_forward(trace, axes[:, None].expand(-1, len(positions), -1))
-                parts = self._split(pushed @ self.heads.weight.T)
-                moving = Tangents(*(part.movedim(-3 if part is not parts[2] else 0, -1) for part in parts))
+                moving = self._tangents(self.trunk.push_forward(trace, axes[:, None].expand(-1, len(positions), -1)))
         return Deformation(to_subject, to_rig, bases, logits, moving)
+
+    def _tangents(self, hidden: Tensor) -> Tangents:
+        """The derivatives of all heads, of those of the activations (3, N, H)."""
+        bases = slice(6, 6 + 3 * self.signals)
+        offsets = REACH * (hidden @ self.heads.weight[:6].T).movedim(0, -1)
+        logits = JOINT_GAIN * (hidden @ self.heads.weight[bases.stop :].T).movedim(0, -1)
+        heads = REACH * self.heads.weight[bases].detach().view(self.signals, 3, -1)
+        return Tangents(offsets[:, :3], offsets[:, 3:], hidden, heads, logits)
 
     def _split(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Head values (..., N, 6 + 3 S + J) as offsets, bases (..., S, N, 3) and logits."""

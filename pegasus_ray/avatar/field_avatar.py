@@ -158,7 +158,10 @@ class FieldAvatar(nn.Module):
         subject = one + tangents.to_subject * float(self.config.subject_stage)
         still = subject + tangents.to_rig * float(self.config.rig_stage)
         stretch = Stretch(
-            still=still, bases=tangents.bases, weights=softmax_jacobian(weights.detach(), tangents.joint_logits)
+            still=still,
+            hidden=tangents.hidden,
+            heads=tangents.heads,
+            weights=softmax_jacobian(weights.detach(), tangents.joint_logits),
         )
         return stretch, (subject.transpose(1, 2) @ normals[..., None])[..., 0]
 

@@ -3,7 +3,7 @@
 All networks but the shading are evaluated before this stands: a frame costs skinning, one small Jacobian a point, shading and
 the rasteriser.
 
-Legend: B frames, N points, S signals (pose features, expressions, motion components), J joints.
+Legend: B frames, N points, S signals (pose features, expressions, motion components), J joints, H activations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Stretch:
     """How a point's surroundings are stretched: derivatives by the generic canonical place, outside any graph."""
 
     still: Tensor  # (N, 3, 3) of the rest position
-    bases: Tensor  # (S, N, 3, 3) of the bases of motion
+    hidden: Tensor  # (3, N, H) of the activations that the bases of motion are linear in
+    heads: Tensor  # (S, 3, H) that linear map
     weights: Tensor  # (N, J, 3) of the skinning weights
 
 
@@ -51,7 +52,7 @@ class FieldPoints(CanonicalPoints):
         if self.stretch is None:
             return positions, skin_normals(self.normals, self.skin_weights.detach(), transforms.detach())
         with torch.no_grad():
-            moved = rest_jacobian(self.stretch.still, self.stretch.bases, signals(rig, drive))
+            moved = rest_jacobian(self.stretch.still, self.stretch.hidden, self.stretch.heads, signals(rig, drive))
             jacobian = skinning_jacobian(rest, moved, self.skin_weights, self.stretch.weights, transforms)
         return positions, carry_normals(self.normals, jacobian)
 

@@ -3,7 +3,7 @@
 The Jacobian is put together in closed form from the fields' derivatives, which depend on the code alone and are shared by all
 frames: a frame costs one small product a point.
 
-Legend: B frames, N points, S signals, J joints.
+Legend: B frames, N points, S signals, J joints, H activations.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from torch import Tensor
 
 def rest_jacobian(
     still: Tensor,  # (N, 3, 3) of the rest position of a point without any motion
-    bases: Tensor,  # (S, N, 3, 3) of the bases of motion
+    hidden: Tensor,  # (3, N, H) of the activations that the bases of motion are linear in, a direction first
+    heads: Tensor,  # (S, 3, H) that linear map
     signals: Tensor,  # (B, S)
 ) -> Tensor:
-    """The Jacobian (B, N, 3, 3) of points moved by their bases, before skinning (Eq. 8)."""
-    moved = signals @ bases.flatten(1)
-    return still + moved.view(len(signals), *still.shape)
+    """The Jacobian (B, N, 3, 3) of points moved by their bases, before skinning (Eq. 8).
+
+    Signals are weighed first: the bases' own Jacobians, S of them a point, are never formed.
+    """
+    weighed = (signals @ heads.flatten(1)).view(-1, hidden.shape[-1])  # (B · 3, H)
+    moved = (hidden.flatten(0, 1) @ weighed.T).view(3, len(still), len(signals), 3)
+    return still + moved.permute(2, 1, 3, 0)
 
 
 def skinning_jacobian(
