@@ -85,19 +85,25 @@ def without_hair(image: Image, matte: Mask, gone: npt.NDArray[np.bool_], bald: L
 def pressed_hair(labels: Labels, left: Mask) -> npt.NDArray[np.bool_]:
     """Where a hat takes the target's hair away: hair in the frame, and a share under one half in the render of what is left."""
     gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
-    disc = _disc(max(1, round(0.015 * len(labels))))
+    disc = _disc(max(1, round(0.035 * len(labels))))
     opened = cv2.morphologyEx(gone.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
-    return np.asarray(cv2.dilate(opened, disc)) > 0
+    return (np.asarray(cv2.dilate(opened, disc)) > 0) & (left < 0.5)
 
 
-def without_feature(image: Image, labels: Labels, attribute: Attribute) -> Image:
-    """The frame with a facial feature inpainted from the skin around it (Telea)."""
-    mask = own_part(labels, attribute).astype(np.uint8)
-    if not mask.any():
-        return image
-    eight = (image * 255).round().astype(np.uint8)
-    filled = cv2.inpaint(eight, mask, 3, cv2.INPAINT_TELEA)
-    return np.asarray(filled, np.float32) / np.float32(255)
+def without_feature(image: Image, matte: Mask, labels: Labels, attribute: Attribute) -> Image:
+    """The frame with a facial feature inpainted from the skin around it."""
+    mask = own_part(labels, attribute)
+    return _inpaint(image, matte, mask) if mask.any() else image
+
+
+def _inpaint(image: Image, matte: Mask, hole: npt.NDArray[np.bool_]) -> Image:
+    """A hole filled from the person around it (Telea), never from the white behind them."""
+    rim = cv2.dilate(hole.astype(np.uint8), _disc(max(3, round(0.02 * len(hole))))) > 0
+    missing = hole | (rim & (matte < 0.98))
+    eight = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    filled = cv2.inpaint(eight, missing.astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32) / np.float32(255)
+    opacity = matte[..., None]
+    return np.asarray(np.where(hole[..., None], filled * opacity + (1 - opacity), image), np.float32)
 
 
 def close_holes(share: Mask, *, radius: float = 0.008) -> Mask:
@@ -150,7 +156,7 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
         cloned = _clone(lent.whole.image, base, part)
         image = image if cloned is None else cloned
     elif blend is Blend.STRANDS:
-        image = _draw_strands(lent.whole.image, base, part)
+        image = _draw_strands(lent.whole, base, matte, part)
     solid = part > 0.5
     coverage = float((share[solid] > 0.5).mean()) if solid.any() else 0.0
     seam = _seam((base, lent.whole.image), image, solid)
@@ -197,24 +203,26 @@ def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
     return result
 
 
-def _draw_strands(lent: Image, base: Image, part: Mask) -> Image:
-    """Hairs of the lender's skin on the target's: each pixel is taken apart into skin and hair (a matte along the line between
-    the two colours), and the hair alone is put on.
+def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> Image:
+    """Hairs of the lender's skin on the target's.
+
+    Each pixel is taken apart into skin and hair (a matte along the line between the two colours), and the hair alone is put
+    on. On darker skin it darkens as the skin does: where strands are thinner than a pixel, what passes for hair is half skin.
     """
-    solid = part > 0.3
+    solid = (part > 0.3) & (matte > 0.5)
     if solid.sum() < 12:
         return base
-    around = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(0.012 * len(part)))))
-    eight = (np.clip(lent, 0, 1) * 255).round().astype(np.uint8)
-    skin = cv2.inpaint(eight, around, 3, cv2.INPAINT_TELEA).astype(np.float32) / 255
-    away = np.linalg.norm(lent - skin, axis=-1)
+    around = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(0.012 * len(part))))) > 0
+    skin = _inpaint(lent.image, lent.alpha, around)
+    away = np.linalg.norm(lent.image - skin, axis=-1)
     hairy = solid & (away >= np.quantile(away[solid], 0.8))
-    towards = np.median(lent[hairy], axis=0) - skin
-    share = ((lent - skin) * towards).sum(-1) / np.maximum(np.square(towards).sum(-1), 1e-4)
+    hair = np.median(lent.image[hairy], axis=0)
+    towards = hair - skin
+    share = ((lent.image - skin) * towards).sum(-1) / np.maximum(np.square(towards).sum(-1), 1e-4)
     soft = cv2.GaussianBlur(around.astype(np.float32), (0, 0), max(0.6, 0.004 * len(part)))
-    opacity = np.clip(share, 0, 1) * soft * (around > 0)
-    hair = np.median(lent[hairy], axis=0)
-    return np.asarray(base * (1 - opacity[..., None]) + hair * opacity[..., None], np.float32)
+    opacity = (np.clip(share, 0, 1) * soft * around * matte)[..., None]
+    shown = hair * np.clip(base / np.maximum(skin, 0.05), 0, 1)
+    return np.asarray(base * (1 - opacity) + shown * opacity, np.float32)
 
 
 def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_]) -> float:

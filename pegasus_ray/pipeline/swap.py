@@ -180,7 +180,7 @@ class Swapper:
         if bare is None:
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
             shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
-            base = np.where(hidden[..., None], image, without_feature(image, labels, self.attribute))
+            base = np.where(hidden[..., None], image, without_feature(image, matte, labels, self.attribute))
             return base, matte, shown
         gone, layer = own_part(labels, self.attribute, grow=0.03), _layer(bare, index)
         if self.attribute is Attribute.HAT:
