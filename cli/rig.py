@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,6 +40,10 @@ def rig_info(
 def import_flame(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your generic_model.pkl, or an .npz of its arrays.")],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the rig is to be called here.")] = "flame",
+    landmarks: Annotated[
+        Literal["measured", "transferred"],
+        typer.Option("--landmarks", help="Found on drawings of the head, or carried over from the open rig."),
+    ] = "measured",
     json: JsonFlag = False,
 ) -> None:
     """Make a rig of your own licensed FLAME model; then: pegasus track … --set track.rig=flame.
@@ -53,7 +57,7 @@ def import_flame(
     from pegasus_ray.pipeline.import_rig import import_flame
 
     with one_progress("rig", "importing") as progress:
-        imported = import_flame(file, name, progress)
+        imported = import_flame(file, name, progress, landmarks)
     count = int((imported.rig.landmarks.weights > 0).sum())
     facts = {
         "name": name,
@@ -68,7 +72,7 @@ def import_flame(
     ways = {
         "measured": "found by drawing the head and looking at it",
         "cached": "as measured before on this mesh",
-        "transferred": "carried over from the open rig; for better ones: pegasus assets fetch, and import it again",
+        "transferred": "carried over from the open rig; to measure them: pegasus assets fetch, and import it again",
     }
     text = [
         f"{name}: {facts['vertices']} vertices, kept in {imported.path}",

@@ -21,6 +21,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 ENOUGH = 200
 """Landmarks that a measurement must find to be believed."""
 
+Wanted = Literal["measured", "transferred"]
 Source = Literal["measured", "cached", "transferred"]
 
 
@@ -33,11 +34,11 @@ class ImportedRig:
     landmarks: Source
 
 
-def import_flame(file: Path, name: str, progress: Progress) -> ImportedRig:
+def import_flame(file: Path, name: str, progress: Progress, landmarks: Wanted = "measured") -> ImportedRig:
     """Reads a FLAME model, gives it what the open rig knows, finds its landmarks, and keeps it under a name.
 
-    Landmarks are measured as on the open rig (drawn, detected, cast back), once a topology; where the detector's file is
-    missing or finds too few, the open rig's are transferred by nearest points.
+    Landmarks are measured as on the open rig (drawn, detected, cast back), once a topology; where that is not wanted, or the
+    detector's file is missing or finds too few, the open rig's are transferred by nearest points, and their drift with them.
 
     Raises:
         PegasusError: what is wrong with the file or the name.
@@ -48,12 +49,12 @@ def import_flame(file: Path, name: str, progress: Progress) -> ImportedRig:
     progress(0.1, "laying the open rig over it")
     rig = outfit(bare, load_rig())
     progress(0.3, "landmarks")
-    rig, source = _with_landmarks(rig)
+    rig, source = _measured(rig) if landmarks == "measured" else (rig, "transferred")
     progress(0.95, "keeping")
     return ImportedRig(rig=rig, path=save_imported(rig), landmarks=source)
 
 
-def _with_landmarks(rig: Rig) -> tuple[Rig, Source]:
+def _measured(rig: Rig) -> tuple[Rig, Source]:
     measured = cache_folder() / "embeddings" / f"{rig.topology}.safetensors"
     if measured.is_file():
         return load_embedding(rig, measured), "cached"
@@ -65,6 +66,5 @@ def _with_landmarks(rig: Rig) -> tuple[Rig, Source]:
         return rig, "transferred"
     if int((found.weights > 0).sum()) < ENOUGH:
         return rig, "transferred"
-    found = replace(found, drift=rig.landmarks.drift)  # of the landmark model, whatever the mesh
     save_embedding(found, rig, measured)
     return replace(rig, landmarks=found), "measured"
