@@ -24,7 +24,7 @@ class FieldConfig:
     rig_stage: bool = True  # subject → rig canonical (Eq. 6)
     anchored: bool = True  # bases and skinning as differences from the rig's own; off: from nothing, as the reference
     field_normals: bool = True  # normals by the whole Jacobian of Eq. 3; off: turned with the bones alone
-    chunk: int = 8192  # points done at once before memory is saved by computing twice
+    chunk: int = 16384  # points done at once before memory is saved by computing twice
 
     def __post_init__(self) -> None:
         if min(self.code, self.field_width, self.field_depth, self.deformer_width, self.deformer_depth, self.chunk) < 1:
