@@ -57,7 +57,9 @@ def transfer(
     source: Annotated[
         str, typer.Option("--source", metavar="KEY", help="Who gives: an avatar or a generative avatar, key or name.")
     ],
-    user: Annotated[str, typer.Option("--user", metavar="AVATAR", help="Who gets it: an avatar's key or name.")],
+    user: Annotated[
+        str, typer.Option("--user", metavar="AVATARS", help="Who gets it: keys or names, separated by commas.")
+    ],
     attributes: AttributesOption,
     code: Annotated[
         list[str] | None,
@@ -70,14 +72,14 @@ def transfer(
     *,
     run: Run,
 ) -> None:
-    """Put attributes on a new user's avatar at once, without any training. Makes an avatar that wears them.
+    """Put attributes on new users' avatars at once, without any training. Makes an avatar of each that wears them.
 
     Example: pegasus transfer --source 5b0c --user anna --attributes hair --code hair=bert --library people
     """
     from pegasus_ray.pipeline.plan import plan_transfer
 
     wanted, codes = attributes_of(attributes), assignments_of(code or [])
-    carry_out(plan_transfer(run.open(), source, user, run.pipeline(), attributes=wanted, codes=codes), run)
+    carry_out(plan_transfer(run.open(), source, _names(user), run.pipeline(), attributes=wanted, codes=codes), run)
 
 
 def _names(text: str) -> list[str]:

@@ -93,7 +93,7 @@ def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> Shown:
         if not models:
             raise _nothing_to_show(f"the generative avatar of {cast.target.name}", work)
         codes = {BORROWED: lenders[0]}
-        work.carry_out(plan_transfer(library, models[0], user, config, attributes=[BORROWED], codes=codes))
+        work.carry_out(plan_transfer(library, models[0], [user], config, attributes=[BORROWED], codes=codes))
     picture, video, report = (folder / name for name in ("borrowed.png", "borrowed.mp4", "report.html"))
     changed = any(outcome.status == "done" for outcome in work.outcomes)
     if changed or not all(path.exists() for path in (picture, video, report)):

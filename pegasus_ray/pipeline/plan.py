@@ -195,18 +195,18 @@ def plan_personalize(
 def plan_transfer(
     library: Library,
     source: str,
-    user: str,
+    users: Sequence[str],
     config: PipelineConfig,
     *,
     attributes: Sequence[Attribute],
     codes: Mapping[Attribute, str] | None = None,
 ) -> WorkPlan:
-    """A source's attributes on a new user's avatar.
+    """A source's attributes on new users' avatars, a job a user.
 
     Args:
-        library: where both are.
+        library: where all of them are.
         source: key or name of an avatar or a generative avatar.
-        user: key or name of the new user's avatar.
+        users: keys or names of the new users' avatars.
         config: of the transfer.
         attributes: what to borrow.
         codes: of a generative source, whose code to take each attribute under: the avatar that it was learned from.
@@ -215,7 +215,9 @@ def plan_transfer(
         PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE where the source has nothing to give of an attribute.
     """
     lender = find_first(library, source, (Kind.AVATARS, Kind.MODELS))
-    wearer = library.find(user, Kind.AVATARS)
+    if not users:
+        raise PegasusError(Reason.BAD_REFERENCE, "name somebody to wear it", subject="--user")
+    wearers = [library.find(user, Kind.AVATARS) for user in users]
     lacking = [attribute for attribute in attributes if attribute not in lender.attributes]
     if lacking or not attributes:
         gives = ", ".join(lender.attributes) or "nothing"
@@ -225,11 +227,19 @@ def plan_transfer(
     learned = {attribute: library.find(name, Kind.AVATARS) for attribute, name in (codes or {}).items()}
     named = {attribute: manifest.key for attribute, manifest in learned.items()}
     parts = [f"{attribute} of {called(learned.get(attribute, lender))}" for attribute in attributes]
-    subject = f"{', '.join(parts)} on {called(wearer)}"
-    job = TransferJob.plan(
-        lender.key, lender.kind, wearer.key, attributes, config.transfer, codes=named, subject=subject
+    jobs = tuple(
+        TransferJob.plan(
+            lender.key,
+            lender.kind,
+            wearer.key,
+            attributes,
+            config.transfer,
+            codes=named,
+            subject=f"{', '.join(parts)} on {called(wearer)}",
+        )
+        for wearer in wearers
     )
-    return WorkPlan(stage=Stage.TRANSFER, jobs=(job,))
+    return WorkPlan(stage=Stage.TRANSFER, jobs=jobs)
 
 
 def called(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.track import Bytes
 from pegasus_ray.pipeline.look import Mix, assemble
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import read_track
@@ -67,7 +68,7 @@ def draw_strips(
         PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE as in `assemble`; BAD_CONFIG if the file cannot be written.
     """
     places = [(attribute, *pair, step / steps) for attribute, pair in ends.items() for step in range(steps + 1)]
-    pictures = []
+    pictures: list[Bytes] = []
     for number, (attribute, first, second, share) in enumerate(places):
         if progress:
             progress(number / len(places), f"{attribute}, {number} of {len(places)} pictures")

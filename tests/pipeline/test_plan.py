@@ -73,11 +73,13 @@ def test_personalize_takes_the_swaps_that_are_made(library: Library) -> None:
 
 
 def test_a_transfer_gives_what_the_source_has(library: Library) -> None:
-    plan = plan_transfer(library, "person-2", "person-3", PipelineConfig(), attributes=[HAIR])
-    assert plan.counts(library) == {Stage.TRANSFER: (1, 0)}
+    plan = plan_transfer(library, "person-2", ["person-3", "person-1"], PipelineConfig(), attributes=[HAIR])
+    assert plan.counts(library) == {Stage.TRANSFER: (2, 0)}, "a job a user"
+    with pytest.raises(PegasusError, match="somebody to wear it"):
+        plan_transfer(library, "person-2", [], PipelineConfig(), attributes=[HAIR])
     for wrong in ([HAT], []):
         with pytest.raises(PegasusError, match="gives hair, nose"):
-            plan_transfer(library, "person-2", "person-3", PipelineConfig(), attributes=wrong)
+            plan_transfer(library, "person-2", ["person-3"], PipelineConfig(), attributes=wrong)
 
 
 def test_one_chain_a_video_and_missing_ones_named(library: Library, tmp_path: Path) -> None:
