@@ -22,7 +22,7 @@ from tests.cli.conftest import Made, Pegasus, run
 
 COMMANDS = [
     ["demo"], ["doctor"], ["assets", "list"], ["assets", "fetch"], ["rig", "info"], ["studio", "render"], ["track"], ["build-db"],
-    ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["bench", "raster"], ["bench", "render"],
+    ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"], ["bench", "raster"], ["bench", "render"],
     ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["gc"], ["report"],
 ]  # fmt: skip
 
