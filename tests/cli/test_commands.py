@@ -22,8 +22,8 @@ from tests.cli.conftest import Made, Pegasus, run
 
 COMMANDS = [
     ["demo"], ["doctor"], ["assets", "list"], ["assets", "fetch"], ["rig", "info"], ["studio", "render"], ["track"], ["build-db"],
-    ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"], ["bench", "raster"], ["bench", "render"],
-    ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["gc"], ["report"],
+    ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"],
+    ["bench", "raster"], ["bench", "render"], ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["gc"], ["report"],
 ]  # fmt: skip
 
 
