@@ -5,8 +5,9 @@ the studio says are there. Both judge single frames, spread over a whole perform
 
 Conventions: left and right are one class. Mouth is lips and what lies between them. A class counts in a frame where the truth
 has at least 1 in 4,000 of its pixels: closed eyes, brows under a fringe and hair under a hat are then left out, not scored as
-zero. The truth calls glasses what a frame covers, and what is seen through a lens by its own name; the parser calls all of it
-glasses: on who wears them, those pixels are not compared. Stubble and beards are skin, as they are in the parser's training.
+zero. Stubble and beards are skin, as they are in the parser's training. The truth calls glasses what a frame covers, and what is
+seen through a lens by its own name; the parser calls all of it glasses: on who wears them, those pixels are not compared. Nor is
+anything outside the square around the face that the net saw.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ CLASSES: Final[dict[str, tuple[Label, ...]]] = {
 }
 LEAST: Final = 1 / 4000
 """Share of the frame's pixels below which a class is not there."""
+REACH, RAISED = 2.1, 0.08
+"""The parser's square: its side in sides of the landmarks' box, and how far up it is moved in its own."""
 NEAR: Final = 0.08
 """How far off landmarks may lie on average, in sides of the face's box, for the face to be found: not some other spot."""
 FPS: Final = 5.0
@@ -97,7 +100,8 @@ def evaluate_studio(
                     found.append(face is not None and _is_there(face.points / size, frame.landmarks))
                     if face is not None and found[-1]:
                         seen = parse(frame.image, face.points, rough_matte(frame.image, matte))
-                        for name, value in overlaps(seen, frame.parts, glasses=who.glasses is not None).items():
+                        compared = _judged(seen, face.points, who.glasses is not None)
+                        for name, value in overlaps(seen, frame.parts, compared).items():
                             agreement[name].append(value)
             if progress:
                 done = min(start + workers, len(people))
@@ -126,17 +130,25 @@ def _filmed(who: Person, frames: int, size: int) -> tuple[list[Frame], float]:
 def overlaps(
     seen: Bytes,  # (S, S) `Label`
     truth: Bytes,  # (S, S)
-    *,
-    glasses: bool = False,  # whether glasses are worn: what the parser then calls glasses is not compared
+    compared: npt.NDArray[np.bool_],  # (S, S) which pixels to look at
 ) -> dict[str, float]:
     """Intersection over union of each of `CLASSES` that the truth has enough of."""
     shares = {}
-    compared = seen != Label.GLASSES if glasses else np.ones(seen.shape, bool)
     for name, labels in CLASSES.items():
         a, b = np.isin(seen, labels) & compared, np.isin(truth, labels) & compared
         if b.mean() >= LEAST:
             shares[name] = float((a & b).sum() / (a | b).sum())
     return shares
+
+
+def _judged(seen: Bytes, points: npt.NDArray[np.floating], glasses: bool) -> npt.NDArray[np.bool_]:
+    """The pixels (S, S) to compare: of the square that the parser saw around landmarks (478, 2), without its glasses."""
+    low, high = points.min(0), points.max(0)
+    reach = 0.5 * REACH * float((high - low).max())
+    x, y = (low + high) / 2 - np.array([0, RAISED * 2 * reach])
+    rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]] + 0.5
+    inside = (np.abs(columns - x) < reach) & (np.abs(rows - y) < reach)
+    return np.asarray(inside & ~(glasses & (seen == Label.GLASSES)))
 
 
 def _is_there(points: npt.NDArray[np.floating], truth: Floats) -> bool:

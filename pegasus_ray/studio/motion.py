@@ -146,7 +146,8 @@ def _looking_about(rng: np.random.Generator, count: int, fps: float) -> Floats:
         aim = rng.uniform(0.15, 1.0) * toggle if away else rng.uniform(-0.15, 0.15)
         toggle = -toggle if away and rng.random() < 0.7 else toggle
         looks += away
-        aim = np.sign(aim) * 1.05 * FAR / YAW if away and looks % 6 == 0 else aim
+        if away and looks % 6 == 0:
+            aim, stay = np.sign(aim) * 1.05 * FAR / YAW, max(stay, int(1.1 * fps))
         targets[at : at + stay] = np.array([rng.uniform(-0.8, 0.8), aim, 0.5 * rng.uniform(-1, 1)]) * limits
         at += stay
     smooth = gaussian_filter1d(targets, 0.22 * fps, axis=0, mode="nearest")

@@ -390,7 +390,7 @@ def swap_parts(target: Person, attribute: Attribute, other: Person) -> Person:
 
 def lip_colour(tone: Colour, rose: float) -> Colour:
     """Lips that suit a skin; `rose` 0–1 is how far they stand out."""
-    natural = (tone[0] * 0.86, tone[1] * 0.66, tone[2] * 0.66)
+    natural = (tone[0] * 0.88, tone[1] * 0.72, tone[2] * 0.73)
     return _mixed(natural, (0.74 * tone[0] + 0.06, 0.40 * tone[1], 0.42 * tone[2]), rose)
 
 

@@ -128,7 +128,7 @@ def shade_teeth(samples: Samples, upper: npt.NDArray[np.bool_]) -> Floats:
     gum = smoothstep(0.82, 0.95, height - 0.9 * within**2)
     gap = smoothstep(0.40, 0.49, np.abs(within))
     corner = smoothstep(0.06, -0.01, height - 0.5 * np.clip(np.abs(within) - 0.30, 0, 1))
-    ivory = np.array([0.80, 0.73, 0.60], np.float32)
+    ivory = np.array([0.86, 0.78, 0.63], np.float32)
     albedo = (
         ivory * (1 - 0.12 * np.clip(height, 0, 1))[:, None] * (1 - 0.55 * gap)[:, None] * (1 - 0.5 * corner)[:, None]
     )
@@ -141,7 +141,7 @@ def shade_teeth(samples: Samples, upper: npt.NDArray[np.bool_]) -> Floats:
     )
     light = light * 0.95 + _ambient(samples.normals) + FILL_COLOUR * 0.4
     shine = 0.25 * _gloss(samples.normals, samples.view, KEY, 40) * samples.lit * (1 - gap)
-    return np.asarray(albedo * light * far[:, None] * 0.85 + shine[:, None], dtype=np.float32)
+    return np.asarray(albedo * light * far[:, None] * 0.95 + shine[:, None], dtype=np.float32)
 
 
 def shade_tongue(samples: Samples, noise: Noise) -> Floats:
@@ -165,10 +165,12 @@ def shade_hair(samples: Samples, colour: Colour) -> Floats:
     number = lane.astype(np.int64)
     strand = ripple(across * 3.2 + 40, number * 3 + 1)
     streak = ripple(along * 2.5 + across * 1.1 + 9, number * 3 + 2)
-    tone = (0.82 + 0.20 * ripple(np.zeros_like(along), number)) * (0.74 + 0.42 * strand) * (0.9 + 0.2 * streak)
+    own = ripple(np.zeros_like(along), number)
+    tone = (0.74 + 0.36 * own) * (0.66 + 0.56 * strand) * (0.9 + 0.2 * streak)
     base = linear(colour) * (tone * (0.72 + 0.38 * smoothstep(0.0, 0.6, along)))[:, None]
 
-    tangents = unit(samples.tangents + 0.10 * (strand - 0.5)[:, None] * samples.normals)
+    shift = np.asarray(0.10 * (strand - 0.5) + 0.30 * (own - 0.5), dtype=np.float32)
+    tangents = unit(samples.tangents + shift[:, None] * samples.normals)
     seen = samples.occlusion[:, None]
     lit = samples.lit[:, None]
 
@@ -178,7 +180,7 @@ def shade_hair(samples: Samples, colour: Colour) -> Floats:
         half = unit(towards + samples.view)
         first = _strand_gloss(tangents, samples.normals, half, -0.09, 110)
         second = _strand_gloss(tangents, samples.normals, half, 0.12, 26)
-        glint = 0.085 * first[:, None] + 0.85 * base * second[:, None]
+        glint = 0.060 * first[:, None] + 0.85 * base * second[:, None]
         return np.asarray(colour * arriving * (0.95 * base * slope * facing + glint * np.clip(facing * 1.6, 0, 1)))
 
     light = (

@@ -156,7 +156,7 @@ class Surfaces:
                 case Material.HAIR:
                     colour[chosen], label[chosen] = shade.shade_hair(part, person.hair.colour), Label.HAIR
                 case Material.BEARD:
-                    label[chosen] = Label.SKIN  # as face parsers have it
+                    label[chosen] = np.where(_below_jaw(part.places), Label.NECK, Label.SKIN)  # as face parsers have it
                     if person.beard is not None:
                         colour[chosen] = shade.shade_hair(part, person.beard.colour)
                 case Material.CLOTH:
@@ -199,8 +199,7 @@ class Surfaces:
         left = places[:, 0] < 0
         nose, ears, neck = self.mixed(self.looks.membership, triangle, barycentric).T
         label = np.full(len(places), Label.SKIN, np.uint8)
-        below_jaw = places[:, 1] < JAW[0] + JAW[1] * places[:, 2]
-        label[(neck > 0.5) | below_jaw] = Label.NECK
+        label[(neck > 0.5) | _below_jaw(places)] = Label.NECK
         label[nose > 0.8] = Label.NOSE
         label[paint.scalp > 0.5] = Label.HAIR
         label = np.where(ears > 0.5, np.where(left, Label.EAR_LEFT, Label.EAR_RIGHT), label)
@@ -243,3 +242,8 @@ class Surfaces:
             towards = unit((normal + across * side + upwards * up).astype(np.float32))
             free += ~self.rays.occluded(start.astype(np.float32), towards, 0.015)
         return np.asarray(free / len(looks), dtype=np.float32)
+
+
+def _below_jaw(places: Floats) -> Bools:
+    """Whether places (N, 3) of the template lie under the jaw's edge."""
+    return np.asarray(places[:, 1] < JAW[0] + JAW[1] * places[:, 2])

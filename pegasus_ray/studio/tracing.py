@@ -23,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 LAYERS: Final = 6  # surfaces that a ray may see
 STEP: Final = np.float32(2e-5)  # metres, off a surface
+SKIP: Final = np.float32(1e-6)  # metres, off a surface that is not seen: another may lie on it
 FAINT: Final = 0.03  # a share of a ray that counts for nothing
 
 Opacity = Callable[[Ints, Floats, Floats], Floats]
@@ -72,7 +73,7 @@ def look(
         kept = taken > 0
         layers.append((going[kept], triangle[kept], barycentric[kept], far[kept], (through * taken)[kept]))
         on = taken < 1
-        going, far, through = going[on], far[on] + STEP, (through * (1 - taken))[on]
+        going, far, through = going[on], far[on] + np.where(kept[on], STEP, SKIP), (through * (1 - taken))[on]
         if not len(going):
             break
     ray, triangle, barycentric, far, share = (np.concatenate(column) for column in zip(*layers, strict=True))

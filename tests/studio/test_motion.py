@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pegasus_ray.rig.model import Pose, rigid
-from pegasus_ray.studio.motion import DISTANCE, perform
+from pegasus_ray.studio.motion import DISTANCE, perform, sweep
 from pegasus_ray.studio.people import person, studio_rig
 
 
@@ -25,8 +25,10 @@ def test_limits(seed: int) -> None:
     assert motion.expression.min() >= 0
     assert motion.expression.max() <= 1
     turns = torch.rad2deg(motion.head[:, :3].abs().max(0).values)
-    assert (turns < torch.tensor([15.0, 45.0, 15.0])).all()
-    assert turns[1] > 20, "nobody looks about"
+    assert (turns < torch.tensor([15.0, 45.1, 15.0])).all()
+    assert turns[1] > 40, "nobody looks far about"
+    near = perform(person(seed), 400, seed=seed, reach=0.4)
+    assert torch.rad2deg(near.head[:, 1].abs().max()) < 20
     assert (motion.head[:, 3:] - torch.tensor([0, 0, DISTANCE])).abs().max() < 0.16
 
 
@@ -51,3 +53,13 @@ def test_people_blink_and_talk_and_the_last_tenth_is_like_the_rest() -> None:
     for values in (jaw, yaw):
         ratio = values[:, -30:].std() / values[:, :-30].std()
         assert 0.6 < ratio < 1.6
+
+
+def test_a_sweep_goes_from_one_end_to_the_other() -> None:
+    motion = sweep(7, (-30.0, 30.0))
+    yaw = torch.rad2deg(motion.head[:, 1])
+    assert torch.allclose(yaw, torch.linspace(-30, 30, 7), atol=1e-4)
+    assert not motion.expression.any()
+    one = motion.select([6, 0])
+    assert torch.equal(one.head, motion.head[[6, 0]])
+    assert len(one) == 2

@@ -9,8 +9,19 @@ import pytest
 
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
-from pegasus_ray.studio.cast import demo_people
-from pegasus_ray.studio.people import Hat, HatStyle, Person, person, shape_of, studio_rig, swap_parts
+from pegasus_ray.studio.cast import demo_people, someone
+from pegasus_ray.studio.people import (
+    IRISES,
+    GlassesStyle,
+    HairStyle,
+    Hat,
+    HatStyle,
+    Person,
+    person,
+    shape_of,
+    studio_rig,
+    swap_parts,
+)
 
 HAT = Hat(style=HatStyle.CAP, colour=(0.2, 0.2, 0.3), accent=(0.7, 0.2, 0.2))
 
@@ -23,7 +34,32 @@ def test_a_seed_is_a_person() -> None:
 def test_overrides_replace_what_is_drawn_and_nothing_else() -> None:
     given = person(4, hat=HAT)
     assert given.hat == HAT
-    assert replace(given, hat=None) == person(4)
+    assert replace(given, hat=person(4).hat) == person(4)
+
+
+def test_people_come_in_the_whole_range() -> None:
+    """Among a few hundred there is every hair, hat, pair of glasses and eye colour, beards, and skin from dark to light."""
+    crowd = [person(seed) for seed in range(300)]
+    assert {one.hair.style for one in crowd} == set(HairStyle)
+    assert {one.hat.style for one in crowd if one.hat} == set(HatStyle)
+    assert {one.glasses.style for one in crowd if one.glasses} == set(GlassesStyle)
+    assert {one.iris for one in crowd} == set(IRISES)
+    tones = [one.skin.tone[0] for one in crowd]
+    assert min(tones) < 0.45
+    assert max(tones) > 0.92
+    female = studio_rig().shape_names.index("macro/female")
+    assert 0.4 < np.mean([one.shape[female] for one in crowd]) < 0.6
+    bearded = [one for one in crowd if one.beard]
+    assert bearded
+    assert all(one.shape[female] == 0 for one in bearded)
+
+
+def test_people_are_known_by_seed_or_by_name() -> None:
+    assert someone("7") == person(7)
+    assert someone("milo") == demo_people().target
+    with pytest.raises(PegasusError) as caught:
+        someone("nobody")
+    assert caught.value.reason is Reason.BAD_CONFIG
 
 
 @pytest.mark.parametrize(("build"), [lambda: person(1, beret=HAT), lambda: shape_of({"nose/of-wax": 1.0})])

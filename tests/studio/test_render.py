@@ -12,9 +12,21 @@ from pegasus_ray.library.track import Track
 from pegasus_ray.schemas.parts import Attribute, Label, labels_of
 from pegasus_ray.studio.figure import Figure
 from pegasus_ray.studio.motion import still
-from pegasus_ray.studio.people import Hair, HairStyle, Hat, HatStyle, Person, person, studio_rig, swap_parts
+from pegasus_ray.studio.people import (
+    Glasses,
+    GlassesStyle,
+    Hair,
+    HairStyle,
+    Hat,
+    HatStyle,
+    Person,
+    person,
+    studio_rig,
+    swap_parts,
+)
 from pegasus_ray.studio.piece import Material
-from pegasus_ray.studio.render import render
+from pegasus_ray.studio.render import crew_of, film, render
+from pegasus_ray.studio.shot import Frame
 from pegasus_ray.studio.skull import Skull
 
 SIZE = 80
@@ -82,9 +94,49 @@ def test_a_swapped_part_changes_nothing_else(attribute: Attribute) -> None:
     assert (changed & ~near).sum() <= 0.05 * changed.sum()
 
 
+def test_a_hair_swap_leaves_the_mouth_to_the_bit() -> None:
+    """Hair throws shadows on the skin around it, so skin may change; below the nose nothing does."""
+    target = replace(person(5, hair=hair(HairStyle.SHORT)), hat=None, glasses=None)
+    before = filmed(target)
+    after = filmed(swap_parts(target, Attribute.HAIR, person(5, hair=hair(HairStyle.SIDE_PART))))
+    mouth = np.isin(before.parts[0], labels_of(Attribute.MOUTH.part))
+    assert mouth.sum() > 30
+    assert not np.array_equal(before.images, after.images)
+    assert np.array_equal(before.images[0][mouth], after.images[0][mouth])
+    assert np.array_equal(before.parts[0][mouth], after.parts[0][mouth])
+    assert np.array_equal(before.landmarks, after.landmarks)
+
+
+def test_a_crew_films_the_same_bits() -> None:
+    who, motion = person(5, hair=hair(HairStyle.BALD)), still([{}] * 3, [(0, yaw, 0) for yaw in (-20, 0, 20)])
+    alone = list(film(who, motion, size=SIZE, detail=DETAIL))
+    with crew_of(1) as crew:
+        together = list(film(who, motion, size=SIZE, detail=DETAIL, crew=crew))
+    for one, other in zip(alone, together, strict=True):
+        for field in fields(Frame):
+            assert np.array_equal(getattr(one, field.name), getattr(other, field.name)), field.name
+
+
+@pytest.mark.parametrize("style", list(GlassesStyle))
+def test_glasses_have_a_frame_of_their_own_and_show_the_eyes(style: GlassesStyle) -> None:
+    """A frame on the face and over the ears' way; eyes behind the lenses keep their label, and lenses throw no shadow."""
+    who = person(9, hair=hair(HairStyle.BALD), noise=0.0, beard=None)
+    bare = render(who, still([{}], [(0, 0, 0)]), size=2 * SIZE, detail=DETAIL)
+    worn = replace(who, glasses=Glasses(style=style, colour=(0.1, 0.1, 0.1)))
+    seen = render(worn, still([{}], [(0, 0, 0)]), size=2 * SIZE, detail=DETAIL)
+    assert (bare.parts != Label.GLASSES).all()
+    frame = seen.parts[0] == Label.GLASSES
+    assert frame.sum() > 60
+    eyes = np.isin(bare.parts[0], (Label.EYE_LEFT, Label.EYE_RIGHT))
+    assert (seen.parts[0] == bare.parts[0])[eyes].mean() > 0.8
+    skin = (bare.parts[0] == Label.SKIN) & (seen.parts[0] == Label.SKIN)
+    darker = bare.images[0].astype(int).sum(-1) - seen.images[0].astype(int).sum(-1)
+    assert np.median(darker[skin]) == 0
+
+
 @pytest.mark.parametrize("style", [style for style in HairStyle if style is not HairStyle.FRINGE])
 def test_hair_leaves_the_eyes_free_and_does_not_pass_through_the_head(style: HairStyle) -> None:
-    who = person(9, hair=hair(style), noise=0.0)
+    who = person(9, hair=hair(style), noise=0.0, hat=None, glasses=None)
     track = filmed(who)
     eyes = np.floor(track.landmarks[0, IRISES] * SIZE).astype(int)
     assert list(track.parts[0, eyes[:, 1], eyes[:, 0]]) == [Label.EYE_LEFT, Label.EYE_RIGHT]
@@ -101,7 +153,7 @@ def test_hair_leaves_the_eyes_free_and_does_not_pass_through_the_head(style: Hai
 
 @pytest.mark.parametrize("style", list(HatStyle))
 def test_a_hat_covers_the_hair_and_not_the_eyes(style: HatStyle) -> None:
-    who = person(9, hair=hair(HairStyle.CURLY), noise=0.0)
+    who = person(9, hair=hair(HairStyle.CURLY), noise=0.0, hat=None, glasses=None)
     hat = Hat(style=style, colour=(0.2, 0.3, 0.5), accent=(0.7, 0.2, 0.2))
     bare, covered = filmed(who), filmed(replace(who, hat=hat))
     assert (covered.parts == Label.HAT).sum() > 150
