@@ -12,11 +12,27 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.schemas.parts import Part
 
 
-def worth_keeping(avatar: Avatar, seen: Tensor, *, least_seen: float = 0.5, least_opacity: float = 0.08) -> Tensor:
-    """Which points (N,) were seen, by `least_seen` pixels of weight over all frames looked at, and are not transparent."""
-    return (seen > least_seen) & (torch.sigmoid(avatar.opacity_logits) > least_opacity)
+def worth_keeping(
+    avatar: Avatar, seen: Tensor, inside: Tensor, *, least_seen: float = 0.5, least_opacity: float = 0.08
+) -> Tensor:
+    """Which points (N,) are to stay: those that were seen and are not transparent, and skin that was not seen.
+
+    Skin lies where the rig says; hair and cloth that nobody has seen may be anywhere. Until a fit's end an avatar's part
+    logits say where its points began.
+
+    Args:
+        avatar: whose points.
+        seen: (N,) pixels of weight over all frames looked at; `least_seen` is seen.
+        inside: (N,) share of the frames in which the point falls on the person.
+        least_seen: pixels.
+        least_opacity: of a point that is not transparent.
+    """
+    part = avatar.part_logits.argmax(-1)
+    vouched = (part != Part.HAIR) & (part != Part.CLOTH) & (inside > 0.6)
+    return ((seen > least_seen) | vouched) & (torch.sigmoid(avatar.opacity_logits) > least_opacity)
 
 
 def grow_points(avatar: Avatar, pull: Tensor, count: int, generator: torch.Generator) -> Avatar:

@@ -24,16 +24,20 @@ from pegasus_ray.avatar.densify import worth_keeping
 from pegasus_ray.avatar.field_avatar import Fields
 from pegasus_ray.avatar.field_learner import FieldLearner
 from pegasus_ray.avatar.frames import FrameSet, Parameters
+from pegasus_ray.avatar.hidden import complete_hidden
 from pegasus_ray.avatar.initialize import scatter_points
 from pegasus_ray.avatar.learner import ExplicitLearner, Learner
 from pegasus_ray.avatar.model import Avatar, MotionCode
-from pegasus_ray.avatar.observe import gather_evidence, propagate_parts
+from pegasus_ray.avatar.observe import flesh_share, gather_evidence, propagate_parts
 from pegasus_ray.avatar.points import CanonicalPoints
 from pegasus_ray.avatar.residuals import Residuals
 from pegasus_ray.avatar.stage import StageRun
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
+
+MOST_FLESH = 0.4
+"""Share of the looks at a point of a shell in which it may fall on bare skin: one that does hovers before a face."""
 
 Progress = Callable[[float, str], None]
 """Called with the share done, 0–1, and a short text."""
@@ -158,11 +162,17 @@ def _finish(run: StageRun, frames: FrameSet, config: FitConfig) -> tuple[Avatar,
     learner, rig = run.learner, run.learner.rig
     with torch.no_grad():
         points = learner.canonical(run.clips.codes[0])
-    avatar = label_parts(run.avatar.detach(), points, rig, frames, config.evidence_frames)
-    if not isinstance(learner, FieldLearner):
-        return avatar, None
-    fields = Fields(networks=learner.fields, points=avatar)
     refined = replace(frames, parameters=run.residuals.corrected())
+    if not isinstance(learner, FieldLearner):
+        chosen = spread_frames(len(frames), 2 * config.evidence_frames)
+        generator = torch.Generator().manual_seed(config.seed)
+        avatar = complete_hidden(
+            run.avatar.detach(), rig, refined, chosen, backing=config.budget.backing, generator=generator
+        )
+        points = avatar.canonical(avatar.anchors(rig))
+        return label_parts(avatar, points, rig, frames, config.evidence_frames), None
+    avatar = label_parts(run.avatar.detach(), points, rig, frames, config.evidence_frames)
+    fields = Fields(networks=learner.fields, points=avatar)
     return bake_avatar(learner.fields, avatar, rig, refined, run.clips), fields
 
 
@@ -179,11 +189,13 @@ def spread_frames(total: int, count: int) -> Tensor:
 
 
 def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source: str) -> Avatar:
-    """Drop points outside of the visual hull, and give the visible ones their first colour."""
+    """Drop points outside of the visual hull, and hair and cloth before bare skin; give the visible ones their first colour."""
     points = avatar.canonical(avatar.anchors(rig))
-    evidence = gather_evidence(avatar, points, rig, frames, spread_frames(len(frames), config.evidence_frames))
+    chosen = spread_frames(len(frames), config.evidence_frames)
+    evidence = gather_evidence(avatar, points, rig, frames, chosen)
     on_surface = avatar.offsets.square().sum(-1) == 0
     keep = (evidence.inside > torch.where(on_surface, 0.6, 0.9)) & (evidence.frames > 2)
+    keep &= on_surface | (flesh_share(avatar, points, rig, frames, chosen) < MOST_FLESH)
     if int(keep.sum()) < 100:
         raise PegasusError(
             Reason.DIVERGED,
@@ -202,5 +214,5 @@ def _reseed(run: StageRun, config: FitConfig, number: int, generator: torch.Gene
     with torch.no_grad():
         points = run.learner.canonical(run.clips.codes[0])
     evidence = gather_evidence(run.avatar.detach(), points, run.learner.rig, refined, chosen)
-    keep = worth_keeping(run.avatar, evidence.weight)
+    keep = worth_keeping(run.avatar, evidence.weight, evidence.inside)
     return run.learner.over(run.learner.grow(keep, run.pull, config.stages[number].points, generator))

@@ -26,6 +26,7 @@ class PointBudget:
     surface: int = 9000
     hair: int = 5000
     cloth: int = 3500
+    backing: int = 5000  # under the skin once the fit is done; only what lies in poorly seen places is kept
     hair_depth: float = 0.055  # metres over the scalp
     fall_depth: float = 0.06  # metres around the neck, for hair that falls
     cloth_depth: float = 0.035

@@ -16,6 +16,11 @@ from pegasus_ray.avatar.points import CanonicalPoints, render_points
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Part
 
+FLESH = tuple(int(part) for part in (Part.SKIN, Part.EYES, Part.EYEBROWS, Part.NOSE, Part.MOUTH, Part.EARS, Part.NECK))
+
+LEAST_FACING = 0.2
+"""Cosine between a point's normal and the ray to the camera from which on the point faces it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -81,6 +86,26 @@ def gather_evidence(
         colour=colour / weight.clamp(min=1e-6)[:, None],
         parts=parts[:, :-1],
     )
+
+
+def flesh_share(avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, chosen: Tensor) -> Tensor:
+    """In which share of the chosen frames that it faces each point (N,) falls on bare skin; a point that faces none has 0."""
+    on_skin, faced = torch.zeros(2, len(avatar), device=avatar.offsets.device)
+    table = part_of_label(device=avatar.offsets.device)
+    with torch.no_grad():
+        for index in chosen.tolist():
+            drive = frames.drive(avatar, torch.tensor([index], device=table.device))
+            places, normals = points.pose(rig, drive)
+            pixels, depth = drive.camera.project(places, frames.size)
+            spot = pixels[0].floor().long()
+            held = ((spot >= 0) & (spot < frames.size)).all(-1) & (depth[0] > 0)
+            held &= (places[0] * normals[0]).sum(-1) < -LEAST_FACING * places[0].norm(dim=-1)
+            spot = spot.clamp(0, frames.size - 1)
+            part = table[frames.labels[index][spot[:, 1], spot[:, 0]].long()]
+            faced += held
+            on_skin += held & torch.isin(part, torch.tensor(FLESH, device=part.device))
+    share: Tensor = on_skin / faced.clamp(min=1)
+    return share
 
 
 def contributions(indices: Tensor, pixels: Tensor, radii: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:

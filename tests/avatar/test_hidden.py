@@ -1,0 +1,48 @@
+"""Where the frames show nothing, an avatar takes after what is near, and its gaps are closed from below."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from pegasus_ray.avatar.frames import FrameSet
+from pegasus_ray.avatar.hidden import KNOWN, SINK, complete_hidden
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.observe import gather_evidence
+from pegasus_ray.rig.load import load_rig
+from tests.painted import painted_avatar, painted_track
+
+FRAMES = 6
+
+
+def _completed(avatar: Avatar, backing: int) -> Avatar:
+    frames = FrameSet.of(painted_track().select(range(FRAMES)), 64)
+    generator = torch.Generator().manual_seed(0)
+    return complete_hidden(avatar, load_rig(), frames, torch.arange(FRAMES), backing=backing, generator=generator)
+
+
+def test_points_that_no_frame_shows_take_their_neighbours_colour_and_seen_ones_keep_theirs() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    frames = FrameSet.of(painted_track().select(range(FRAMES)), 64)
+    points = avatar.canonical(avatar.anchors(rig))
+    seen = gather_evidence(avatar, points, rig, frames, torch.arange(FRAMES), per_pixel=12).weight / FRAMES
+    never, well = seen == 0, seen > KNOWN
+    assert int(never.sum()) > 50 and int(well.sum()) > 50
+    green = torch.tensor([0.0, 1.0, 0.0])
+    made = _completed(replace(avatar, albedo=torch.where(never[:, None], green, avatar.albedo)), 0)
+    assert float((made.albedo[never] - green).norm(dim=1).min()) > 0.2
+    assert torch.equal(made.albedo[well], avatar.albedo[well])
+
+
+def test_the_backing_lies_under_the_skin_of_places_that_are_hardly_seen() -> None:
+    avatar = painted_avatar()
+    made = _completed(avatar, 400)
+    layer = made.select(torch.arange(len(avatar), len(made)))
+    assert 0 < len(layer) < 400
+    anchors = layer.anchors(load_rig())
+    depth = (layer.offsets * anchors.normals).sum(1)
+    assert float(depth.median()) < -0.5 * SINK
+    assert float(layer.position_basis.abs().max()) == 0
+    again = _completed(avatar, 400)
+    assert torch.equal(again.albedo, made.albedo)
