@@ -103,6 +103,7 @@ def list_assets(json: JsonFlag = False) -> None:
         {
             "name": stock.asset.name,
             "group": stock.asset.group,
+            "present": stock.path is not None and not stock.corrupt,
             "state": "damaged" if stock.corrupt else "here" if stock.path else "not here",
             "size": stock.asset.size,
             "purpose": stock.asset.purpose,
@@ -113,8 +114,9 @@ def list_assets(json: JsonFlag = False) -> None:
         }
         for stock in inventory()
     ]
-    shown = ("name", "group", "state", "purpose", "licence")
-    answer({"assets": rows}, as_json=json, text=[table(shown, ([row[name] for name in shown] for row in rows))])
+    shown = ("name", "state", "purpose", "licence", "source")
+    text = ([f"{row['size'] / 1e6:.1f}" if row["size"] else "?", *(row[name] for name in shown)] for row in rows)
+    answer({"assets": rows}, as_json=json, text=[table(("#MB", *shown), text)])
 
 
 @command

@@ -137,6 +137,7 @@ class PlannedItem(_Closed):
     stage: Stage
     key: Key
     subject: str = ""
+    needs: tuple[Key, ...] = ()  # results that must be there first
 
 
 class Plan(_Closed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Plan, PlannedI
 LEDGER = "ledger"
 BEAT = 30.0
 """Seconds between heartbeats."""
-STALE = 300.0
+STALE = 4 * BEAT
 """Seconds without a heartbeat after which an attempt counts as dead."""
 
 _ENDS = (EventKind.DONE, EventKind.FAILED, EventKind.QUARANTINED)
@@ -120,21 +120,24 @@ def status(library: Library) -> dict[Stage, StageCounts]:
     """Where the items of each stage stand.
 
     Done is what has a valid manifest. Of the rest, the last event of each decides: begun and alive is running, failed
-    and quarantined are what they say. What is planned and none of these is waiting.
+    and quarantined are what they say. What is planned and none of these is waiting, unless what it needs has failed:
+    that is counted where it failed, and nobody waits for it.
     """
     planned = _planned(library)
+    all_done = {stage: set(library.list(stage.kind)) for stage in Stage}
+    all_last = {stage: _last_lines(library, stage) for stage in Stage}
+    lost = _lost(planned, all_done, all_last)
     counts = {}
-    for stage in Stage:
-        done = set(library.list(stage.kind))
-        last = {key: line for key, line in _last_lines(library, stage).items() if key not in done}
+    for stage, done in all_done.items():
+        last = {key: line for key, line in all_last[stage].items() if key not in done}
         running = {key for key, line in last.items() if line.event is EventKind.STARTED and line.age < STALE}
         failed = {key for key, line in last.items() if line.event is EventKind.FAILED}
         quarantined = {key for key, line in last.items() if line.event is EventKind.QUARANTINED}
-        known = planned.get(stage, set()) | last.keys()
+        known = {item.key for item in planned.values() if item.stage is stage} | last.keys()
         counts[stage] = StageCounts(
             done=len(done),
             running=len(running),
-            waiting=len(known - done - running - failed - quarantined),
+            waiting=len(known - done - running - failed - quarantined - lost),
             failed=len(failed),
             quarantined=len(quarantined),
         )
@@ -215,10 +218,27 @@ def _last_lines(library: Library, stage: Stage) -> dict[str, _Line]:
     return {line.key: line for line in sorted(_lines(library, stage), key=_order)}
 
 
-def _planned(library: Library) -> dict[Stage, set[str]]:
-    planned: dict[Stage, set[str]] = {}
-    for entry in library.storage.files(f"{LEDGER}/plans"):
+def _planned(library: Library) -> dict[str, PlannedItem]:
+    """What runs mean to do, by key; a later plan's word counts."""
+    planned: dict[str, PlannedItem] = {}
+    for entry in sorted(library.storage.files(f"{LEDGER}/plans"), key=lambda entry: entry.name):
         if entry.name.endswith(".json"):
-            for item in Plan.model_validate_json(library.storage.read(f"{LEDGER}/plans/{entry.name}")).items:
-                planned.setdefault(item.stage, set()).add(item.key)
+            plan = Plan.model_validate_json(library.storage.read(f"{LEDGER}/plans/{entry.name}"))
+            planned |= {item.key: item for item in plan.items}
     return planned
+
+
+def _lost(
+    planned: Mapping[str, PlannedItem],
+    done: Mapping[Stage, set[str]],
+    last: Mapping[Stage, Mapping[str, _Line]],
+) -> set[str]:
+    """Keys of planned items that need one that failed or was set aside, or need such an item in turn."""
+    bad = (EventKind.FAILED, EventKind.QUARANTINED)
+    lost = {key for stage in Stage for key, line in last[stage].items() if line.event in bad and key not in done[stage]}
+    failed = set(lost)
+    while True:
+        more = {key for key, item in planned.items() if key not in lost and lost.intersection(item.needs)}
+        if not more:
+            return lost - failed
+        lost |= more

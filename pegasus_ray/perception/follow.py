@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from pegasus_ray.perception.landmarks import Face, FaceMesh, square_around
+from pegasus_ray.perception.landmarks import Face, LandmarkModel, square_around
 from pegasus_ray.perception.quality import plausible
 from pegasus_ray.perception.shots import Shots, View
 from pegasus_ray.perception.square import Floats
@@ -60,7 +60,7 @@ class _Somebody:
 class Follower:
     """Everybody in a video, frame by frame."""
 
-    def __init__(self, mesh: FaceMesh) -> None:
+    def __init__(self, mesh: LandmarkModel) -> None:
         self._mesh = mesh
         self._shots = Shots()
         self._people: list[_Somebody] = []

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from pegasus_ray.library.track import BLENDSHAPES, LANDMARKS
 from pegasus_ray.perception.assets import path_of
 from pegasus_ray.perception.net import Net
 from pegasus_ray.perception.square import Bytes, Floats, Square
+from pegasus_ray.schemas.errors import PegasusError, Reason
 
 FACE_MODEL = "face_landmarker.task"
 
@@ -76,6 +78,29 @@ def square_around(points: Floats) -> Square:
     return Square(x=float(x), y=float(y), side=_MARGIN * float((high - low).max()), angle=angle)
 
 
+class LandmarkModel(Protocol):
+    """Finds faces in a picture."""
+
+    def detect_all(
+        self,
+        rgb: Bytes,  # (H, W, 3)
+        previous: Sequence[Floats],  # (478, 2) each: the landmarks of people in a picture before
+    ) -> tuple[list[Face | None], list[Face]]:
+        """The faces that continue each of `previous`, None where one is lost, and the other faces in the picture."""
+        ...
+
+
+def landmark_model_of(name: str, *, threads: int = 2) -> LandmarkModel:
+    """The landmark model of that name: `mediapipe`.
+
+    Raises:
+        PegasusError: BAD_CONFIG for another name, ASSET_MISSING where its file is not here.
+    """
+    if name == "mediapipe":
+        return FaceMesh(threads=threads)
+    raise PegasusError(Reason.BAD_CONFIG, "is no landmark model; there is: mediapipe", subject=f"landmarks={name}")
+
+
 class FaceMesh:
     """Finds one face in a picture.
 
@@ -115,7 +140,7 @@ class FaceMesh:
         rgb: Bytes,  # (H, W, 3)
         previous: Sequence[Floats],  # (478, 2) each: the landmarks of people in a picture before
     ) -> tuple[list[Face | None], list[Face]]:
-        """The faces that continue each of `previous`, None where one is lost, and the other faces in the picture.
+        """See `LandmarkModel`.
 
         Small faces are searched for only where nobody is followed.
         """

@@ -22,7 +22,7 @@ from pegasus_ray.perception.bystanders import without_bystanders
 from pegasus_ray.perception.crop import Crop, choose_crop, resize, resize_matted
 from pegasus_ray.perception.follow import LONGEST, Followed, Follower, summarize
 from pegasus_ray.perception.identity import identity_file, identity_model_of, require_one_person, sample
-from pegasus_ray.perception.landmarks import FACE_MODEL, Face, FaceMesh
+from pegasus_ray.perception.landmarks import FACE_MODEL, Face, landmark_model_of
 from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
 from pegasus_ray.perception.parser import fill_matte, parser_files, parser_of, resize_labels
 from pegasus_ray.perception.quality import COVERED, features, quality_of
@@ -60,9 +60,6 @@ class ObserveConfig:
         if not 1 <= self.min_frames <= self.max_frames:
             message = f"must be from 1 to max_frames, {self.max_frames}"
             raise PegasusError(Reason.BAD_CONFIG, message, subject=f"min_frames={self.min_frames}")
-        if self.landmarks != "mediapipe":
-            message = "is no landmark model; there is: mediapipe"
-            raise PegasusError(Reason.BAD_CONFIG, message, subject=f"landmarks={self.landmarks}")
         if self.identity_frames < 1:
             subject = f"identity_frames={self.identity_frames}"
             raise PegasusError(Reason.BAD_CONFIG, "must be 1 at least", subject=subject)
@@ -165,7 +162,7 @@ def observe(path: Path, config: ObserveConfig | None = None, progress: Progress 
 
 def _follow(clip: Clip, config: ObserveConfig, report: Progress) -> Followed:
     """One person's faces, and what became of the other frames."""
-    follower = Follower(FaceMesh(threads=config.threads))
+    follower = Follower(landmark_model_of(config.landmarks, threads=config.threads))
     wanted = clip.spread(config.max_frames)
     for done, frame in enumerate(clip.read(wanted, longest=LONGEST)):
         follower.see(frame)

@@ -103,7 +103,7 @@ OnEvent = Callable[[Event], None]
 
 def item_of(job: Job) -> PlannedItem:
     """A job as the ledger names it."""
-    return PlannedItem(stage=job.stage, key=job.key, subject=job.subject)
+    return PlannedItem(stage=job.stage, key=job.key, subject=job.subject, needs=job.needs)
 
 
 def settled(job: Job, library: Library) -> Outcome | None:

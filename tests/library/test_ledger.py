@@ -65,6 +65,20 @@ def test_what_is_made_after_all_has_not_failed(library: Library) -> None:
     assert status(library)[Stage.FIT] == StageCounts(done=1)
 
 
+def test_nobody_waits_for_what_has_failed(library: Library) -> None:
+    track = PlannedItem(stage=Stage.TRACK, key=f"{1:016x}")
+    fit = PlannedItem(stage=Stage.FIT, key=f"{2:016x}", needs=(track.key,))
+    swap = PlannedItem(stage=Stage.SWAP, key=f"{3:016x}", needs=(fit.key,))
+    write_plan(library, [track, fit, swap])
+    assert status(library)[Stage.SWAP] == StageCounts(waiting=1)
+    Attempt(library, track).failed(Reason.NO_FACE, "no face; give another video")
+    counts = status(library)
+    assert counts[Stage.TRACK] == StageCounts(failed=1)
+    assert counts[Stage.FIT] == counts[Stage.SWAP] == StageCounts()
+    library.commit(Kind.TRACKS, track.key, {"a": b"1"}, Provenance())
+    assert status(library)[Stage.FIT] == status(library)[Stage.SWAP] == StageCounts(waiting=1)
+
+
 def test_quarantine_lasts_until_release(library: Library) -> None:
     assert quarantine_of(library, Stage.FIT, item(1).key) is None
     Attempt(library, item(1), number=3).failed(Reason.WORKER_DIED, "died")

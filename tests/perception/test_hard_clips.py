@@ -126,8 +126,11 @@ def test_darkness_is_nobody(models: None, tmp_path: Path) -> None:
     assert "6 no_face" in caught.value.message
 
 
-def test_models_by_names_that_there_are_not_are_refused() -> None:
-    for settings in ({"landmarks": "dlib68"}, {"identity_frames": 0}):
+def test_models_by_names_that_there_are_not_are_refused(models: None, filmed: Filmed) -> None:
+    with pytest.raises(PegasusError) as caught:
+        ObserveConfig(identity_frames=0)
+    assert caught.value.reason is Reason.BAD_CONFIG
+    for settings in ({"landmarks": "dlib68"}, {"parser": "unet"}, {"matte": "green"}, {"identity": "eye"}):
         with pytest.raises(PegasusError) as caught:
-            ObserveConfig(**settings)
+            observe(filmed.path, replace(CONFIG, **settings))
         assert caught.value.reason is Reason.BAD_CONFIG
