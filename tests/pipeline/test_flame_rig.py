@@ -12,13 +12,15 @@ import torch
 from pegasus_ray.avatar.config import FitConfig, Stage
 from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.library.track import Track
+from pegasus_ray.perception.embedding import measure_embedding
 from pegasus_ray.perception.fit_rig import FitRigConfig, fit_landmarks
+from pegasus_ray.perception.landmarks import FaceMesh
 from pegasus_ray.pipeline import import_rig
 from pegasus_ray.pipeline.fit import fit
 from pegasus_ray.pipeline.import_rig import import_flame
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.rig.model import Rig, rodrigues
+from pegasus_ray.rig.model import Rig, rodrigues, surface
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 from pegasus_ray.studio.cast import demo_people
@@ -95,3 +97,19 @@ def test_what_cannot_be_a_name_is_refused_before_anything_is_read(name: str) -> 
     with pytest.raises(PegasusError) as caught:
         import_flame(Path("none.pkl"), name, lambda *_: None)
     assert caught.value.reason is Reason.BAD_REFERENCE
+
+
+@pytest.mark.slow
+def test_landmarks_are_measured_where_the_detector_is_here(flame: Rig) -> None:
+    try:
+        detector = FaceMesh()
+    except PegasusError:
+        pytest.skip("the landmark model is not on this machine")
+    found = measure_embedding(flame, detector)
+    known = (found.weights > 0) & (flame.landmarks.weights > 0)
+    assert known.sum() >= import_rig.ENOUGH
+    measured, carried = (
+        surface(flame.template, flame.faces, places.triangles, places.barycentric)[known]
+        for places in (found, flame.landmarks)
+    )
+    assert (measured - carried).norm(dim=1).median() < 0.004, "two ways to nearly the same places"

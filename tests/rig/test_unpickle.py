@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pegasus_ray.rig.unpickle import read_pickled_arrays
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -169,3 +171,20 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PegasusError) as caught:
         read_pickled_arrays(tmp_path / "none.pkl", ("a",))
     assert caught.value.reason is Reason.NOT_FOUND
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6))
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
+    whole = {"a": np.arange(6.0), "b": scipy.sparse.csc_matrix(np.eye(3)), "c": [1, "x", None]}
+    contents = bytearray(pickle.dumps(whole, protocol=2))
+    for place, value in changes:
+        contents[place % len(contents)] = value
+    path = tmp_path / "damaged.pkl"
+    path.write_bytes(contents)
+    try:
+        read = read_pickled_arrays(path, ("a", "b"))
+    except PegasusError as error:
+        assert error.reason is Reason.CORRUPT
+    else:
+        assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiu" for array in read.values())
