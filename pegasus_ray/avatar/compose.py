@@ -32,9 +32,6 @@ from pegasus_ray.schemas.parts import Attribute, Part
 FADED, FOLDED_SIZE, FOLDED_DEPTH = -5.0, 0.5, 0.002
 """Opacity logit of a pool's points where a source has nothing to show, size against the others', metres under the surface."""
 
-UNDERLAY = 0.004
-"""How far under the target's own features the skin lies that shows where a borrowed one leaves it bare, in metres."""
-
 
 def compose(
     target: Avatar,
@@ -84,7 +81,7 @@ def _base(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
     covers = part_of_points(taken)
     hair = taken.select((covers == Part.HAIR) | (covers == Part.HAT))
     features = taken.select((covers == Part.EYEBROWS) | (covers == Part.MOUTH) | (covers == Part.EYES))
-    base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig, depth=UNDERLAY))
+    base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig))
     if any(attribute in COVERS_SCALP for attribute in attributes):
         base = clear_skin(base, hair, rig)
         base = join_group(base, complete_scalp(base, rig, under=hair))

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
-    SUNK,
     bald,
     join_group,
     lend,
@@ -32,6 +31,8 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 
 SKIN_COLOURED = (Attribute.NOSE,)
+UNDERLAY = 0.004
+"""How far under the wearer's own features the skin lies that shows where a borrowed one leaves it bare, in metres."""
 REACH = (0.008, 0.016)
 """How far from a borrowed part the wearer's points follow its shape wholly, and beyond which not at all, in metres."""
 
@@ -96,8 +97,8 @@ def _still_unless_face(points: Avatar, attribute: Attribute) -> Avatar:
     )
 
 
-def underlay(mine: Avatar, skin: Avatar, rig: Rig, *, depth: float = SUNK) -> Avatar:
-    """The wearer's own part as bare skin `depth` metres under it, so that a smaller borrowed part leaves no hole."""
+def underlay(mine: Avatar, skin: Avatar, rig: Rig) -> Avatar:
+    """The wearer's own part as bare skin a little under it, so that a smaller borrowed part leaves no hole."""
     anchors = mine.anchors(rig)
     on_skin = rig.parts[mine.triangles] != Part.EYES
     outer = on_skin & (anchors.expression_basis.norm(dim=-1).amax(0) < 0.02) if len(mine) else on_skin
@@ -110,7 +111,7 @@ def underlay(mine: Avatar, skin: Avatar, rig: Rig, *, depth: float = SUNK) -> Av
     logits[:, Part.SKIN] = 4.0
     return replace(
         mine,
-        offsets=mine.offsets - depth * anchors.normals,
+        offsets=mine.offsets - UNDERLAY * anchors.normals,
         albedo=skin.albedo[near].mean(1),
         colour_basis=torch.zeros_like(mine.colour_basis),
         part_logits=logits,

@@ -94,7 +94,8 @@ def evaluate_transfer(
         report(number / len(rounds), f"{attribute} of {lender.name} on {user.name}")
         key = exam.fit_job(lender).key
         reached = _generative_psnr(exam, library, target, lender, attribute, edit(attribute, key, 1.0))
-        own = exam.avatar(library, user)
+        own, frames = exam.avatar(library, user), exam.unseen(exam.track(library, user))
+        truth = exam.truth(user, frames, attribute, lender)
         givers = {
             "from_generative": dressed(generative, {attribute: key}),
             "from_avatar": read_avatar(lenders or library, key),
@@ -104,7 +105,9 @@ def evaluate_transfer(
             began = time.monotonic()
             worn = transfer(giver, own, [attribute], exam.pipeline.transfer)
             seconds.append(time.monotonic() - began)
-            score, row = _score(exam, library, user, lender, attribute, own, worn, reached)
+            score, row = score_worn(
+                exam.track(library, user).select(list(frames)), own, worn, truth, attribute, reached
+            )
             found[way][attribute].append(score)
             pictures.append(row)
         rows.append(np.concatenate([pictures[0][0], pictures[0][1], pictures[1][1], pictures[0][2]], axis=1))
@@ -130,24 +133,19 @@ def _generative_psnr(
     return float(np.mean([psnr_of(*three) for three in zip(pictures, truth.on_white(), regions, strict=True)]))
 
 
-def _score(
-    exam: Exam,
-    library: Library,
-    user: Person,
-    lender: Person,
-    attribute: Attribute,
+def score_worn(
+    user: Track,
     own: Avatar,
     worn: Avatar,
+    truth: Track,
+    attribute: Attribute,
     reached: float,
 ) -> tuple[WornScore, list[Bytes]]:
-    """One user wearing one attribute; the first frame as the user, worn, the truth."""
-    track = exam.track(library, user)
-    frames = exam.unseen(track)
-    truth = exam.truth(user, frames, attribute, lender)
-    after = truth.on_white()
-    regions = parts_of(track.select(list(frames)), truth, attribute)
-    bare, changed = (np.stack(list(render_clip(avatar, track, frames=frames))) for avatar in (own, worn))
-    drawn = _part_drawn(worn, track, frames, attribute)
+    """One user wearing one attribute, in all frames of `user`; the first frame as the user, worn, the truth."""
+    frames, after = range(len(user)), truth.on_white()
+    regions = parts_of(user, truth, attribute)
+    bare, changed = (np.stack(list(render_clip(avatar, user))) for avatar in (own, worn))
+    drawn = _part_drawn(worn, user, frames, attribute)
     outside = ~np.stack([dilate(region | part, MARGIN) for region, part in zip(regions, drawn, strict=True)])
     difference = np.abs(changed.astype(int) - bare).max(-1)
     score = WornScore(
