@@ -16,7 +16,7 @@ from pegasus_ray.avatar.fitting import fit_avatar
 from pegasus_ray.avatar.frames import FrameSet
 from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.avatar.model import Avatar
-from pegasus_ray.avatar.observe import contributions, propagate_parts
+from pegasus_ray.avatar.observe import contributions, flesh_share, propagate_parts
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.avatar.storage import avatar_tensors
 from pegasus_ray.render.metrics import psnr
@@ -113,6 +113,19 @@ def test_contributions_add_up_to_the_rasteriser_s_alpha() -> None:
     opacity = avatar.canonical(avatar.anchors(rig)).opacity
     share, _ = contributions(drawn.raster.indices[0], drawn.pixels[0], drawn.radii[0], opacity)
     torch.testing.assert_close(share.sum(1).view(48, 48), drawn.alpha[0], atol=1e-4, rtol=0)
+
+
+def test_a_point_before_the_face_falls_on_skin_and_one_on_the_crown_does_not() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    anchors = avatar.anchors(rig)
+    hovering = replace(avatar, offsets=avatar.offsets + 0.01 * anchors.normals)
+    frames = FrameSet.of(painted_track(), 64)
+    share = flesh_share(hovering, hovering.canonical(anchors), rig, frames, torch.arange(len(frames)))
+    x, y, z = anchors.positions.unbind(1)
+    cheek = (x.abs() < 0.04) & (y < -0.02) & (y > -0.05) & (z > -0.02) & (anchors.normals[:, 2] > 0.5)
+    crown = y > 0.1
+    assert cheek.any() and crown.any()
+    assert float(share[cheek].mean()) > 0.9 and float(share[crown].mean()) < 0.1
 
 
 def test_hidden_points_take_their_neighbours_part() -> None:
