@@ -53,7 +53,6 @@ class GenerativeConfig:
     square: float = 8.0
     mask: float = 1.0
     segment: float = 0.1
-    focus: float = 0.5  # colour inside a clip's focus: features are one pixel in a hundred
     code: float = 0.01
     rates: GenerativeRates = field(default_factory=GenerativeRates)
     checkpoint_every: int = 200  # steps
@@ -245,8 +244,6 @@ class GenerativeRun:
             + config.mask * losses.mask_loss(drawn.alpha, matte)
             + config.code * losses.code_loss(torch.cat([identity, *codes.values()]))
         )
-        if clip.focus is not None:
-            loss = loss + config.focus * _colour_inside(drawn.image, truth, clip.focus[index] > 127)
         if chi is not None and clip.parts is not None:
             loss = loss + config.segment * losses.segment_loss(drawn.extra[..., 0], clip.parts[index].float() / 255)
         return loss
@@ -272,12 +269,6 @@ class GenerativeRun:
         chi = torch.zeros(count, 1)
         chi[start:end] = 1.0
         return chi
-
-
-def _colour_inside(rendered: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """L1 of images (B, S, S, 3) where `mask` (B, S, S) is set; zero where it is nowhere."""
-    error = (rendered - truth).abs().mean(-1) * mask
-    return error.sum() / mask.sum().clamp(min=1)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
@@ -19,7 +18,6 @@ from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, fit_genera
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Track
-from pegasus_ray.pipeline.composite import own_part
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -87,7 +85,7 @@ def personalize(
         sources.setdefault(swap.attribute, []).append((swap.avatar, avatars[swap.avatar]))
     ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
     start = compose(target_avatar, ordered, rig, code_size=config.fit.code_size, seed=config.fit.seed)
-    clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames, track) for swap, frames in kept)]
+    clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
     return _fit(start, clips, rig, config, progress, checkpoint)
 
 
@@ -159,13 +157,8 @@ def own_clip(track: Track, count: int) -> Clip:
     )
 
 
-def swap_clip(swap: Swap, frames: np.ndarray, track: Track) -> Clip:
-    """A swap's frames under the code of its attribute and avatar; `track` is the target's."""
-    own = track.parts[swap.indices[frames]]
-    focus = [
-        own_part(labels, swap.attribute) | (cv2.dilate(part, np.ones((3, 3), np.uint8)) > 64)
-        for labels, part in zip(own, swap.part_masks[frames], strict=True)
-    ]
+def swap_clip(swap: Swap, frames: np.ndarray) -> Clip:
+    """A swap's frames under the code of its attribute and avatar."""
     rows = {
         name: torch.from_numpy(np.ascontiguousarray(getattr(swap, name)[frames]))
         for name in ("images", "part_masks", "object_masks")
@@ -179,6 +172,5 @@ def swap_clip(swap: Swap, frames: np.ndarray, track: Track) -> Clip:
         mattes=rows["object_masks"],
         parts=rows["part_masks"],
         parameters=Parameters(**driving),
-        focus=torch.from_numpy(np.stack(focus).astype(np.uint8) * 255),
         sources={swap.attribute: swap.avatar},
     )
