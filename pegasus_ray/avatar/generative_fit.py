@@ -68,9 +68,6 @@ class Clip:
     mattes: Tensor  # (T, S, S) uint8
     parts: Tensor | None  # (T, S, S) uint8 mask of the one attribute that is borrowed
     parameters: Parameters
-    focus: Tensor | None = (
-        None  # (T, S, S) uint8 mask of the own and the borrowed part, where the swap changed something
-    )
     sources: Mapping[Attribute, str] = field(default_factory=dict)  # the target's own code where none is named
     identity: str = OWN
 
