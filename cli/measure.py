@@ -141,7 +141,7 @@ def evaluate_tracking(
     from pegasus_ray.pipeline.studio_job import StudioConfig
 
     config = settings.pipeline().track
-    torch.set_num_threads(config.observe.threads)
+    torch.set_num_threads(1)  # as tracking jobs do: the fit's small products lose by a second thread
     observe = replace(config.observe, size=size, max_frames=frames)
     exam = tracking.TrackingExam(
         people=people, seed=seed, film=StudioConfig(frames=frames, size=size), track=replace(config, observe=observe)

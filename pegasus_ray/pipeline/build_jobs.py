@@ -59,7 +59,6 @@ class TrackJob(StageJob):
         return cls(
             key=plan_key(cls.stage, {"video": digest}, config, dict(models)),
             subject=str(video),
-            threads=config.observe.threads,
             video=str(video.absolute()),
             digest=digest,
             models=models,
