@@ -25,6 +25,7 @@ HAIR_MODEL = "hair_segmentation.tflite"
 SEGFORMER_FILES = ("segformer-face-parsing/config.json", "segformer-face-parsing/model.safetensors")
 
 _REACH = 2.1  # side of a parsing net's square / side of the landmarks' box
+_LEAST = 4.0  # pixels of that box, also where all landmarks are one point
 _MIRRORED = (
     (Label.BROW_LEFT, Label.BROW_RIGHT),
     (Label.EYE_LEFT, Label.EYE_RIGHT),
@@ -98,7 +99,7 @@ class BisenetParser:
 def portrait_square(points: Floats) -> Square:
     """The square around a face (478, 2) that nets trained on CelebAMask-HQ's portraits know."""
     low, high = points.min(0), points.max(0)
-    side = _REACH * float((high - low).max())
+    side = _REACH * max(float((high - low).max()), _LEAST)
     x, y = (low + high) / 2
     return Square(x=float(x), y=float(y) - 0.08 * side, side=side)
 
