@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 
 from pegasus_ray.cli import rig
 from pegasus_ray.cli.options import SOME_FAILED, UNUSABLE, JsonFlag, Place, command
@@ -114,9 +116,16 @@ def list_assets(json: JsonFlag = False) -> None:
         }
         for stock in inventory()
     ]
-    shown = ("name", "state", "purpose", "licence", "source")
-    text = ([f"{row['size'] / 1e6:.1f}" if row["size"] else "?", *(row[name] for name in shown)] for row in rows)
-    answer({"assets": rows}, as_json=json, text=[table(("#MB", *shown), text)])
+    answer({"assets": rows}, as_json=json, text=[line for row in rows for line in _told(row)])
+
+
+def _told(row: Mapping[str, Any]) -> Iterator[str]:
+    """An asset for a person: name, size and whether it is here; what for; licence and source."""
+    mark = {"here": "[green]✓[/green]", "damaged": "[red]✗[/red]"}.get(row["state"], "·")
+    size = f"{row['size'] / 1e6:.1f} MB" if row["size"] else "size known to the Hub"
+    yield f"{mark} [bold]{escape(row['name'])}[/bold]  {size}, {row['state']}"
+    yield f"    {escape(row['purpose'])}"
+    yield f"    [dim]{escape(row['licence'])} · {escape(row['source'])}[/dim]"
 
 
 @command
