@@ -55,8 +55,6 @@ def lay_over(
     matched = _face(rig)
     head = Surface(vertices, faces)
     triangle = vertices[faces]
-    across = np.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
-    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
     for _ in range(ROUNDS):
         still = rest + np.einsum("k,kvc->vc", shape, basis)
         points = np.concatenate([still[matched], regressor @ still])
@@ -68,7 +66,7 @@ def lay_over(
         reach = min(FURTHEST, 3 * float(np.median(distance[:-2])) + 1e-3)
         trusted = (distance < reach).astype(np.float64)
         trusted[-2:] = EYES * len(matched)
-        normal = across[face]
+        normal = head.normals[face]
         metric = SLIDE * np.eye(3) + (1 - SLIDE) * normal[:, :, None] * normal[:, None]
         metric[-2:] = np.eye(3)
         about = placed - shift

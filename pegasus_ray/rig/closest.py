@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+TURNED_AWAY: Final = 0.004  # metres that a right angle between the normals counts beside the distance
 CANDIDATES: Final = 24  # faces with the nearest middles, of which one is nearest
 
 
@@ -29,18 +30,33 @@ class Surface:
     ) -> None:
         self.chosen = np.arange(len(faces)) if chosen is None else np.flatnonzero(chosen)
         self.corners = vertices[faces[self.chosen]]
+        self.normals = face_normals(self.corners)
         self.tree = cKDTree(self.corners.mean(1))
 
-    def nearest(self, points: Floats) -> tuple[Ints, Floats, Floats]:
-        """Face (N,), barycentric coordinates (N, 3) and distance (N,) of what is nearest to points (N, 3)."""
+    def nearest(self, points: Floats, normals: Floats | None = None) -> tuple[Ints, Floats, Floats]:
+        """Face (N,), barycentric coordinates (N, 3) and distance (N,) of what is nearest to points (N, 3).
+
+        With normals (N, 3), what faces elsewhere counts as farther away: so of two lips that touch the right one is met.
+        """
         near = self.tree.query(points, k=min(CANDIDATES, len(self.chosen)))[1].reshape(len(points), -1)
         count = near.shape[1]
         touched = trimesh.triangles.closest_point(self.corners[near.ravel()], np.repeat(points, count, 0))
         distance = np.linalg.norm(touched.reshape(-1, count, 3) - points[:, None], axis=-1)
-        best = distance.argmin(1)
+        cost = distance
+        if normals is not None:
+            cost = distance + TURNED_AWAY * (1 - (self.normals[near] * normals[:, None]).sum(-1))
+        best = cost.argmin(1)
         row = np.arange(len(points))
         face = near[row, best]
         there = touched.reshape(-1, count, 3)[row, best]
         barycentric = np.clip(trimesh.triangles.points_to_barycentric(self.corners[face], there), 0, 1)
         barycentric /= barycentric.sum(1, keepdims=True)
         return self.chosen[face].astype(np.int64), barycentric, distance[row, best]
+
+
+def face_normals(
+    corners: Floats,  # (F, 3, 3)
+) -> Floats:
+    """Unit normals of faces (F, 3)."""
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12))

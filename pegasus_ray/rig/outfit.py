@@ -13,11 +13,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
+import trimesh
 from scipy.optimize import nnls
 from torch import Tensor
 
 from pegasus_ray.rig.align import Alignment, lay_over
-from pegasus_ray.rig.closest import Surface
+from pegasus_ray.rig.closest import Surface, face_normals
 from pegasus_ray.rig.model import NUMBERED, LandmarkEmbedding, Rig, Tissue
 
 Floats = npt.NDArray[np.float64]
@@ -41,13 +42,13 @@ def outfit(rig: Rig, open_rig: Rig) -> Rig:
     eye = (rig.skin_weights[:, balls].sum(1) > 0.5)[rig.faces].all(1).numpy()
     laid = lay_over(open_rig, vertices, faces[~eye], joints[balls])
 
-    middle = vertices[faces].mean(1)
+    middle, facing = vertices[faces].mean(1), face_normals(vertices[faces])
     triangles = np.empty(len(faces), dtype=np.int64)
     uvs = np.empty((len(faces), 3, 2))
     for own, kinds in ((~eye, OUTSIDE), (eye, (Tissue.EYE,))):
         known = _surface_of(open_rig, laid, kinds)
-        triangles[own], at, _ = known.nearest(middle[own])
-        uvs[own] = _textures(open_rig, known, vertices[faces[own]], triangles[own], at)
+        triangles[own], at, _ = known.nearest(middle[own], facing[own])
+        uvs[own] = _textures(open_rig, known, vertices[faces[own]], facing[own], triangles[own], at)
     return replace(
         rig,
         tissue=open_rig.tissue[torch.from_numpy(triangles)],
@@ -67,12 +68,13 @@ def _textures(
     open_rig: Rig,
     known: Surface,
     corners: Floats,  # (N, 3, 3)
+    facing: Floats,  # (N, 3)
     triangles: Ints,  # (N,) of the faces' middles
     barycentric: Floats,  # (N, 3)
 ) -> Floats:
     """Texture coordinates of faces' corners (N, 3, 2); a face across a seam has its middle's all over."""
     own = open_rig.uvs.double().numpy()
-    face, at, _ = known.nearest(corners.reshape(-1, 3))
+    face, at, _ = known.nearest(corners.reshape(-1, 3), np.repeat(facing, 3, axis=0))
     uvs = (own[face] * at[..., None]).sum(1).reshape(-1, 3, 2)
     middle = (own[triangles] * barycentric[..., None]).sum(1)
     torn = np.abs(uvs - middle[:, None]).max((1, 2)) > SEAM
@@ -83,12 +85,15 @@ def _landmarks(rig: Rig, open_rig: Rig, laid: Alignment, eye: npt.NDArray[np.boo
     """The open rig's landmarks at the nearest points of the imported rig; where the detector is at hand, measuring is better."""
     places = open_rig.landmarks
     corners = laid.vertices[open_rig.faces.numpy()[places.triangles.numpy()]]
+    facing = face_normals(corners)
     points = (corners * places.barycentric.double().numpy()[..., None]).sum(1)
     on_eye = open_rig.tissue.numpy()[places.triangles.numpy()] == Tissue.EYE
     vertices, faces = rig.template.double().numpy(), rig.faces.numpy()
     triangles, barycentric = np.empty(len(points), dtype=np.int64), np.empty((len(points), 3))
     for wanted, chosen in ((on_eye, eye), (~on_eye, ~eye)):
-        triangles[wanted], barycentric[wanted], _ = Surface(vertices, faces, chosen).nearest(points[wanted])
+        triangles[wanted], barycentric[wanted], _ = Surface(vertices, faces, chosen).nearest(
+            points[wanted], facing[wanted]
+        )
     return LandmarkEmbedding(
         triangles=torch.from_numpy(triangles),
         barycentric=torch.from_numpy(barycentric).float(),
@@ -104,10 +109,11 @@ def regress_blendshapes(rig: Rig, open_rig: Rig, laid: Alignment, eye: npt.NDArr
     """
     vertices, faces = rig.template.double().numpy(), rig.faces.numpy()
     fields = (open_rig.expression_basis.double().numpy() @ laid.linear.T).transpose(1, 0, 2)  # (O, 52, 3)
+    facing = np.asarray(trimesh.Trimesh(vertices, faces, process=False).vertex_normals)
     wanted = np.zeros((len(vertices), fields.shape[1], 3))
     for own, kinds in ((~eye, OUTSIDE), (eye, (Tissue.EYE,))):
         mine = np.unique(faces[own])
-        triangle, barycentric, _ = _surface_of(open_rig, laid, kinds).nearest(vertices[mine])
+        triangle, barycentric, _ = _surface_of(open_rig, laid, kinds).nearest(vertices[mine], facing[mine])
         wanted[mine] = (fields[open_rig.faces.numpy()[triangle]] * barycentric[..., None, None]).sum(1)
     moving = (wanted**2).sum((1, 2)) > 1e-8
     basis = rig.expression_basis.double().numpy()[:, moving].transpose(1, 2, 0).reshape(-1, len(rig.expression_names))
