@@ -170,7 +170,7 @@ def evaluate_ablation(
 ) -> None:
     """Fit a studio person's videos, own and part-swapped, with stages of canonical space switched off (the paper's Table 3).
 
-    Each figure is a mean and a standard deviation over seeds, on performances that no fit has seen. Without --preset: paper-small.
+    Figures are means and standard deviations over seeds, on performances that no fit has seen. Without --preset: paper-small.
 
     Example: pegasus evaluate ablation --steps 300 --seeds 3 --json
     """

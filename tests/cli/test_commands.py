@@ -21,9 +21,10 @@ from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenan
 from tests.cli.conftest import Made, Pegasus, run
 
 COMMANDS = [
-    ["demo"], ["doctor"], ["assets", "list"], ["assets", "fetch"], ["rig", "info"], ["studio", "render"], ["track"], ["build-db"],
-    ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"],
-    ["bench", "raster"], ["bench", "render"], ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["gc"], ["report"],
+    ["demo"], ["doctor"], ["assets", "list"], ["assets", "fetch"], ["rig", "info"], ["studio", "render"], ["track"],
+    ["build-db"], ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"],
+    ["bench", "raster"], ["bench", "render"], ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["gc"],
+    ["report"],
 ]  # fmt: skip
 
 
