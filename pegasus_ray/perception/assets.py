@@ -258,10 +258,12 @@ def _download_hub(source: HubFile, scratch: Path) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     address = hf_hub_url(source.repository, source.file, revision=source.revision)
-    known = str(get_hf_file_metadata(address).etag or "")
-    path = Path(
-        hf_hub_download(source.repository, source.file, revision=source.revision, local_dir=scratch / source.revision)
-    )
+    folder = scratch / source.revision
+    try:
+        known = str(get_hf_file_metadata(address).etag or "")
+        path = Path(hf_hub_download(source.repository, source.file, revision=source.revision, local_dir=folder))
+    except Exception as error:
+        raise OSError(f"the Hub did not give it: {error}") from error
     if known != _sha256_of(path) and known != _git_digest(path):
         raise ValueError(f"{source.file} is not what the Hub has on record")
     return path

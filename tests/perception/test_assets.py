@@ -220,6 +220,21 @@ def test_a_file_of_the_hub_is_held_against_the_hubs_record(toy: Asset, monkeypat
         assert not path.exists()
 
 
+def test_a_hub_out_of_reach_is_told(toy: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def fail(url: str) -> None:
+        raise RuntimeError("name or service not known")
+
+    source = HubFile(repository="somebody/toy", revision="0" * 40, file="toy.json")
+    monkeypatch.setattr(assets, "MANIFEST", (replace(toy, source=source, size=0, sha256=""),))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", fail)
+    with pytest.raises(PegasusError) as caught:
+        assets.fetch(["toy.tflite"])
+    assert caught.value.reason is Reason.ASSET_MISSING
+    assert "PEGASUS_ASSET_MIRROR" in caught.value.message
+
+
 def test_no_network_says_how_to_give_the_file(toy: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
     other = replace(toy, name="other.tflite")
     monkeypatch.setattr(assets, "MANIFEST", (toy, other))
