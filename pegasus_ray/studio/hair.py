@@ -109,6 +109,7 @@ CUTS: Final[dict[HairStyle, Cut]] = {
 KNOT_HEIGHT: Final = 0.015  # metres above the eyes: where tied hair meets
 BUN: Final = 0.034  # metres, radius
 STEPS: Final = 36
+SHOULDER: Final = 0.114  # metres from the middle: how far out hair may lie on the shoulders
 TAIL: Final = 0.045  # metres: over these the ends of hair thin out
 FRINGE_FLOOR: Final = 0.029  # metres above the eyes
 
@@ -280,7 +281,8 @@ def _grow(
         paths[:, 1:-1] = 0.25 * paths[:, :-2] + 0.5 * paths[:, 1:-1] + 0.25 * paths[:, 2:]
     stop = np.full(count, -9.0) if cut.floor is None else cut.floor + 0.006 * rng.standard_normal(count)
     stop = np.where(in_fringe, FRINGE_FLOOR + 0.003 * rng.standard_normal(count) - 4 * places[:, 0] ** 2, stop)
-    return _resample(paths, stop.astype(np.float32), cut.points)
+    shoulder = (-0.125 - 0.060 * rng.random(count)).astype(np.float32)
+    return _resample(paths, stop.astype(np.float32), shoulder, cut.points)
 
 
 def _off_the_face(points: Floats, frame: Floats, side: Floats, exempt: Bools) -> Floats:
@@ -296,9 +298,10 @@ def _off_the_face(points: Floats, frame: Floats, side: Floats, exempt: Bools) ->
     return moved
 
 
-def _resample(paths: Floats, stop: Floats, count: int) -> Floats:
-    """Paths (R, S, 3) cut where they fall below `stop` (R,) and divided into `count` points of equal spacing."""
-    below = paths[..., 1] < stop[:, None]
+def _resample(paths: Floats, stop: Floats, shoulder: Floats, count: int) -> Floats:
+    """Paths (R, S, 3) cut where they fall below `stop` (R,) or slide out over a shoulder, in `count` points of equal spacing."""
+    slid = (np.abs(paths[..., 0]) > SHOULDER) & (paths[..., 1] < shoulder[:, None])
+    below = (paths[..., 1] < stop[:, None]) | slid
     last = np.where(below.any(1), np.maximum(below.argmax(1), 2), paths.shape[1] - 1)
     lengths = np.concatenate(
         [np.zeros((len(paths), 1)), np.cumsum(np.linalg.norm(np.diff(paths, axis=1), axis=2), 1)], 1

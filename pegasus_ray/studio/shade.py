@@ -163,7 +163,7 @@ def shade_hair(samples: Samples, colour: Colour) -> Floats:
     """Hair, (N, 3): two highlights across the strands, shifted along them (after Kajiya and Kay, and Marschner)."""
     across, along, lane = samples.coordinates.T
     number = lane.astype(np.int64)
-    strand = ripple(across * 3.2 + 40, number * 3 + 1)
+    strand = ripple(across * 4.4 + 40, number * 3 + 1)
     streak = ripple(along * 2.5 + across * 1.1 + 9, number * 3 + 2)
     own = ripple(np.zeros_like(along), number)
     tone = (0.74 + 0.36 * own) * (0.66 + 0.56 * strand) * (0.9 + 0.2 * streak)
