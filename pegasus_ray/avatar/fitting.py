@@ -24,6 +24,7 @@ from pegasus_ray.avatar.densify import worth_keeping
 from pegasus_ray.avatar.field_avatar import Fields
 from pegasus_ray.avatar.field_learner import FieldLearner
 from pegasus_ray.avatar.frames import FrameSet, Parameters
+from pegasus_ray.avatar.freedom import torso_part
 from pegasus_ray.avatar.hidden import complete_hidden
 from pegasus_ray.avatar.initialize import scatter_points
 from pegasus_ray.avatar.learner import ExplicitLearner, Learner
@@ -189,13 +190,15 @@ def spread_frames(total: int, count: int) -> Tensor:
 
 
 def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source: str) -> Avatar:
-    """Drop points outside of the visual hull, and hair and cloth before bare skin; give the visible ones their first colour."""
+    """Drop points outside of the visual hull, and hair and cloth before bare skin or where no frame looks; colour the rest."""
     points = avatar.canonical(avatar.anchors(rig))
     chosen = spread_frames(len(frames), config.evidence_frames)
     evidence = gather_evidence(avatar, points, rig, frames, chosen)
     on_surface = avatar.offsets.square().sum(-1) == 0
     keep = (evidence.inside > torch.where(on_surface, 0.6, 0.9)) & (evidence.frames > 2)
-    keep &= on_surface | (flesh_share(avatar, points, rig, frames, chosen) < MOST_FLESH)
+    flesh, faced = flesh_share(avatar, points, rig, frames, chosen)
+    loose = torso_part(avatar, rig)  # hair that hangs by the neck shows its inner side
+    keep &= on_surface | ((flesh < MOST_FLESH) & (loose | (faced > 0)))
     if int(keep.sum()) < 100:
         raise PegasusError(
             Reason.DIVERGED,

@@ -23,8 +23,13 @@ LEAST_MOTION = 5e-4
 """Metres that some expression must move a point by for it to follow expressions."""
 
 
+def torso_part(avatar: Avatar, rig: Rig) -> Tensor:
+    """Which points the torso moves, at least a little: (N,) bool."""
+    return surface(torso_share(rig)[:, None], rig.faces, avatar.triangles, avatar.barycentric)[:, 0] > LEAST_SHARE
+
+
 def motion_freedom(avatar: Avatar, anchors: Anchors, rig: Rig) -> Tensor:
     """Which components of its first motion code may move each of an avatar's points: (Z, N), 0 or 1."""
-    carried = surface(torso_share(rig)[:, None], rig.faces, avatar.triangles, avatar.barycentric)[:, 0] > LEAST_SHARE
+    carried = torso_part(avatar, rig)
     mimic = anchors.expression_basis.norm(dim=-1).amax(0) > LEAST_MOTION
     return torch.where(avatar.motions[0].of_pose[:, None], carried, mimic).float()

@@ -20,10 +20,10 @@ from pegasus_ray.rig.model import Rig, surface
 from pegasus_ray.schemas.parts import Part
 
 KNOWN = 0.08
-"""Pixels a frame that a point must make up for its colours to be believed; half of it counts half."""
+"""Pixels a frame that a point must make up for its colour to be believed; half of it counts half."""
 
 THIN = 0.5
-"""Pixels a frame that each point of a well-seen place makes up: there, there are no gaps to close."""
+"""Pixels a frame that a well-seen point makes up: how its colour changes is believed, and there are no gaps around it."""
 
 SINK, RADIUS = 0.004, 0.005
 """Metres: how deep the backing lies under the skin, and its points' radius."""
@@ -63,17 +63,22 @@ def complete_hidden(
 
 
 def _recoloured(avatar: Avatar, places: Tensor, seen: Tensor, known: Tensor) -> Avatar:
-    """Points (N,) that are not `known` take after their nearest known ones, the more the less they were seen."""
-    albedo, bases = avatar.albedo.clone(), {name: getattr(avatar, name).clone() for name in BASES}
+    """Points (N,) that are not `known` take after their nearest known ones, the more the less they were seen.
+
+    How a colour changes with the motion needs more looks than the colour: it is taken from the well-seen, by all that are not.
+    """
+    albedo, colour_basis = avatar.albedo.clone(), avatar.colour_basis.clone()
     for some in torch.split((seen <= KNOWN).nonzero()[:, 0], 2048):
         near, share = _nearest(places[some], places[known], 8, power=1)
-        near = known[near]
         trust = seen[some] / (seen[some] + KNOWN / 2)
-        albedo[some] = torch.lerp((share[..., None] * avatar.albedo[near]).sum(1), albedo[some], trust[:, None])
-        for basis in bases.values():
-            borrowed = (share[..., None] * basis[:, near]).sum(2)
-            basis[:, some] = torch.lerp(borrowed, basis[:, some], trust[:, None])
-    return replace(avatar, albedo=albedo, **bases)
+        albedo[some] = torch.lerp((share[..., None] * avatar.albedo[known[near]]).sum(1), albedo[some], trust[:, None])
+    well = (seen > THIN).nonzero()[:, 0]
+    for some in torch.split((seen <= THIN).nonzero()[:, 0], 2048) if len(well) else ():
+        near, share = _nearest(places[some], places[well], 8, power=1)
+        trust = seen[some] / (seen[some] + THIN / 2)
+        borrowed = (share[..., None] * avatar.colour_basis[:, well[near]]).sum(2)
+        colour_basis[:, some] = torch.lerp(borrowed, colour_basis[:, some], trust[:, None])
+    return replace(avatar, albedo=albedo, colour_basis=colour_basis)
 
 
 def _layer(

@@ -88,8 +88,10 @@ def gather_evidence(
     )
 
 
-def flesh_share(avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, chosen: Tensor) -> Tensor:
-    """In which share of the chosen frames that it faces each point (N,) falls on bare skin; a point that faces none has 0."""
+def flesh_share(
+    avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, chosen: Tensor
+) -> tuple[Tensor, Tensor]:
+    """In which share of the chosen frames that it faces each point (N,) falls on bare skin, and how many it faces, (N,)."""
     on_skin, faced = torch.zeros(2, len(avatar), device=avatar.offsets.device)
     table = part_of_label(device=avatar.offsets.device)
     with torch.no_grad():
@@ -104,8 +106,7 @@ def flesh_share(avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: Frame
             part = table[frames.labels[index][spot[:, 1], spot[:, 0]].long()]
             faced += held
             on_skin += held & torch.isin(part, torch.tensor(FLESH, device=part.device))
-    share: Tensor = on_skin / faced.clamp(min=1)
-    return share
+    return on_skin / faced.clamp(min=1), faced
 
 
 def contributions(indices: Tensor, pixels: Tensor, radii: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:
