@@ -20,6 +20,16 @@ BETA = 100.0
 """Sharpness of the softplus: a ReLU whose second derivative exists."""
 
 
+def product(
+    values: Tensor,  # (..., I)
+    weight: Tensor,  # (O, I)
+    bias: Tensor | None = None,  # (O,)
+) -> Tensor:
+    """A linear layer, (..., O); on a GPU the product is taken in bfloat16, and all else stays as precise as it was."""
+    with torch.autocast(values.device.type, torch.bfloat16, enabled=values.is_cuda):
+        return linear(values, weight, bias).to(values.dtype)
+
+
 class _SmoothRamp(torch.autograd.Function):
     """Softplus and its slope at once; both carry gradients, and only the slope is kept for them."""
 
@@ -82,9 +92,9 @@ class Trunk(nn.Module):
                 bias = bias + self.coded(code)
             if place == self.skip:
                 bias = bias + self.recoded[0](code)
-            values = linear(hidden, weight, bias)
+            values = product(hidden, weight, bias)
             if place == self.skip:
-                values = values + self.skipped[0](inputs)
+                values = values + product(inputs, linears(self.skipped)[0].weight)
             hidden, slope = cast(tuple[Tensor, Tensor], _SmoothRamp.apply(values))  # type: ignore[no-untyped-call]
             slopes.append(slope)
             weights.append(weight)
@@ -100,8 +110,8 @@ class Trunk(nn.Module):
         for place in reversed(range(len(trace.slopes))):
             direction = direction * trace.slopes[place]
             if place == self.skip:
-                through = direction @ linears(self.skipped)[0].weight
-            direction = direction @ trace.weights[place]
+                through = product(direction, linears(self.skipped)[0].weight.T)
+            direction = product(direction, trace.weights[place].T)
         return direction if through is None else direction + through
 
     def push_forward(
@@ -112,8 +122,8 @@ class Trunk(nn.Module):
         """How the last activations move when the inputs move along `tangents`, (T, N, H)."""
         moving = tangents
         for place, (slope, weight) in enumerate(zip(trace.slopes, trace.weights, strict=True)):
-            through = self.skipped[0](tangents) if place == self.skip else 0.0
-            moving = (moving @ weight.T + through) * slope
+            through = product(tangents, linears(self.skipped)[0].weight) if place == self.skip else 0.0
+            moving = (product(moving, weight) + through) * slope
         return moving
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pegasus_ray.avatar.mlp import linears, product
+
 
 class ShadingNet(nn.Module):
     """Unit normals and a code to shading, 0–2 a channel; begins as 1 everywhere."""
@@ -27,7 +29,7 @@ class ShadingNet(nn.Module):
         code: Tensor,  # (Z,)
     ) -> Tensor:
         """Shading, (B, N, 3)."""
-        hidden = torch.relu(nn.functional.linear(normals, self.first.weight, self.first.bias + self.coded(code)))
-        for layer in self.layers:
-            hidden = torch.relu(layer(hidden))
+        hidden = torch.relu(product(normals, self.first.weight, self.first.bias + self.coded(code)))
+        for layer in linears(self.layers):
+            hidden = torch.relu(product(hidden, layer.weight, layer.bias))
         return 2 * torch.sigmoid(self.output(hidden))
