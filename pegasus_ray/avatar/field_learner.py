@@ -71,11 +71,11 @@ class FieldLearner:
         weights, features = self.config.field_weights, self.fields.features
         known = features + self.fields.expressions
         scale = field_losses.prior_scale(share, weights.prior_start, weights.prior_halvings)
-        anchored = float(not self.fields.config.anchored)  # bases from nothing: the rig's own are what is missing
+        missing = 0.0 if self.fields.config.anchored else 1.0  # from nothing, the rig's own bases are to be learned too
         own = (self.anchors.pose_basis, self.anchors.expression_basis)
         learned = (points.bases[:features], points.bases[features:known])
         bases = sum(
-            field_losses.basis_prior_loss(one - anchored * rigs, rigs) for one, rigs in zip(learned, own, strict=True)
+            field_losses.basis_prior_loss(one - missing * rigs, rigs) for one, rigs in zip(learned, own, strict=True)
         )
         loss = (
             weights.colour * losses.colour_loss(drawn.image, truth.images)

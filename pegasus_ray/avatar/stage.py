@@ -25,6 +25,9 @@ LARGEST_RADIUS = 0.1
 LEAST_COVERED = 0.2
 """Share of the mattes that points must cover, over the last steps: below it the face is lost."""
 
+WATCHED = 20
+"""Of so many frames, one is held out of the fit where the fit watches its own curve."""
+
 LEAST_GAIN = 0.005
 """What the loss on held-out frames must fall by, of itself, not to count as flat."""
 
@@ -55,8 +58,8 @@ class StageRun:
         self.order: list[list[int]] = []
         self.smooth, self.covered = 0.0, 1.0
         self.watch: list[float] = []
-        every = 20 if config.watch_every else len(frames) + 1
-        self.watched = torch.arange(every // 2, len(frames), every)
+        watched = range(WATCHED // 2, len(frames), WATCHED) if config.watch_every else ()
+        self.watched = torch.tensor(list(watched), dtype=torch.int64)
         rates = config.rates
         refined = [{"params": [value], "lr": getattr(rates, name)} for name, value in residuals.leaves().items()]
         self.optimizers = (

@@ -18,6 +18,8 @@ from pegasus_ray.avatar.frames import FrameSet
 from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.avatar.perceptual import EFFICIENTNET, random_perceptual
 from pegasus_ray.avatar.points import CanonicalPoints, render_points
+from pegasus_ray.avatar.residuals import Residuals
+from pegasus_ray.avatar.stage import StageRun
 from pegasus_ray.avatar.storage import avatar_tensors
 from pegasus_ray.render.metrics import psnr
 from pegasus_ray.rig.load import load_rig
@@ -102,6 +104,14 @@ def test_a_fit_stops_when_the_watched_frames_gain_nothing() -> None:
     still = LearningRates(**dict.fromkeys(LearningRates.__dataclass_fields__, 0.0))
     config = replace(CONFIG, rates=still, watch_every=4, patience=2, stages=(Stage(scale=0.5, steps=40),))
     assert fit_avatar(painted_track(), load_rig(), config).figures["stopped_32"] == 12
+
+
+def test_without_a_watch_every_frame_is_fitted() -> None:
+    frames = FrameSet.of(painted_track(), 32)
+    for config, without in ((CONFIG, []), (replace(CONFIG, watch_every=5), [10])):
+        learner = FieldLearner.start(painted_avatar(), load_rig(), config, torch.Generator().manual_seed(0))
+        run = StageRun(learner, Residuals(frames.parameters), frames, config, 0)
+        assert run.watched.tolist() == without
 
 
 def test_points_double_and_their_radii_shrink_to_three_quarters() -> None:
