@@ -90,7 +90,9 @@ class FakeSwapJob(FakeJob):
             raise PegasusError(Reason.MISSING_ATTRIBUTE, "no hat to lend")
         if self.deadly_frame in shard.frames:
             os._exit(1)
-        scores = pa.StructArray.from_arrays([pa.array([0.5] * len(shard.frames), pa.float32())] * 3, list(SCORES))
+        scores = pa.StructArray.from_arrays(
+            [pa.array([0.5] * len(shard.frames), pa.float32())] * len(SCORES), list(SCORES)
+        )
         table = pa.table({"index": np.array(shard.frames), "status": [OK] * len(shard.frames), "scores": scores})
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
