@@ -228,21 +228,22 @@ def bench_render(
     *,
     place: Place,
 ) -> None:
-    """Time the drawing of an avatar.
+    """Time the drawing of an avatar, by its networks where it has some.
 
     Example: pegasus bench render franck --size 256 --library people
     """
     import torch
 
     from pegasus_ray.pipeline import bench
-    from pegasus_ray.pipeline.results import read_avatar, read_track
+    from pegasus_ray.pipeline.results import read_avatar, read_fields, read_track
 
     torch.set_num_threads(threads)
     library = place.open()
     manifest = library.find(key, Kind.AVATARS)
     avatar = read_avatar(library, manifest.key)
     track = read_track(library.location, manifest.input("track"))
-    _tell(bench.bench_render(avatar, track, frames=frames, size=size).facts(), place.json)
+    fields = read_fields(library, manifest.key)
+    _tell(bench.bench_render(avatar, track, frames=frames, size=size, fields=fields).facts(), place.json)
 
 
 @command

@@ -12,6 +12,7 @@ from torch import nn
 
 from pegasus_ray.avatar.clips import Looking
 from pegasus_ray.avatar.config import FitConfig
+from pegasus_ray.avatar.field_avatar import Fields
 from pegasus_ray.avatar.field_learner import FieldLearner
 from pegasus_ray.avatar.frames import FrameSet, Parameters
 from pegasus_ray.avatar.initialize import PointBudget, scatter_points
@@ -50,14 +51,15 @@ class Timing:
         return asdict(self)
 
 
-def bench_render(avatar: Avatar, track: Track, *, frames: int, size: int, preset: str = "fast") -> Timing:
-    """Draw an avatar driven by a track; the median of `frames` frames after the first."""
+def bench_render(avatar: Avatar, track: Track, *, frames: int, size: int, fields: Fields | None = None) -> Timing:
+    """Draw an avatar driven by a track, by its networks where there are any; the median of `frames` frames after the first."""
+    points = fields.canonical(load_rig(avatar.rig)) if fields else None
     chosen = [index % len(track) for index in range(frames + 1)]
     began, seconds = time.perf_counter(), []
-    for _ in render_clip(avatar, track, frames=chosen, size=size):
+    for _ in render_clip(avatar, track, frames=chosen, size=size, points=points):
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
-    return _timing(statistics.median(seconds[1:]), frames, len(avatar), size, preset)
+    return _timing(statistics.median(seconds[1:]), frames, len(avatar), size, "paper" if fields else "fast")
 
 
 def bench_step(
