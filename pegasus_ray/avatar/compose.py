@@ -25,7 +25,7 @@ from pegasus_ray.avatar.dress import (
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.matching import match_points
 from pegasus_ray.avatar.model import Avatar, MotionCode
-from pegasus_ray.avatar.wear import SKIN_COLOURED, smooth_colour, underlay
+from pegasus_ray.avatar.wear import recoloured, underlay
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
@@ -127,11 +127,8 @@ def _lent(avatar: Avatar, target: Avatar, attribute: Attribute, rig: Rig) -> Ava
         return points
     points = lend(avatar, attribute, rig) if has_attribute(avatar, attribute) else points
     moved = _relit(points, target)
-    if attribute not in SKIN_COLOURED:
-        return moved
-    places = places_of(points, rig, target.shape)
-    theirs, own = (smooth_colour(places, one, attribute, rig, target.shape) for one in (avatar, target))
-    return replace(moved, albedo=points.albedo * (own / theirs.clamp(min=0.02)).clamp(0.2, 5.0))
+    toned = recoloured(points, avatar, target, attribute, rig)
+    return moved if toned is points else replace(moved, albedo=toned.albedo)
 
 
 def _relit(points: Avatar, target: Avatar) -> Avatar:

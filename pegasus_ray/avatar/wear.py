@@ -9,6 +9,7 @@ Legend: N, M points, K shape axes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -30,7 +31,9 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 
-SKIN_COLOURED = (Attribute.NOSE,)
+BACKED = (Attribute.NOSE, Attribute.MOUTH)
+BACKING = (0.0015, 2.0)
+"""How far under a borrowed part its backing lies, in metres, and how much larger its points are."""
 UNDERLAY = 0.004
 """How far under the wearer's own features the skin lies that shows where a borrowed one leaves it bare, in metres."""
 REACH = (0.008, 0.016)
@@ -63,12 +66,11 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
         skin = wearer.select(part_of_points(wearer) == Part.SKIN)
         base = join_group(wearer.select(~mine), underlay(wearer.select(mine), skin, rig))
     shape = rig.mix_shape(wearer.shape, source.shape, attribute)
-    if attribute in SKIN_COLOURED:
-        borrowed = _meet_colours(borrowed, source, wearer, attribute, rig, smooth)
-    if torch.equal(shape, wearer.shape):
-        return join(base, borrowed)
-    seam = torch.cat([places_of(wearer.select(mine), rig), places_of(borrowed, rig, shape)])
-    return join(_follow(base, seam, rig, shape), _reshaped(borrowed, rig, shape, wearer.shape))
+    borrowed = recoloured(borrowed, source, wearer, attribute, rig, smooth)
+    if not torch.equal(shape, wearer.shape):
+        seam = torch.cat([places_of(wearer.select(mine), rig), places_of(borrowed, rig, shape)])
+        base, borrowed = _follow(base, seam, rig, shape), _reshaped(borrowed, rig, shape, wearer.shape)
+    return join(base, _backed(borrowed, rig) if attribute in BACKED else borrowed)
 
 
 def _reshaped(points: Avatar, rig: Rig, shape: Tensor, stored: Tensor) -> Avatar:
@@ -118,27 +120,51 @@ def underlay(mine: Avatar, skin: Avatar, rig: Rig) -> Avatar:
     )
 
 
-def _meet_colours(
-    borrowed: Avatar, source: Avatar, wearer: Avatar, attribute: Attribute, rig: Rig, smooth: float
+def recoloured(
+    borrowed: Avatar, source: Avatar, wearer: Avatar, attribute: Attribute, rig: Rig, smooth: float = 0.006
 ) -> Avatar:
-    """Borrowed skin in the wearer's tone, place by place, and in the wearer's light; its own detail stays.
-
-    Each colour is divided by the source's smoothed colours there and multiplied by the wearer's: what a Poisson blend does to a
-    picture.
-    """
+    """Borrowed points of nose or brows in the wearer's light, their skin in the wearer's tone; other parts keep their colours."""
+    if attribute not in (Attribute.NOSE, Attribute.EYEBROWS) or len(borrowed) == 0:
+        return borrowed
     places = places_of(borrowed, rig, wearer.shape)
-    theirs, own = (smooth_colour(places, avatar, attribute, rig, wearer.shape, smooth) for avatar in (source, wearer))
-    albedo = borrowed.albedo * (own / theirs.clamp(min=0.02)).clamp(0.2, 5.0)
-    lights = wearer.lights[:1].expand(len(source.motions), TERMS, 3)
-    return replace(borrowed, albedo=albedo, lights=lights)
+    part = attribute if attribute is Attribute.NOSE else None
+    theirs, own = (_smooth_colour(places, avatar, part, rig, wearer.shape, smooth) for avatar in (source, wearer))
+    if attribute is Attribute.NOSE:
+        albedo = borrowed.albedo * (own / theirs.clamp(min=0.02)).clamp(0.2, 5.0)
+    else:
+        light = source.lights[borrowed.groups, 0] / wearer.lights[0, 0].clamp(min=1e-2)
+        albedo = _hair_by_hair(borrowed.albedo, theirs, own, light)
+    return replace(borrowed, albedo=albedo, lights=wearer.lights[:1].expand(len(source.motions), TERMS, 3))
 
 
-def smooth_colour(
-    places: Tensor, avatar: Avatar, attribute: Attribute, rig: Rig, shape: Tensor, smooth: float = 0.006
+def _hair_by_hair(albedo: Tensor, theirs: Tensor, own: Tensor, light: Tensor) -> Tensor:
+    """Brows (N, 3) taken apart into hair and skin by their darkness, with the wearer's skin `own` in place of `theirs`."""
+    brightness, skin = albedo.mean(1), theirs.mean(1)
+    hair = albedo[brightness <= brightness.quantile(0.2)].mean(0)
+    share = ((skin - brightness) / (skin - hair.mean()).clamp(min=0.02)).clamp(0, 1)[:, None]
+    return (1 - share) * own + share * hair * light
+
+
+def _backed(points: Avatar, rig: Rig) -> Avatar:
+    """The points with larger ones of their own colours close behind, so that nothing shows between them."""
+    depth, size = BACKING
+    places = places_of(points, rig)
+    near = nearest(places, places, 8)[1]
+    behind = replace(
+        points,
+        offsets=points.offsets - depth * points.anchors(rig).normals,
+        log_radii=points.log_radii + math.log(size),
+        albedo=points.albedo[near].mean(1),
+    )
+    return join_group(points, behind)
+
+
+def _smooth_colour(
+    places: Tensor, avatar: Avatar, attribute: Attribute | None, rig: Rig, shape: Tensor, smooth: float
 ) -> Tensor:
-    """The colour of an avatar's skin and part around each place (N, 3), (N, 3); weighted by opacity."""
+    """The colour of an avatar's skin, and of a part, around each place (N, 3), (N, 3); weighted by opacity."""
     part = part_of_points(avatar)
-    face = avatar.select((part == Part.SKIN) | (part == attribute.part))
+    face = avatar.select((part == Part.SKIN) | (part == (attribute.part if attribute else Part.SKIN)))
     distance, near = nearest(places, places_of(face, rig, shape), 48)
     weight = torch.softmax(-distance / smooth, dim=-1) * torch.sigmoid(face.opacity_logits)[near] + 1e-9
     return (face.albedo[near] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)

@@ -70,13 +70,17 @@ class Exam:
 
     @staticmethod
     def of(config: ExamConfig, pipeline: PipelineConfig) -> Exam:
-        """Targets, sources and users with hair of their own, of different styles where there is a choice, without hats."""
+        """Targets, sources and users with hair of their own, of different styles where there is a choice, without hats.
+
+        Nobody with a fringe lends: it hides the brows.
+        """
         found: list[Person] = []
         lenders = config.targets + config.sources
         for seed in range(config.seed, config.seed + SEARCHED):
-            someone = person(seed, hat=None)
-            others = {other.hair.style for other in found}
-            if someone.hair.style is not HairStyle.BALD and (someone.hair.style not in others or len(others) > 3):
+            someone, others = person(seed, hat=None), {other.hair.style for other in found}
+            style, lends = someone.hair.style, config.targets <= len(found) < lenders
+            suits = style is not HairStyle.BALD and not (lends and style is HairStyle.FRINGE)
+            if suits and (style not in others or len(others) > 3):
                 found.append(someone)
             if len(found) == lenders + config.users:
                 break

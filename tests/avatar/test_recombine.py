@@ -61,13 +61,34 @@ def test_a_borrowed_nose_stands_on_its_own_axes_and_far_from_it_nothing_moves() 
     worn, lent = wear(wearer, source, NOSE, rig), lend(source, NOSE, rig)
     mixed = rig.mix_shape(wearer.shape, source.shape, NOSE)
     assert not torch.equal(mixed, wearer.shape) and torch.equal(worn.shape, wearer.shape)
-    torch.testing.assert_close(places_of(worn, rig)[-len(lent) :], places_of(lent, rig, mixed), atol=1e-6, rtol=0)
+    count = len(lent)  # twice: the nose and its backing
+    front = places_of(worn, rig)[-2 * count : -count]
+    torch.testing.assert_close(front, places_of(lent, rig, mixed), atol=1e-6, rtol=0)
     kept = wearer.select(part_of_points(wearer) != Part.NOSE)
-    nose = torch.cat([places_of(worn, rig)[-len(lent) :], places_of(lend(wearer, NOSE), rig)])
+    nose = torch.cat([front, places_of(lend(wearer, NOSE), rig)])
     far = torch.cdist(places_of(kept, rig), nose).amin(1) > REACH[1] + 1e-4
     assert 0 < int(far.sum()) < len(far)
     assert torch.equal(worn.offsets[: len(kept)][far], kept.offsets[far])
     assert not torch.equal(worn.offsets[: len(kept)], kept.offsets), "what is beside it goes along"
+
+
+def test_a_nose_takes_the_wearer_s_tone_and_brows_keep_only_their_hairs() -> None:
+    rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
+    tones = [avatar.albedo[part_of_points(avatar) == Part.SKIN][0] for avatar in (wearer, source)]
+    part = part_of_points(source)
+    skinny = (part == Part.NOSE) | ((part == Part.EYEBROWS) & (torch.arange(len(source)) % 2 == 0))
+    albedo = torch.where(skinny[:, None], tones[1], source.albedo)
+    albedo[(part == Part.EYEBROWS) & ~skinny] = 0.02
+    wearer = replace(
+        wearer, albedo=torch.where((part_of_points(wearer) == Part.NOSE)[:, None], tones[0], wearer.albedo)
+    )
+    painted = replace(source, albedo=albedo)
+    nose = wear(wearer, painted, NOSE, rig).albedo[-10:]
+    torch.testing.assert_close(nose, tones[0].expand(10, 3), atol=0.02, rtol=0)
+    brows = wear(wearer, painted, Attribute.EYEBROWS, rig).albedo[-len(lend(painted, Attribute.EYEBROWS, rig)) :]
+    hair = brows.mean(1) < 0.1
+    assert 0.2 < float(hair.float().mean()) < 0.8
+    torch.testing.assert_close(brows[~hair], tones[0].expand(int((~hair).sum()), 3), atol=0.05, rtol=0)
 
 
 def test_strays_are_left_behind() -> None:
