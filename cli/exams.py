@@ -127,7 +127,7 @@ def evaluate_generative(
     wanted = attributes_of(attributes) or tuple(Attribute)
     config = ExamConfig(size=size, frames=frames, shown=shown, targets=targets, sources=sources, seed=seed)
     exam, library = Exam.of(config, run.pipeline()), run.open()
-    named = [name for part in baselines.split(",") if (name := part.strip())]
+    named = evaluation.baselines_of(baselines)
     plan = exam.plan_models(wanted, unswapped=bool(named))
     if run.plan:
         tell_plan(plan, run)

@@ -94,6 +94,19 @@ def evaluate_generative(
     return evaluate_edits(exam, library, attributes, edits, progress, faces=faces)
 
 
+def baselines_of(names: str) -> list[str]:
+    """The baselines in a list separated by commas; none in an empty one.
+
+    Raises:
+        PegasusError: BAD_CONFIG for a name that there is not.
+    """
+    named = [name for part in names.split(",") if (name := part.strip())]
+    for name in named:
+        if name not in BASELINES:
+            raise PegasusError(Reason.BAD_CONFIG, f"is no baseline; there are {', '.join(BASELINES)}", subject=name)
+    return named
+
+
 def evaluate_baseline(
     name: str,
     exam: Exam,
@@ -106,10 +119,8 @@ def evaluate_baseline(
     """One of `BASELINES`, made of the models without synthesis (`Exam.unswapped_job`).
 
     Raises:
-        PegasusError: BAD_REFERENCE where a model is not made; BAD_CONFIG for a name that there is not.
+        PegasusError: BAD_REFERENCE where a model is not made.
     """
-    if name not in BASELINES:
-        raise PegasusError(Reason.BAD_CONFIG, f"is no baseline; there are {', '.join(BASELINES)}", subject=name)
     edits = {}
     for target in exam.targets:
         model = read_generative(library, exam.unswapped_job(target, attributes).key)
