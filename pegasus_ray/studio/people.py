@@ -287,7 +287,7 @@ def person(seed: int, **overrides: Any) -> Person:
         iris=IRISES[int(rng.integers(2 if dark else len(IRISES)))],
         brows=Brows(
             colour=_mixed(hair.colour, (0.12, 0.09, 0.07), 0.45 + 0.25 * old),
-            thickness=float(rng.uniform(0.75, 1.05)) if female else float(rng.uniform(0.95, 1.35)),
+            thickness=float(rng.uniform(0.9, 1.25)) if female else float(rng.uniform(1.0, 1.4)),
             arch=float(rng.uniform(0.35, 0.9)) if female else float(rng.uniform(0.1, 0.5)),
             seed=int(rng.integers(1 << 30)),
         ),
