@@ -34,6 +34,9 @@ MARGIN = 0.01
 NEAR_SKIN = 0.008
 """Metres from the rig within which a point counts as skin rather than as hair or cloth over it."""
 
+SHOWN = 0.02
+"""Pixels a frame from which on a point of the backing is not behind the skin but before it, and left out."""
+
 INSIDE = 0.97
 """Share of the frames in which a point of the backing must fall on the person."""
 
@@ -58,8 +61,11 @@ def complete_hidden(
     if backing == 0:
         return avatar
     layer = _layer(avatar, anchors.positions, rig, seen, known, backing, generator)
-    held = gather_evidence(layer, layer.canonical(layer.anchors(rig)), rig, frames, chosen)
-    return _with(avatar, layer.select((held.inside > INSIDE) & (held.frames > 2)))
+    both = _with(avatar, layer)
+    looked = gather_evidence(both, both.canonical(both.anchors(rig)), rig, frames, chosen, per_pixel=12)
+    fits = (looked.inside > INSIDE) & (looked.weight < SHOWN * len(chosen))
+    fits[: len(avatar)] = True
+    return both.select(fits)
 
 
 def _recoloured(avatar: Avatar, places: Tensor, seen: Tensor, known: Tensor) -> Avatar:
