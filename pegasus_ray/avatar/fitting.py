@@ -37,6 +37,11 @@ from pegasus_ray.library.track import Track
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
+MOST_AVERTED = -0.2
+"""Cosine between a point's normal and the ray to the camera under which, in all frames, nobody can say whether hair is there.
+
+Hair on the crown, whose normal points up, makes the outline and must stay."""
+
 MOST_FLESH = 0.4
 """Share of the looks at a point of a shell in which it may fall on bare skin: one that does hovers before a face."""
 
@@ -196,9 +201,9 @@ def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source
     evidence = gather_evidence(avatar, points, rig, frames, chosen)
     on_surface = avatar.offsets.square().sum(-1) == 0
     keep = (evidence.inside > torch.where(on_surface, 0.6, 0.9)) & (evidence.frames > 2)
-    flesh, faced = flesh_share(avatar, points, rig, frames, chosen)
+    flesh, turned = flesh_share(avatar, points, rig, frames, chosen)
     loose = torso_part(avatar, rig)  # hair that hangs by the neck shows its inner side
-    keep &= on_surface | ((flesh < MOST_FLESH) & (loose | (faced > 0)))
+    keep &= on_surface | ((flesh < MOST_FLESH) & (loose | (turned > MOST_AVERTED)))
     if int(keep.sum()) < 100:
         raise PegasusError(
             Reason.DIVERGED,

@@ -91,8 +91,12 @@ def gather_evidence(
 def flesh_share(
     avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, chosen: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """In which share of the chosen frames that it faces each point (N,) falls on bare skin, and how many it faces, (N,)."""
+    """In which share of the chosen frames that it faces each point falls on bare skin, (N,), and how far it ever turns to us.
+
+    The latter is the largest cosine (N,) between its normal and the ray to the camera.
+    """
     on_skin, faced = torch.zeros(2, len(avatar), device=avatar.offsets.device)
+    turned = -torch.ones_like(faced)
     table = part_of_label(device=avatar.offsets.device)
     with torch.no_grad():
         for index in chosen.tolist():
@@ -101,12 +105,14 @@ def flesh_share(
             pixels, depth = drive.camera.project(places, frames.size)
             spot = pixels[0].floor().long()
             held = ((spot >= 0) & (spot < frames.size)).all(-1) & (depth[0] > 0)
-            held &= (places[0] * normals[0]).sum(-1) < -LEAST_FACING * places[0].norm(dim=-1)
+            facing = -torch.nn.functional.cosine_similarity(places[0], normals[0], dim=-1)
+            turned = torch.maximum(turned, facing)
+            held &= facing > LEAST_FACING
             spot = spot.clamp(0, frames.size - 1)
             part = table[frames.labels[index][spot[:, 1], spot[:, 0]].long()]
             faced += held
             on_skin += held & torch.isin(part, torch.tensor(FLESH, device=part.device))
-    return on_skin / faced.clamp(min=1), faced
+    return on_skin / faced.clamp(min=1), turned
 
 
 def contributions(indices: Tensor, pixels: Tensor, radii: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:
