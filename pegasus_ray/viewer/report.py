@@ -37,6 +37,7 @@ WAYS_OUT: dict[Reason, str] = {
     Reason.NOT_A_VIDEO: "Give a video that OpenCV can read, as mp4 or webm.",
     Reason.TRUNCATED: "Copy or download the file again.",
     Reason.NO_FACE: "Give a video of one head that faces the camera.",
+    Reason.SEVERAL_PEOPLE: "Cut the video so that it shows one person.",
     Reason.TOO_FEW_FRAMES: "Give a longer video, or ask for fewer frames.",
     Reason.ASSET_MISSING: "Run pegasus assets fetch.",
     Reason.ASSET_CORRUPT: "Run pegasus assets fetch.",
