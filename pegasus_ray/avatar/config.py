@@ -55,6 +55,7 @@ class FitConfig:
     field_weights: FieldWeights = field(default_factory=FieldWeights)
     perceptual: str = NONE  # vgg16, efficientnet-lite0 or none
     batch: int = 1  # frames of one code a step
+    settle_steps: int = 200  # of fields, to the points' first colours, before any picture is drawn
     codes_from: float = 0.1  # share of the fit after which codes are stepped
     watch_every: int = 0  # steps between looks at frames held out of the fit's own; 0 holds out none
     patience: int = 3  # looks without gain after which a stage ends

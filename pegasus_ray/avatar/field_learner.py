@@ -27,6 +27,10 @@ RADIUS_DECAY = 0.75
 """What is left of the radius when the points double."""
 
 
+SETTLED = 4096
+"""Points of a step of `FieldLearner.settle`."""
+
+
 class FieldLearner:
     """Networks and codes, and the generic canonical places (learned too) at which they are evaluated."""
 
@@ -50,11 +54,34 @@ class FieldLearner:
     ) -> FieldLearner:
         """New networks over points, which get one radius and become opaque at their centres."""
         assert config.fields is not None
-        radius = avatar.log_radii.median().expand(len(avatar)).clone()
+        radius = avatar.log_radii.max().expand(len(avatar)).clone()  # holes are worse than blur, and radii shrink later
         sure = torch.full_like(avatar.opacity_logits, SURE_OPACITY)
         even = replace(avatar, log_radii=radius, opacity_logits=sure)
         fields = FieldAvatar(rig, even, config.fields, generator, choices=choices).to(avatar.offsets.device)
         return FieldLearner(fields, even, rig, config, network)
+
+    def settle(self, steps: int, generator: torch.Generator) -> None:
+        """Fit the canonical field to what is known of the points before any picture is drawn: far cheaper than drawing.
+
+        Known are the colours of the pixels in which points were seen, the rig's normals on skin, and where the surface is.
+        """
+        weights, field = self.config.field_weights, self.fields.field
+        optimizer = torch.optim.Adam(field.parameters(), lr=self.config.rates.networks, betas=(0.9, 0.99))
+        places, code = self.homes + self.avatar.offsets.detach(), self.fields.codes({}).detach()
+        skin = torch.softmax(self.avatar.part_logits, dim=-1)[:, Part.SKIN]
+        for _ in range(steps):
+            rows = torch.randperm(len(places), generator=generator)[:SETTLED].to(places.device)
+            values = field(places[rows], code)
+            unit = nn.functional.normalize(values.gradient, dim=-1)
+            loss = (
+                weights.colour * losses.colour_loss(values.albedo, self.avatar.albedo[rows])
+                + weights.eikonal * field_losses.eikonal_loss(values.gradient)
+                + weights.surface * field_losses.surface_loss(values.distance)
+                + weights.normal * field_losses.normal_loss(unit, self.anchors.normals[rows], skin[rows])
+            )
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
 
     def canonical(self, code: Mapping[str, int]) -> FieldPoints:
         """All networks but the shading, at all points."""

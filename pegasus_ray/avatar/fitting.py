@@ -158,6 +158,7 @@ def _learner(
         return ExplicitLearner(points, rig, config)
     learner = FieldLearner.start(points, rig, config, generator, choices=clips.choices(), network=perceptual)
     if resumed is None:
+        learner.settle(config.settle_steps, generator)
         return learner
     learner.load(resumed.model)
     return learner.over(points)

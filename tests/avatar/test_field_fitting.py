@@ -45,6 +45,7 @@ CONFIG = FitConfig(
     motion_components=4,
     evidence_frames=4,
     checkpoint_every=10,
+    settle_steps=20,
 )  # fmt: skip
 
 
