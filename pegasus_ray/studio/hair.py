@@ -111,7 +111,7 @@ BUN: Final = 0.034  # metres, radius
 STEPS: Final = 36
 SHOULDER: Final = 0.114  # metres from the middle: how far out hair may lie on the shoulders
 TAIL: Final = 0.045  # metres: over these the ends of hair thin out
-FRINGE_FLOOR: Final = 0.029  # metres above the eyes
+FRINGE_FLOOR: Final = 0.034  # metres above the eyes
 
 
 def grow_hair(

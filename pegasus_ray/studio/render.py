@@ -21,7 +21,7 @@ from pegasus_ray.studio.motion import Motion
 from pegasus_ray.studio.people import Colour, Person, studio_rig
 from pegasus_ray.studio.shot import WALL, Frame, Studio
 
-LOOK: Final = 3
+LOOK: Final = 4
 """Part of the key of a studio track: raise it when the same person and motion come to look otherwise."""
 
 TAKE: Final = 8  # frames that a member of a crew films at a time
