@@ -35,6 +35,7 @@ SIZE: Final = 256  # pixels
 TURN: Final = (0.38, 0.75, 0.2)  # radians of pitch, yaw and roll at most
 RIDGE: Final = 1.0  # a term needs about so many pictures to be believed
 ROUNDS: Final = 4  # of reweighting
+AXIS: Final = 1e-5  # square metres over all landmarks: an identity axis that moves them less explains nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,11 @@ class Sighting:
 
 
 def fit_drift(rig: Rig, sightings: list[Sighting]) -> Tensor:
-    """The drift (D, L, 3), metres in rig space, that explains the sightings best; robust, and shrunk towards none."""
+    """The drift (D, L, 3), metres in rig space, that explains the sightings best; robust, and shrunk towards none.
+
+    Of what does not change with the view, the part that an identity could be is left out: whether the model sees all
+    faces as wider, or these people alone, drawn as they are, no drawn person can tell.
+    """
     head = torch.stack([sighting.head for sighting in sightings])
     state = State(
         rotation=rodrigues(head[:, :3]),
@@ -72,9 +77,13 @@ def fit_drift(rig: Rig, sightings: list[Sighting]) -> Tensor:
         found = torch.linalg.solve(squares, torch.einsum("tpi,tlp,tl->li", design, off, weight))
         miss = (off - torch.einsum("tpi,li->tlp", design, found)).norm(dim=2)
         weight = 1 / (miss / (1.5 * miss.median(0).values + 1e-6)).clamp(min=1)
-    flip = torch.tensor([1.0, -1.0, -1.0])
-    found = torch.where(rig.landmarks.weights[:, None] > 0, found, 0.0)
-    return found.reshape(len(found), -1, 3).transpose(0, 1) * flip
+    known = rig.landmarks.weights > 0
+    drift = torch.where(known[:, None], found, 0.0).reshape(len(found), -1, 3).transpose(0, 1)
+    axes = points.shape_basis[:, known].flatten(1)  # (K, 3L)
+    constant = drift[0, known].flatten()
+    identity = torch.linalg.solve(axes @ axes.T + AXIS * torch.eye(len(axes)), axes @ constant)
+    drift[0, known] = (constant - identity @ axes).reshape(-1, 3)
+    return drift * torch.tensor([1.0, -1.0, -1.0])
 
 
 def sight(detector: FaceMesh, seed: int) -> Iterator[Sighting]:

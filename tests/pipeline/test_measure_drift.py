@@ -46,12 +46,27 @@ def sightings(rig: Rig, drift: torch.Tensor) -> list[Sighting]:
 def test_a_known_drift_is_found(rig: Rig) -> None:
     source = torch.Generator().manual_seed(3)
     drift = 0.004 * torch.randn(6, 478, 3, generator=source) * (rig.landmarks.weights > 0)[:, None]
+    drift[0] = 0  # the constant term is the next test's
     found = fit_drift(rig, sightings(rig, drift))
     left, given = (
         torch.stack([one.off for one in sightings(rig, some)]).norm(dim=2)[1:15].mean()
         for some in (drift - found, drift)
     )
-    assert left < 0.2 * given
+    assert left < 0.45 * given  # the squares of the view have a mean, which an identity may take up
+
+
+def test_what_an_identity_could_be_is_no_drift(rig: Rig) -> None:
+    """Wider faces for all: the axes explain it, whatever the model's habit is."""
+    places = rig.landmarks
+    axes = BoundPoints.of(rig, places.triangles, places.barycentric).shape_basis * torch.tensor([1.0, -1.0, -1.0])
+    known = places.weights > 0
+    wider = torch.zeros(6, 478, 3)
+    wider[0] = 0.2 * axes[:60].sum(0) * known[:, None]
+    apart = torch.zeros(6, 478, 3)
+    apart[0, known] = 0.004 * (torch.arange(int(known.sum()))[:, None] % 2 * 2 - 1).float()
+    for given, least, most in ((wider, 0.0, 0.35), (apart, 0.6, 1.2)):
+        found = fit_drift(rig, sightings(rig, given))
+        assert least < found[0].norm() / given[0].norm() < most
 
 
 def test_landmarks_that_are_where_they_should_be_have_none(rig: Rig) -> None:
