@@ -21,7 +21,7 @@ from pegasus_ray.studio.render import render
 
 FIT = FitConfig(
     stages=(Stage(scale=1.0, steps=12),),
-    budget=PointBudget(surface=1200, hair=600, cloth=300),
+    budget=PointBudget(surface=2400, hair=600, cloth=300),
     checkpoint_every=5,
 )
 SWAP = SwapConfig(frames=4, judge=JudgeConfig(parser="none", identity="none"))
