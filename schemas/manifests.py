@@ -28,7 +28,7 @@ class Kind(StrEnum):
     TRANSFERS = "transfers"
 
 
-FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2)
+FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {Kind.AVATARS: 3}
 """Part of each key: raise a kind's version when the same input and configuration come to give another result."""
 
 
