@@ -19,6 +19,8 @@ from pegasus_ray.schemas.parts import Attribute, Part
 COVERS_SCALP = (Attribute.HAIR, Attribute.HAT)
 FRINGE = 0.06
 """How far before the skin, in metres, hair still shades and hides it."""
+AMONG, KIN = 16, 0.3
+"""Neighbours looked at, and the share of their opacity that must be of a point's own kind for it to be taken off with them."""
 STRAY = 0.012
 """Metres to its third neighbour beyond which a borrowed point is left behind."""
 UNDER_HAIR = 0.012
@@ -52,6 +54,17 @@ def lend(avatar: Avatar, attribute: Attribute, rig: Rig | None = None) -> Avatar
         return lent
     places = places_of(lent, rig)
     return lent.select(nearest(places, places, 4)[0][:, -1] < STRAY)
+
+
+def together(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
+    """The points (N,) of a part that lie among their own kind: a speck of lip on a cheek is no mouth to take off."""
+    found = part_of_points(avatar) == part
+    if bool(found.any()):
+        places, chosen = places_of(avatar, rig), found.nonzero()[:, 0]
+        near = nearest(places[chosen], places, AMONG)[1]
+        opacity = torch.sigmoid(avatar.opacity_logits)[near]
+        found[chosen] = (found[near] * opacity).sum(1) > KIN * opacity.sum(1)
+    return found
 
 
 def bald(avatar: Avatar, rig: Rig) -> Avatar:

@@ -23,6 +23,7 @@ from pegasus_ray.avatar.dress import (
     nearest,
     part_of_points,
     places_of,
+    together,
 )
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar, join
@@ -60,6 +61,8 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
         )
     borrowed = _still_unless_face(lend(source, attribute, rig), attribute)
     mine = part_of_points(wearer) == attribute.part
+    if attribute is Attribute.MOUTH:  # brows are too thin for it, and noses and eyes stand alone
+        mine = together(wearer, attribute.part, rig)
     if attribute in COVERS_SCALP:
         base = bald(wearer, rig) if attribute is Attribute.HAIR else under_hat(wearer, borrowed, rig)
     else:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pegasus_ray.avatar.compose import compose
-from pegasus_ray.avatar.dress import bald, clear_skin, has_attribute, lend, part_of_points, places_of
+from pegasus_ray.avatar.dress import bald, clear_skin, has_attribute, lend, part_of_points, places_of, together
 from pegasus_ray.avatar.generative import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, GenerativeRates, fit_generative
 from pegasus_ray.avatar.generative_storage import dump_generative, generative_tensors, load_generative
@@ -98,6 +98,16 @@ def test_strays_are_left_behind() -> None:
     stray[hair[:1]] += torch.tensor([0.0, 0.3, 0.0])
     lent = lend(replace(avatar, offsets=stray), HAIR, rig)
     assert len(lent) == len(lend(avatar, HAIR, rig)) - 1
+
+
+def test_a_speck_of_lip_on_a_cheek_stays_where_it_is() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    cheek = int((part_of_points(avatar) == Part.SKIN).nonzero()[0, 0])
+    logits = avatar.part_logits.clone()
+    logits[cheek] = 4.0 * torch.nn.functional.one_hot(torch.tensor(int(Part.MOUTH)), len(Part)).float()
+    mouth = together(replace(avatar, part_logits=logits), Part.MOUTH, rig)
+    assert not bool(mouth[cheek])
+    assert float(mouth[part_of_points(avatar) == Part.MOUTH].float().mean()) > 0.8
 
 
 def test_a_hat_presses_hair_flat_and_no_hat_does_not() -> None:
