@@ -63,7 +63,7 @@ def test_a_person_is_drawn_by_the_networks_unless_they_wear_others(made: tuple[L
     library, key = made
     plain = assemble(library, key, TransferConfig())
     assert plain.fields is not None
-    assert assemble(library, key, TransferConfig(), wear={Attribute.NOSE: key}).fields is None
+    assert assemble(library, key, TransferConfig(), wear={Attribute.HAIR: key}).fields is None
     assert draw_look(library, plain, TRACK, tmp_path / "x.png", most=1) == 1
     assert export_points(plain, tmp_path / "x.ply") == len(plain.avatar)
 
