@@ -14,9 +14,10 @@ import torch
 
 from pegasus_ray.library.track import Track
 from pegasus_ray.perception.crop import resize
+from pegasus_ray.perception.rig_state import view_terms
 from pegasus_ray.perception.square import Bytes, Floats
 from pegasus_ray.render.camera import Camera
-from pegasus_ray.rig.model import Pose, Rig, bone_transforms, skin, surface
+from pegasus_ray.rig.model import Pose, Rig, bone_transforms, rodrigues, skin, surface
 from pegasus_ray.schemas.parts import Label
 
 LABEL_COLOURS: dict[Label, tuple[int, int, int]] = {
@@ -104,7 +105,16 @@ def _project(track: Track, rig: Rig, frame: int) -> tuple[Floats, npt.NDArray[np
 
     known = rig.landmarks.weights > 0
     on_face = surface(moved[0], rig.faces, rig.landmarks.triangles[known], rig.landmarks.barycentric[known])
+    if rig.landmarks.drift is not None:
+        on_face = on_face + _drifted(rig.landmarks.drift[:, known], pose.head)
     return vertices.numpy(), facing.numpy(), camera.project(on_face[None], 1)[0][0].numpy()
+
+
+def _drifted(drift: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """How far in camera space the detector sees landmarks (N, 3) from their places under a head's pose (1, 6)."""
+    rotation, flip = rodrigues(head[:, :3]), torch.tensor([1.0, -1.0, -1.0])
+    terms, _ = view_terms(rotation, head[:, 3:])
+    return torch.einsum("d,dnc->nc", terms[0], drift * flip) @ rotation[0].T
 
 
 def _dots(canvas: Bytes, points: Floats, colour: tuple[int, int, int], *, radius: float) -> None:

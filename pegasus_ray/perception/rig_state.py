@@ -63,7 +63,7 @@ class BoundPoints:
         still = self.template + torch.einsum("k,knc->nc", state.shape, self.shape_basis)
         rest = still + torch.einsum("te,enc->tnc", state.expression, self.expression_basis)
         if self.drift is not None:
-            rest = rest + torch.einsum("td,dnc->tnc", view_terms(state)[0], self.drift)
+            rest = rest + torch.einsum("td,dnc->tnc", view_terms(state.rotation, state.translation)[0], self.drift)
         about = rest @ state.rotation.mT
         return about, about + state.translation[:, None]
 
@@ -71,7 +71,7 @@ class BoundPoints:
         """Derivatives (T, N, 3, 3) of the points' drift, in camera space, by a rotation after the head's."""
         if self.drift is None:
             return torch.zeros(1, 1, 3, 3)
-        by_view = torch.einsum("tdv,dnc->tncv", view_terms(state)[1], self.drift)
+        by_view = torch.einsum("tdv,dnc->tncv", view_terms(state.rotation, state.translation)[1], self.drift)
         towards = torch.nn.functional.normalize(-state.translation, dim=1)
         axes = torch.eye(3).expand(len(towards), 3, 3)
         view_by_turn = state.rotation.mT @ torch.linalg.cross(towards[:, :, None].expand_as(axes), axes, dim=1)
@@ -79,13 +79,16 @@ class BoundPoints:
         return slide
 
 
-def view_terms(state: State) -> tuple[Tensor, Tensor]:
+def view_terms(
+    rotation: Tensor,  # (T, 3, 3)
+    translation: Tensor,  # (T, 3)
+) -> tuple[Tensor, Tensor]:
     """Terms of second degree in the side that a head shows, (T, D), and their derivatives by that, (T, D, 3).
 
     The side is the direction towards the camera in the head's axes, (x, y, z): the terms are 1, x, y, x², xy, y².
     """
-    towards = torch.nn.functional.normalize(-state.translation, dim=1)
-    side = (state.rotation.mT @ towards[..., None])[..., 0]
+    towards = torch.nn.functional.normalize(-translation, dim=1)
+    side = (rotation.mT @ towards[..., None])[..., 0]
     x, y, _ = side.unbind(1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     terms = torch.stack([one, x, y, x * x, x * y, y * y], 1)

@@ -68,7 +68,9 @@ def fit_drift(rig: Rig, sightings: list[Sighting]) -> Tensor:
     depth = points.place(state)[1][..., 2] + torch.einsum("tnc,tc->tn", own, state.rotation[:, 2])
     focal = torch.tensor([sighting.focal for sighting in sightings])
     off = torch.stack([s.off for s in sightings]) * (depth / focal[:, None])[..., None]  # (T, L, 2) metres
-    design = torch.einsum("tpc,td->tpdc", state.rotation[:, :2], view_terms(state)[0]).flatten(2)  # (T, 2, 3D)
+    design = torch.einsum(
+        "tpc,td->tpdc", state.rotation[:, :2], view_terms(state.rotation, state.translation)[0]
+    ).flatten(2)  # (T, 2, 3D)
     weight = torch.ones(off.shape[:2])
     ridge = RIDGE * torch.eye(design.shape[2])
     found = torch.zeros(off.shape[1], design.shape[2])

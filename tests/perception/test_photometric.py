@@ -78,7 +78,7 @@ def problem(rig: Rig, truth: State) -> LandmarkProblem:
     points = places @ truth.rotation.mT + truth.translation[:, None]
     landmarks = FOCAL * points[..., :2] / points[..., 2:] + 0.5
     return LandmarkProblem(
-        rig,
+        replace(rig, landmarks=replace(rig.landmarks, drift=None)),
         landmarks,
         torch.zeros(FRAMES, 52),
         0.5 * torch.arange(FRAMES),
@@ -89,7 +89,7 @@ def problem(rig: Rig, truth: State) -> LandmarkProblem:
 
 
 def test_heads_off_their_place_come_back(rig: Rig, truth: State, pictures: tuple[Bytes, Bytes, Bytes]) -> None:
-    config = PhotometricConfig(rounds=8, weight=300.0, points=1500)
+    config = PhotometricConfig(rounds=8, weight=300.0, points=3000)
     refiner = PhotometricProblem(rig, problem(rig, truth), *pictures, config)
     shaken = replace(
         truth,
