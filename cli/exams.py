@@ -91,7 +91,9 @@ def evaluate_swap(
     )
     columns = ("attribute", "#part", "#unchanged", "#plain paste", "#head", "#pixels changed outside")
     text = [table(columns, rows), f"bald: {report.bald_psnr_scalp:.2f} dB on the scalp"]
-    answer(facts | _people(exam) | {"bald_psnr_scalp": report.bald_psnr_scalp}, as_json=run.json, text=text)
+    text += [f"left out: {pair}, whose avatar does not show it" for pair in report.lacking]
+    more = {"bald_psnr_scalp": report.bald_psnr_scalp, "lacking": list(report.lacking)}
+    answer(facts | _people(exam) | more, as_json=run.json, text=text)
 
 
 _COLUMNS = ("psnr_part", "psnr_part_unchanged", "psnr_part_paste", "psnr_head")

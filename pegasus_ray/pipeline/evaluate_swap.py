@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.track import Bytes
+from pegasus_ray.library.swaps import Swap
+from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.pipeline.exam import Exam, Region, head_box, where_is
 from pegasus_ray.pipeline.swap import Swapper, bald_frames
 from pegasus_ray.pipeline.work import Progress
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Label
 from pegasus_ray.studio.people import HairStyle, Person
 
@@ -41,7 +43,8 @@ class SwapReport:
 
     attributes: Mapping[Attribute, SwapScore]
     bald_psnr_scalp: float  # dB against the true bald head, where the hair was and skin is
-    sheets: Mapping[Attribute, Bytes]  # to look at: target, swap and truth of each pair's first frame
+    sheets: Mapping[Attribute, Bytes]  # to look at: target, plain paste, swap and truth of each pair's first frame
+    lacking: tuple[str, ...]  # pairs left out, because the lender's avatar does not show the attribute
 
 
 def evaluate_swap(
@@ -52,6 +55,7 @@ def evaluate_swap(
     Raises:
         PegasusError: BAD_REFERENCE where a track or an avatar is not made, MISSING_ATTRIBUTE where nobody has anything to lend.
     """
+    lacking: list[str] = []
     report = progress or (lambda share, text: None)
     rounds = [(a, target, source) for a in attributes for target in exam.targets for source in exam.sources]
     figures: dict[Attribute, list[dict[str, float]]] = {attribute: [] for attribute in attributes}
@@ -59,16 +63,27 @@ def evaluate_swap(
     strips: dict[Attribute, list[Bytes]] = {attribute: [] for attribute in attributes}
     for number, (attribute, target, source) in enumerate(rounds):
         report(number / len(rounds), f"{attribute} of {source.name} on {target.name}")
-        found, strip = _pair(exam, library, attribute, target, source)
+        try:
+            found, strip = _pair(exam, library, attribute, target, source)
+        except PegasusError as error:
+            if error.reason is not Reason.MISSING_ATTRIBUTE:
+                raise
+            lacking.append(f"{attribute} of {source.name}")
+            continue
         figures[attribute] += found
         pairs[attribute][f"{target.name} ← {source.name}"] = float(np.mean([row["part"] for row in found]))
         strips[attribute].append(strip)
+    empty = [attribute.value for attribute, rows in figures.items() if not rows]
+    if empty:
+        message = f"no lender's avatar shows {', '.join(empty)}; give more --sources, or another --seed"
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject="evaluate swap")
     report(1.0, "bald heads")
     bald = [value for target in exam.targets for value in _bald(exam, library, target)]
     return SwapReport(
         attributes={attribute: _score(rows, pairs[attribute]) for attribute, rows in figures.items()},
         bald_psnr_scalp=float(np.mean(bald)),
         sheets={attribute: np.concatenate(rows, axis=0) for attribute, rows in strips.items()},
+        lacking=tuple(dict.fromkeys(lacking)),
     )
 
 
@@ -81,9 +96,14 @@ def _pair(
     frames = exam.seen(track)
     truth = exam.truth(target, frames, attribute, lender)
     own, made, pasted = track.select(frames), swapper(frames), swapper.paste(frames)
-    before, after = own.on_white(), truth.on_white()
-    rows = []
-    for index in range(len(frames)):
+    rows = score_swap(own, made, pasted, truth, attribute)
+    return rows, np.concatenate([own.on_white()[0], pasted[0], made.images[0], truth.on_white()[0]], axis=1)
+
+
+def score_swap(own: Track, made: Swap, pasted: Bytes, truth: Track, attribute: Attribute) -> list[dict[str, float]]:
+    """Figures of each frame that shows the part: the swapped frames and plain pastes (T, S, S, 3) against the truth."""
+    before, after, rows = own.on_white(), truth.on_white(), []
+    for index in range(len(own)):
         mine, theirs = where_is(own.parts[index], attribute), where_is(truth.parts[index], attribute)
         region = mine | theirs
         if not region.any():
@@ -98,7 +118,7 @@ def _pair(
                 "outside": float(((made.images[index] != before[index]).any(-1) & ~near).sum()),
             }
         )
-    return rows, np.concatenate([before[0], pasted[0], made.images[0], after[0]], axis=1)
+    return rows
 
 
 def _bald(exam: Exam, library: Library, target: Person) -> list[float]:

@@ -24,7 +24,7 @@ from pegasus_ray.pipeline.work import Job
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
 from pegasus_ray.schemas.parts import Attribute, Label, labels_of
-from pegasus_ray.studio.motion import Motion, perform
+from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.people import HairStyle, Hat, HatStyle, Person, person, swap_parts
 from pegasus_ray.studio.render import render
 
@@ -183,13 +183,7 @@ class Exam:
         """The target's frames as they would be with the other's attribute; without an attribute, as `other` in that motion."""
         shown = other if attribute is None else swap_parts(target, attribute, other)
         motion = perform(target, self.config.frames, self.config.fps)
-        return render(shown, _moments(motion, frames), size=self.config.size)
-
-
-def _moments(motion: Motion, frames: Sequence[int]) -> Motion:
-    chosen = list(frames)
-    per_frame = {name: getattr(motion, name)[chosen] for name in ("expression", "head", "torso", "times")}
-    return replace(motion, **per_frame)
+        return render(shown, motion.select(frames), size=self.config.size)
 
 
 def _spread(frames: npt.NDArray[np.int64], count: int) -> tuple[int, ...]:
