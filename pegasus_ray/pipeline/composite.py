@@ -208,6 +208,7 @@ def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> Image:
 
     Each pixel is taken apart into skin and hair (a matte along the line between the two colours), and the hair alone is put
     on. On darker skin it darkens as the skin does: where strands are thinner than a pixel, what passes for hair is half skin.
+    On brighter skin it brightens by the root of that: the lender may have stood in less light, or have darker skin.
     """
     solid = (part > 0.3) & (matte > 0.5)
     if solid.sum() < 12:
@@ -221,7 +222,8 @@ def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> Image:
     share = ((lent.image - skin) * towards).sum(-1) / np.maximum(np.square(towards).sum(-1), 1e-4)
     soft = cv2.GaussianBlur(around.astype(np.float32), (0, 0), max(0.6, 0.004 * len(part)))
     opacity = (np.clip(share, 0, 1) * soft * around * matte)[..., None]
-    shown = hair * np.clip(base / np.maximum(skin, 0.05), 0, 1)
+    gain = base / np.maximum(skin, 0.05)
+    shown = hair * np.minimum(gain, np.sqrt(gain))
     return np.asarray(base * (1 - opacity) + shown * opacity, np.float32)
 
 

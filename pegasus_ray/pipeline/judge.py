@@ -64,8 +64,8 @@ class Judge:
         """Scores a frame, 0–1 or NaN, (T,) each.
 
         `agreement`: of the borrowed part's pixels and those that the parser takes for that part near it, the share on which
-        both agree. `identity`: 1 for the same vector as the untouched frame's, 0 from the distance on at which a
-        recognition net sees another person.
+        both agree. `identity`: 1 while a recognition net sees the person of the untouched frame, falling to 0 at twice the
+        distance at which it begins to see another.
         """
         return {
             "agreement": self._agreement(rows, images, part_masks, object_masks, attribute),
@@ -93,7 +93,7 @@ class Judge:
         before = self.identity.embed(rows.on_white(), rows.landmarks)
         after = self.identity.embed(images, rows.landmarks)
         apart = np.linalg.norm(after - before, axis=1)
-        return np.asarray(np.clip(1 - apart / self.identity.limit, 0, 1), np.float32)
+        return np.asarray(np.clip(2 - apart / self.identity.limit, 0, 1), np.float32)
 
 
 def quality_of(scores: dict[str, Floats]) -> Floats:
