@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 import struct
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -117,7 +118,7 @@ class _Array(_StandIn):
         return np.frombuffer(contents, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-class _Holder(_StandIn):
+class _Holder(_StandIn, ABC):
     """An object whose state is a dictionary."""
 
     __slots__ = ("state",)
@@ -130,9 +131,9 @@ class _Holder(_StandIn):
             raise pickle.UnpicklingError(f"{type(self).__name__} whose state is no dictionary")
         self.state = state
 
+    @abstractmethod
     def array(self) -> Array:
         """The array that it holds."""
-        raise NotImplementedError
 
 
 class _Chumpy(_Holder):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pegasus_ray.studio.noise import Floats
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.integer]
 
 
 class Material(IntEnum):

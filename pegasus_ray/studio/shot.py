@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from pegasus_ray.library.track import LANDMARKS
+from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.rig.model import Pose, surface
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.studio import shade
@@ -24,7 +25,6 @@ from pegasus_ray.studio.motion import Motion
 from pegasus_ray.studio.noise import Floats
 from pegasus_ray.studio.people import Colour, Person
 from pegasus_ray.studio.piece import Ints, Material, unit
-from pegasus_ray.studio.rays import Rays
 from pegasus_ray.studio.surfaces import Looks, Surfaces
 from pegasus_ray.studio.tracing import Bools, Panes, Seen, look
 
@@ -113,8 +113,8 @@ class _Shot:
         self.figure = studio.looks.figure
         glass = np.flatnonzero(self.figure.material == Material.LENS)  # the last of the faces
         faces = self.figure.faces
-        self.rays = Rays(posed.vertices, faces[: len(faces) - len(glass)])
-        panes = Panes(rays=Rays(posed.vertices, faces[glass]), faces=glass, opacity=shade.LENS_OPACITY)
+        self.rays = MeshTracer(posed.vertices, faces[: len(faces) - len(glass)])
+        panes = Panes(rays=MeshTracer(posed.vertices, faces[glass]), faces=glass, opacity=shade.LENS_OPACITY)
         self.panes = panes if len(glass) else None
         self.surfaces = Surfaces(studio.looks, posed, self.rays)
 
@@ -142,11 +142,11 @@ class _Shot:
         size = self.studio.size
         every = np.arange(size * size)
         directions = self._directions(every, CENTRE)
-        triangle, barycentric, distance = self.rays.first(np.zeros_like(directions), directions)
+        triangle, barycentric, distance = self.rays.first_along(np.zeros_like(directions), directions)
         hit = triangle >= 0
         detailed = hit & (np.isin(self.figure.material[triangle], DETAILED) | self.studio.looks.lining[triangle])
         if self.panes is not None:
-            detailed |= self.panes.rays.first(np.zeros_like(directions), directions)[0] >= 0
+            detailed |= self.panes.rays.first_along(np.zeros_like(directions), directions)[0] >= 0
         near = cv2.dilate(detailed.astype(np.uint8).reshape(size, size), np.ones((5, 5), np.uint8)).ravel() > 0
         plain = np.flatnonzero(~near)
         ray = np.flatnonzero(hit[plain])

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.rig.model import Tissue
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.studio import shade
@@ -19,7 +20,6 @@ from pegasus_ray.studio.figure import Figure, Posed
 from pegasus_ray.studio.noise import Floats, Noise
 from pegasus_ray.studio.people import Person
 from pegasus_ray.studio.piece import Ints, Material, unit
-from pegasus_ray.studio.rays import Rays
 from pegasus_ray.studio.surroundings import membership, occlusion
 from pegasus_ray.studio.tracing import Bools, lash_opacity, strand_opacity
 from pegasus_ray.studio.wear import cloth_depth
@@ -62,7 +62,7 @@ class Looks:
 class Surfaces:
     """A figure in one frame: its materials, asked at places of its surface."""
 
-    def __init__(self, looks: Looks, posed: Posed, rays: Rays) -> None:
+    def __init__(self, looks: Looks, posed: Posed, rays: MeshTracer) -> None:
         self.looks, self.figure, self.posed, self.rays = looks, looks.figure, posed, rays
         self.moving = np.concatenate([posed.vertices, posed.normals, posed.tangents], 1)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.rig.model import Tissue
 from pegasus_ray.schemas.parts import Part
 from pegasus_ray.studio.face_paint import scalp_density
 from pegasus_ray.studio.figure import Figure
 from pegasus_ray.studio.noise import Floats
 from pegasus_ray.studio.piece import Material, vertex_normals
-from pegasus_ray.studio.rays import Rays
 
 
 def occlusion(figure: Figure) -> Floats:
@@ -30,7 +30,7 @@ def occlusion(figure: Figure) -> Floats:
         [vertex_normals(vertices[:own], figure.rig.faces.numpy())] + [p.normals for p in figure.pieces]
     )
     airy = np.isin(figure.material, (Material.LASHES, Material.LENS))
-    rays = Rays(vertices, figure.faces[~airy])
+    rays = MeshTracer(vertices, figure.faces[~airy])
     lift = np.full(len(vertices), 0.0012, np.float32)
     lift[np.unique(figure.faces[np.isin(figure.material, (Material.HAIR, Material.BEARD))])] = 0.0045
     start = (vertices + lift[:, None] * normals).astype(np.float32)

@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.studio.noise import Floats, ripple, smoothstep
 from pegasus_ray.studio.piece import Ints
-from pegasus_ray.studio.rays import Rays
 
 Bools = npt.NDArray[np.bool_]
 
@@ -45,13 +45,13 @@ class Seen:
 class Panes:
     """Glass before everything else, apart from the rest because it throws no shadow."""
 
-    rays: Rays
+    rays: MeshTracer
     faces: Ints  # their numbers among all faces
     opacity: float
 
 
 def look(
-    rays: Rays,
+    rays: MeshTracer,
     directions: Floats,  # (R, 3) from the origin, of unit length
     opacity: Opacity,
     panes: Panes | None = None,
@@ -61,7 +61,7 @@ def look(
     through = np.ones(len(directions), np.float32)
     layers: list[tuple[Ints, Ints, Floats, Floats, Floats]] = []
     for layer in range(LAYERS):
-        triangle, barycentric, distance = rays.first(far[:, None] * directions[going], directions[going])
+        triangle, barycentric, distance = rays.first_along(far[:, None] * directions[going], directions[going])
         met = triangle >= 0
         going, far, through = going[met], far[met] + distance[met], through[met]
         triangle, barycentric = triangle[met], barycentric[met]
@@ -83,7 +83,7 @@ def look(
 
 def _through_glass(seen: Seen, directions: Floats, panes: Panes) -> Seen:
     """The same with the panes that lie before everything else."""
-    face, barycentric, distance = panes.rays.first(np.zeros_like(directions), directions)
+    face, barycentric, distance = panes.rays.first_along(np.zeros_like(directions), directions)
     behind = np.full(len(directions), np.inf, np.float32)
     np.minimum.at(behind, seen.ray, seen.distance)
     met = np.flatnonzero((face >= 0) & (distance < behind))
