@@ -1,4 +1,4 @@
-"""Commands that hold what is recombined against the truth, on studio people: evaluate swap, generative, transfer."""
+"""Commands that hold avatars, and what is recombined, against the truth on studio people: evaluate people, swap, generative, transfer."""
 
 from __future__ import annotations
 
@@ -34,6 +34,50 @@ Sheet = Annotated[Path | None, typer.Option("--out", "-o", metavar="FOLDER", hel
 Baselines = Annotated[
     str, typer.Option("--baselines", metavar="NAMES", help="Beside it: the paper's ablations; separated by commas.")
 ]
+
+
+@command
+def evaluate_people(
+    people: Annotated[int, typer.Option("--people", min=1, help="How many people.")] = 3,
+    size: Size = 256,
+    frames: Frames = 80,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first person's; the others follow.")] = 900,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PNG", help="Truth above render, to look at.")
+    ] = None,
+    *,
+    run: Run,
+) -> None:
+    """Fit avatars of studio people, and draw frames that no fit saw (unseen) and the head turned by 30° (aside).
+
+    Each person's figures are as those of `evaluate avatar`. Tracks and avatars stay in the library.
+
+    Example: pegasus evaluate people --people 2 --size 192 --library exam --json
+    """
+    from pegasus_ray.library.images import encode_png
+    from pegasus_ray.pipeline import evaluate_people as evaluation
+    from pegasus_ray.pipeline.studio_job import StudioConfig
+
+    film = StudioConfig(frames=frames, size=size)
+    exam = evaluation.PeopleExam(people=people, seed=seed, film=film, fit=run.pipeline().fit)
+    plan = exam.plan()
+    if run.plan:
+        tell_plan(plan, run)
+        return
+    prepare(plan, run)
+    with one_progress("evaluate", "people") as progress:
+        report = evaluation.evaluate_people(exam, run.open(), progress)
+    if out is not None:
+        out.write_bytes(encode_png(report.sheet))
+    facts = report.facts()
+    shown = {name: facts["people"][name] for name in facts["people"]} | {"mean": facts}
+    rows = [(name, *(row[where][f] for where in ("unseen", "aside") for f in _FIGURES)) for name, row in shown.items()]
+    columns = ("", *(f"#{where} {figure}" for where in ("unseen", "aside") for figure in _FIGURES))
+    text = [table(columns, [(row[0], *(f"{value:.3f}" for value in row[1:])) for row in rows])]
+    answer(facts | {"size": size, "preset": run.preset}, as_json=run.json, text=text)
+
+
+_FIGURES = ("psnr", "ssim", "psnr_face")
 
 
 @command

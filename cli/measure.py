@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pegasus_ray.cli.exams import evaluate_generative, evaluate_swap, evaluate_transfer
+from pegasus_ray.cli.exams import evaluate_generative, evaluate_people, evaluate_swap, evaluate_transfer
 from pegasus_ray.cli.options import JsonFlag, Place, Settings, command
 from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.schemas.manifests import Kind
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
             "Hold results against what they should be.",
             {
                 "avatar": evaluate_avatar,
+                "people": evaluate_people,
                 "studio": evaluate_studio,
                 "tracking": evaluate_tracking,
                 "swap": evaluate_swap,

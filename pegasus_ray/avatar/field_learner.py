@@ -138,6 +138,9 @@ class FieldLearner:
     def shrink(self) -> None:
         """Nothing: all terms are in the loss."""
 
+    def bound(self) -> None:
+        """Nothing: radii are not learned."""
+
     def grow(self, keep: Tensor, pull: Tensor, count: int, generator: torch.Generator) -> Avatar:
         """Each point gets a twin half a radius away, and all radii shrink to three quarters; at most `count` points."""
         kept = self.avatar.detach().select(keep)

@@ -5,6 +5,7 @@ Legend: B frames, N points, S side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ from pegasus_ray.rig.model import Rig
 
 LEARNED = ("offsets", "log_radii", "opacity_logits", "albedo", "position_basis", "colour_basis", "lights")
 """The explicit avatar's tensors that a fit changes."""
+
+LARGEST_POINT = 0.02
+"""Radius in metres that no explicit point exceeds."""
 
 Groups = list[dict[str, Any]]
 """Parameter groups of an optimiser."""
@@ -71,6 +75,10 @@ class Learner(Protocol):
         """Regularisers that are cheaper on gradients than in the loss: called between the backward pass and the step."""
         ...
 
+    def bound(self) -> None:
+        """What no step may cross: called after each."""
+        ...
+
     def grow(self, keep: Tensor, pull: Tensor, count: int, generator: torch.Generator) -> Avatar:
         """The points that are kept (N,), grown towards `count`."""
         ...
@@ -106,12 +114,13 @@ class ExplicitLearner:
         return self.avatar.offsets
 
     def loss(self, drawn: Rendering, points: CanonicalPoints, truth: Truth, share: float) -> Tensor:
-        """Colours, edges, mask, relief."""
+        """Colours and edges, on white and on black; mask, relief."""
         weights = self.config.weights
+        image, wanted = losses.on_both(drawn.image, drawn.alpha), losses.on_both(truth.images, truth.mattes)
         return (
-            weights.colour * losses.colour_loss(drawn.image, truth.images)
-            + weights.edges * losses.edge_loss(drawn.image, truth.images)
-            + weights.square * losses.square_loss(drawn.image, truth.images)
+            weights.colour * losses.colour_loss(image, wanted)
+            + weights.edges * losses.edge_loss(image, wanted)
+            + weights.square * losses.square_loss(image, wanted)
             + weights.mask * losses.mask_loss(drawn.alpha, truth.mattes)
             + weights.relief * losses.relief_loss(drawn.extra, drawn.alpha)
         )
@@ -137,6 +146,11 @@ class ExplicitLearner:
                 value.grad.add_(value.detach(), alpha=2 * weight * components / value.numel())
         if self.avatar.position_basis.grad is not None:
             self.avatar.position_basis.grad.mul_(self.free[..., None])
+
+    def bound(self) -> None:
+        """No point grows beyond `LARGEST_POINT`: those that hardly any frame shows would drift on Adam's even steps."""
+        with torch.no_grad():
+            self.avatar.log_radii.clamp_(max=math.log(LARGEST_POINT))
 
     def grow(self, keep: Tensor, pull: Tensor, count: int, generator: torch.Generator) -> Avatar:
         """Clones where the loss pulls hardest."""

@@ -91,6 +91,7 @@ class StageRun:
         torch.autograd.backward(loss)
         self.learner.shrink()
         self.optimizers[0].step()
+        self.learner.bound()
         if refine:
             self.optimizers[1].step()
             self.residuals.centre()

@@ -35,27 +35,39 @@ class AvatarScore:
 def evaluate_avatar(
     track: Track, avatar: Avatar, *, points: CanonicalPoints | None = None, per_pixel: int = 24
 ) -> tuple[AvatarScore, Bytes]:
-    """Render the last tenth of the frames with the tracked parameters as they are, and compare.
+    """Render the last tenth of the frames with the tracked parameters as they are, and compare: see `score_frames`."""
+    return score_frames(track.select(track.held_out()[1]), avatar, points=points, per_pixel=per_pixel)
+
+
+def score_frames(
+    held: Track,
+    avatar: Avatar,
+    *,
+    points: CanonicalPoints | None = None,
+    per_pixel: int = 24,
+    shown: int = 6,
+) -> tuple[AvatarScore, Bytes]:
+    """Render frames with their parameters as they are, and compare.
 
     Args:
-        track: the person's.
+        held: frames that the fit has not seen.
         avatar: whose motion codes drive the points.
         points: what is drawn, evaluated once; without it, the explicit avatar's.
         per_pixel: nearest points blended in a pixel.
+        shown: how many frames there are to look at, at most.
 
     Returns:
-        the score, and for a person to look at truth above render, (2·S, n·S, 3), six frames at most.
+        the score, and for a person to look at truth above render, (2·S, shown·S, 3).
     """
-    _, unseen = track.held_out()
-    held = track.select(unseen)
-    frames, rig = FrameSet.of(held, track.size), load_rig(track.rig)
+    size = held.size
+    frames, rig = FrameSet.of(held, size), load_rig(held.rig)
     points = avatar.canonical(avatar.anchors(rig)) if points is None else points
     scores, pairs = [], []
-    kernel = np.ones((2 * round(DILATION * track.size) + 1,) * 2, np.uint8)
+    kernel = np.ones((2 * round(DILATION * size) + 1,) * 2, np.uint8)
     for index in range(len(held)):
         with torch.no_grad():
             drive = frames.drive(avatar, torch.tensor([index]))
-            drawn = render_points(points, rig, drive, track.size, per_pixel=per_pixel, full=False).image[0]
+            drawn = render_points(points, rig, drive, size, per_pixel=per_pixel, full=False).image[0]
         image, truth = drawn.clamp(0, 1), frames.images[index]
         inside = torch.from_numpy(cv2.dilate((held.mattes[index] > 127).astype(np.uint8), kernel) > 0)
         face = torch.from_numpy(np.isin(held.parts[index], FACE))
@@ -63,8 +75,8 @@ def evaluate_avatar(
         figures = (psnr(image, truth, inside), _ssim(image, truth, inside), psnr(image, truth, face))
         scores.append([float(figure) for figure in figures])
         pairs.append(torch.cat([truth, image]).numpy())
-    shown = np.unique(np.linspace(0, len(held) - 1, 6).round().astype(int))
-    sheet = (np.concatenate([pairs[i] for i in shown], axis=1) * 255).round().astype(np.uint8)
+    chosen = np.unique(np.linspace(0, len(held) - 1, shown).round().astype(int))
+    sheet = (np.concatenate([pairs[i] for i in chosen], axis=1) * 255).round().astype(np.uint8)
     means = np.mean(scores, axis=0)
     score = AvatarScore(psnr=float(means[0]), ssim=float(means[1]), psnr_face=float(means[2]), frames=len(held))
     return score, sheet

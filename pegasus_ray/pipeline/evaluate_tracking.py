@@ -32,6 +32,7 @@ from pegasus_ray.render.video import write_video
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.studio.people import person
+from pegasus_ray.studio.render import as_filmed
 
 EXPRESSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "jawOpen": ("jawOpen",),
@@ -117,7 +118,7 @@ def evaluate_tracking(library: Library, exam: TrackingExam, progress: Progress |
         report(number / exam.people, f"{truth.source}: tracked")
         with TemporaryDirectory() as folder:
             video = Path(folder) / f"{truth.source}.mp4"
-            write_video(truth.images, video, exam.film.fps)
+            write_video(as_filmed(truth), video, exam.film.fps)
             scores.append(score_video(video, truth, exam.track))
     return summary(scores)
 

@@ -24,7 +24,7 @@ from pegasus_ray.schemas.manifests import Stage
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.people import Person
-from pegasus_ray.studio.render import LOOK, as_track, film
+from pegasus_ray.studio.render import LOOK, as_filmed, as_track, film
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def export_videos(library: Library, tracks: Sequence[str], folder: Path, fps: fl
         if library.exists(StudioJob.stage.kind, key):
             track = read_track(library.location, key)
             path = folder / f"{library.expect(StudioJob.stage.kind, key).source}.mp4"
-            write_video(track.images, path, fps)
+            write_video(as_filmed(track), path, fps)
             written.append(path)
     return written
 
@@ -100,7 +100,7 @@ def draw_contact(library: Library, tracks: Sequence[str], path: Path, *, shots: 
         if library.exists(StudioJob.stage.kind, key):
             track, truth = read_track(library.location, key), load_truth(library, key)
             shown = np.unique(np.linspace(0, len(track) - 1, shots).round().astype(int))
-            kinds = [track.images, palette[track.parts], *([truth.normals] if truth else [])]
+            kinds = [as_filmed(track), palette[track.parts], *([truth.normals] if truth else [])]
             cells = [_scaled(pictures[frame], side) for frame in shown for pictures in kinds]
             rows.append(np.concatenate(cells, axis=1))
     if not rows:

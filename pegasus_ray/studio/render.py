@@ -16,12 +16,13 @@ from typing import Final
 import numpy as np
 import torch
 
-from pegasus_ray.library.track import Track
+from pegasus_ray.library.track import Bytes, Track
+from pegasus_ray.studio import shade
 from pegasus_ray.studio.motion import Motion
 from pegasus_ray.studio.people import Colour, Person, studio_rig
 from pegasus_ray.studio.shot import WALL, Frame, Studio
 
-LOOK: Final = 4
+LOOK: Final = 5
 """Part of the key of a studio track: raise it when the same person and motion come to look otherwise."""
 
 TAKE: Final = 8  # frames that a member of a crew films at a time
@@ -55,12 +56,15 @@ def render(
 
 
 def as_track(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
-    """The frames of `film`, all of them, as a track whose parameters are those that were rendered."""
+    """The frames of `film`, all of them, as a track whose parameters are those that were rendered.
+
+    As in a track of a video, the soft edge holds the person's own colour: on white it is as if filmed before white.
+    """
     count = len(frames)
     return Track(
         source=person.name,
         rig=studio_rig().name,
-        images=np.stack([frame.image for frame in frames]),
+        images=np.stack([frame.own for frame in frames]),
         mattes=np.stack([frame.matte for frame in frames]),
         parts=np.stack([frame.parts for frame in frames]),
         landmarks=np.stack([frame.landmarks for frame in frames]),
@@ -76,6 +80,13 @@ def as_track(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
         indices=np.arange(count, dtype=np.int32),
         quality=np.ones(count, np.float32),
     )
+
+
+def as_filmed(track: Track, wall: Colour = WALL) -> Bytes:
+    """A studio track's frames (T, S, S, 3) before the wall that they were filmed before, whose share the soft edge lacks."""
+    share = track.mattes[..., None] / np.float32(255)
+    behind = 255 * shade.develop(shade.background(track.size, wall))
+    return np.round(track.images * share + behind * (1 - share)).astype(np.uint8)
 
 
 def film(

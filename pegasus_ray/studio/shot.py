@@ -42,6 +42,7 @@ class Frame:
     """One frame with its truth."""
 
     image: npt.NDArray[np.uint8]  # (S, S, 3) RGB
+    own: npt.NDArray[np.uint8]  # (S, S, 3) the same without the wall's share in the person's soft edge
     matte: npt.NDArray[np.uint8]  # (S, S)
     parts: npt.NDArray[np.uint8]  # (S, S) `Label`: what covers most of the pixel's share of the person
     landmarks: Floats  # (478, 2) fractions of the side
@@ -83,6 +84,7 @@ class _Exposure:
     """What pixels see."""
 
     colour: Floats  # (P, 3) sRGB, 0–1
+    own: Floats  # (P, 3) the person's share of that: over black
     votes: Floats  # (P, 19) share of the pixel that each `Label` covers; the background's is left out
     depth: Floats  # (P,)
     normals: Floats  # (P, 3) sums
@@ -92,7 +94,7 @@ class _Exposure:
         """Nothing seen yet."""
         zero = np.zeros((pixels, 3), np.float32)
         votes, depth = np.zeros((pixels, CLASSES), np.float32), np.full(pixels, np.inf, np.float32)
-        return _Exposure(colour=zero, votes=votes, depth=depth, normals=zero.copy())
+        return _Exposure(colour=zero, own=zero.copy(), votes=votes, depth=depth, normals=zero.copy())
 
     def put(self, pixels: Ints, other: _Exposure) -> None:
         """Replaces some of the pixels."""
@@ -127,9 +129,12 @@ class _Shot:
         lamp = np.tile(np.arange(len(QUARTERS)), len(again))  # each of a pixel's rays asks its own place on the lamp
         seen = look(self.rays, directions, self.surfaces.opacity, self.panes)
         film.put(again, self._exposed(again, directions, seen, shade.lamp_directions()[lamp[seen.ray]][None]))
-        matte = np.round(np.minimum(film.votes.sum(1), 1) * 255).astype(np.uint8)
+        opacity = np.minimum(film.votes.sum(1), 1)
+        matte = np.round(opacity * 255).astype(np.uint8)
+        own = np.where(matte[:, None] > 0, film.own / np.maximum(opacity, 1e-3)[:, None], film.colour)
         return Frame(
             image=np.round(film.colour * 255).astype(np.uint8).reshape(size, size, 3),
+            own=np.round(np.clip(own, 0, 1) * 255).astype(np.uint8).reshape(size, size, 3),
             matte=matte.reshape(size, size),
             parts=np.where(matte > 127, film.votes.argmax(1), Label.BACKGROUND).astype(np.uint8).reshape(size, size),
             landmarks=self._landmarks(),
@@ -170,13 +175,15 @@ class _Shot:
         colour, label = self.surfaces.shaded(seen.triangle, seen.barycentric, samples)
         pixel, share = seen.ray // max(each, 1), seen.share / np.float32(max(each, 1))
         light = _summed(seen.ray, seen.share[:, None] * colour, count * each)
-        left = 1 - np.bincount(seen.ray, seen.share, count * each).astype(np.float32)
-        light += left[:, None] * np.repeat(self.studio.wall[pixels], each, 0)
+        taken = np.bincount(seen.ray, seen.share, count * each).astype(np.float32)[:, None]
+        own = taken * shade.develop(light / np.maximum(taken, np.float32(1e-4)))
+        light += (1 - taken) * np.repeat(self.studio.wall[pixels], each, 0)
         depth = np.full(count, np.inf, np.float32)
         firm = seen.share > 0.1
         np.minimum.at(depth, pixel[firm], (seen.distance * directions[seen.ray, 2])[firm])
         return _Exposure(
             colour=shade.develop(light).reshape(count, each, 3).mean(1),
+            own=own.reshape(count, each, 3).mean(1),
             votes=np.bincount(pixel * CLASSES + label, share, count * CLASSES).astype(np.float32).reshape(-1, CLASSES),
             depth=depth,
             normals=_summed(pixel, share[:, None] * samples.normals, count),

@@ -25,7 +25,7 @@ from pegasus_ray.studio.people import (
     swap_parts,
 )
 from pegasus_ray.studio.piece import Material
-from pegasus_ray.studio.render import crew_of, film, render
+from pegasus_ray.studio.render import as_filmed, crew_of, film, render
 from pegasus_ray.studio.shot import Frame
 from pegasus_ray.studio.skull import Skull
 
@@ -160,3 +160,22 @@ def test_a_hat_covers_the_hair_and_not_the_eyes(style: HatStyle) -> None:
     assert (covered.parts == Label.HAIR).sum() < 0.4 * (bare.parts == Label.HAIR).sum()
     eyes = np.floor(covered.landmarks[0, IRISES] * SIZE).astype(int)
     assert list(covered.parts[0, eyes[:, 1], eyes[:, 0]]) == [Label.EYE_LEFT, Label.EYE_RIGHT]
+
+
+def test_the_soft_edge_holds_the_person_s_own_colour() -> None:
+    who, motion = person(5, hair=hair(HairStyle.BOB)), still([{}], [(0, 0, 0)])
+    dark, bright = (
+        render(who, motion, size=SIZE, detail=DETAIL, wall=wall) for wall in ((0.1, 0.1, 0.1), (0.9, 0.9, 0.9))
+    )
+    assert np.array_equal(dark.mattes, bright.mattes)
+    assert np.abs(dark.on_white().astype(int) - bright.on_white()).max() <= 1
+    soft = (dark.mattes > 40) & (dark.mattes < 215)
+    assert soft.sum() > 50 and np.abs(dark.images[soft].astype(int) - bright.images[soft]).max() <= 1
+
+
+def test_before_its_wall_a_track_is_as_it_was_filmed() -> None:
+    who, motion = person(5, hair=hair(HairStyle.BOB)), still([{}], [(0, 0, 0)])
+    (frame,) = film(who, motion, size=SIZE, detail=DETAIL)
+    again = as_filmed(render(who, motion, size=SIZE, detail=DETAIL))[0].astype(int)
+    assert np.abs(again - frame.image).mean() < 0.5
+    assert np.abs(again - frame.image).max() < 50  # strands that take a share of a ray mix in light, not in colours
