@@ -1,4 +1,4 @@
-"""Commands that hold avatars, and what is recombined, against the truth on studio people: evaluate people, swap, generative, transfer."""
+"""Commands that hold avatars, and what is recombined, against the truth on studio people: evaluate people, swap and others."""
 
 from __future__ import annotations
 

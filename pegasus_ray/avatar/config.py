@@ -45,8 +45,8 @@ class FitConfig:
     """A fit: of explicit points on the rig (preset `fast`), or of fields over them (preset `paper`)."""
 
     stages: tuple[Stage, ...] = (
-        Stage(scale=0.5, steps=700),
-        Stage(scale=1.0, steps=1300, points=18000),
+        Stage(scale=0.5, steps=250),  # a longer look at small pictures costs the face its detail
+        Stage(scale=1.0, steps=1500, points=18000),
     )
     budget: PointBudget = field(default_factory=PointBudget)
     weights: LossWeights = field(default_factory=LossWeights)

@@ -19,11 +19,11 @@ from pegasus_ray.avatar.observe import gather_evidence
 from pegasus_ray.rig.model import Rig, surface
 from pegasus_ray.schemas.parts import Part
 
-KNOWN = 0.08
-"""Pixels a frame that a point must make up for its colour to be believed; half of it counts half."""
+KNOWN = 0.07
+"""What a point must be seen for its colour to be believed, of what seen points are on average; half of it counts half."""
 
-THIN = 0.5
-"""Pixels a frame that a well-seen point makes up: how its colour changes is believed, and there are no gaps around it."""
+THIN = 0.4
+"""The same for how its colour changes to be believed, and for there to be no gaps around it."""
 
 SINK, RADIUS = 0.004, 0.005
 """Metres: how deep the backing lies under the skin, and its points' radius."""
@@ -34,8 +34,8 @@ MARGIN = 0.01
 NEAR_SKIN = 0.008
 """Metres from the rig within which a point counts as skin rather than as hair or cloth over it."""
 
-SHOWN = 0.02
-"""Pixels a frame from which on a point of the backing is not behind the skin but before it, and left out."""
+SHOWN = 0.015
+"""The same from which on a point of the backing is not behind the skin but before it, and left out."""
 
 INSIDE = 0.97
 """Share of the frames in which a point of the backing must fall on the person."""
@@ -53,7 +53,8 @@ def complete_hidden(
     """The avatar with believable colours where `frames` hardly show it, and with a backing there."""
     anchors = avatar.anchors(rig)
     evidence = gather_evidence(avatar, avatar.canonical(anchors), rig, frames, chosen, per_pixel=12)
-    seen = evidence.weight / len(chosen)
+    unit = evidence.weight[evidence.weight > 0].mean()
+    seen = evidence.weight / unit
     known = (seen > KNOWN).nonzero()[:, 0]
     if len(known) < 16:
         return avatar
@@ -63,7 +64,7 @@ def complete_hidden(
     layer = _layer(avatar, anchors.positions, rig, seen, known, backing, generator)
     both = _with(avatar, layer)
     looked = gather_evidence(both, both.canonical(both.anchors(rig)), rig, frames, chosen, per_pixel=12)
-    fits = (looked.inside > INSIDE) & (looked.weight < SHOWN * len(chosen))
+    fits = (looked.inside > INSIDE) & (looked.weight < SHOWN * unit)
     fits[: len(avatar)] = True
     return both.select(fits)
 

@@ -114,13 +114,12 @@ class ExplicitLearner:
         return self.avatar.offsets
 
     def loss(self, drawn: Rendering, points: CanonicalPoints, truth: Truth, share: float) -> Tensor:
-        """Colours and edges, on white and on black; mask, relief."""
+        """Colours, edges, mask, relief."""
         weights = self.config.weights
-        image, wanted = losses.on_both(drawn.image, drawn.alpha), losses.on_both(truth.images, truth.mattes)
         return (
-            weights.colour * losses.colour_loss(image, wanted)
-            + weights.edges * losses.edge_loss(image, wanted)
-            + weights.square * losses.square_loss(image, wanted)
+            weights.colour * losses.colour_loss(drawn.image, truth.images)
+            + weights.edges * losses.edge_loss(drawn.image, truth.images)
+            + weights.square * losses.square_loss(drawn.image, truth.images)
             + weights.mask * losses.mask_loss(drawn.alpha, truth.mattes)
             + weights.relief * losses.relief_loss(drawn.extra, drawn.alpha)
         )

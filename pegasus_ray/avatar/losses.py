@@ -30,15 +30,6 @@ def colour_loss(rendered: Tensor, truth: Tensor) -> Tensor:
     return (rendered - truth).abs().mean()
 
 
-def on_both(image: Tensor, alpha: Tensor) -> Tensor:
-    """Pictures (B, S, S, 3) on white, and the same on black, (2·B, S, S, 3); `alpha` (B, S, S) is how much of them is the person.
-
-    On white alone a pale point passes for a gap. On both, an outline has to be drawn by opacity, and what forms it in one
-    view keeps its colour where it lies inside in another.
-    """
-    return torch.cat([image, image - (1 - alpha)[..., None]])
-
-
 def square_loss(rendered: Tensor, truth: Tensor) -> Tensor:
     """Mean squared error of images (B, S, S, 3)."""
     return (rendered - truth).square().mean()

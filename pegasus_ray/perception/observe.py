@@ -26,6 +26,7 @@ from pegasus_ray.perception.landmarks import FACE_MODEL, Face, landmark_model_of
 from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
 from pegasus_ray.perception.parser import fill_matte, parser_files, parser_of, resize_labels
 from pegasus_ray.perception.quality import COVERED, features, quality_of
+from pegasus_ray.perception.shoulders import with_shoulders
 from pegasus_ray.perception.side_by_side import in_order, one_each
 from pegasus_ray.perception.square import Bytes, Floats
 from pegasus_ray.perception.video import Clip, Frame, open_clip
@@ -219,7 +220,8 @@ def _look(clip: Clip, followed: Followed, crop: Crop, config: ObserveConfig, rep
 
     with ThreadPoolExecutor(config.threads) as pool:
         seen = _told(in_order(pool, roughly, clip.read(faces), config.threads), "mattes", len(faces), report)
-        frames, rough, times = zip(*seen, strict=True)
+        frames, missing, times = zip(*seen, strict=True)
+        rough = with_shoulders(frames, missing)
         plate = Plate.of(frames, rough)
         done = pool.map(finely, frames, rough, faces.values())
         images, mattes, parts = zip(*_told(done, "parts", len(faces), report), strict=True)

@@ -25,6 +25,7 @@ from pegasus_ray.schemas.parts import Label
 
 SILHOUETTE: Final = 96.0  # how much of a channel's 0–255 the matte counts
 CHUNK: Final = 64  # frames registered at once
+AGREEING: Final = 48  # frames whose median a likeness is, at most
 STRETCH: Final = 0.1  # off the likely scale, as unlikely as a difference of 1 in every pixel
 ROLL: Final = 0.1  # radians, likewise
 SHIFT: Final = 0.1  # sides, likewise
@@ -34,11 +35,12 @@ SHIFT: Final = 0.1  # sides, likewise
 class TorsoConfig:
     """How the torso is followed."""
 
-    size: int = 128  # W
+    size: int = 192  # W
     follow: float = 0.4  # share of the head's rotation that a torso takes which is not seen
     least_cloth: float = 0.02  # share of the picture that must show clothes
     blurs: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)  # pixels, coarse to fine
     iterations: int = 8  # a level
+    likeness: int = 2  # rounds in which all frames are registered to what they show together, not to the one of them
     robust: float = 12.0  # difference of 0–255 from which on a pixel counts linearly
     steady: float = 0.04  # seconds over which the motion is smoothed
     calm: float = 0.4  # the same for a torso that is not seen and follows the head
@@ -127,8 +129,10 @@ def _register(
     alpha = torch.complex(likely, torch.zeros_like(likely))
     shift = torch.zeros(len(images), dtype=torch.complex128)
     error = torch.zeros(len(images), dtype=torch.float64)
-    for blur in config.blurs:
-        still = cv2.GaussianBlur(pictures[reference], (0, 0), blur)
+    rounds = [*config.blurs, *[config.blurs[-1]] * config.likeness]
+    for number, blur in enumerate(rounds):
+        shown = pictures[reference] if number < len(config.blurs) else _likeness(pictures, alpha, shift, error)
+        still = cv2.GaussianBlur(shown, (0, 0), blur)
         template = torch.from_numpy(still[rows, columns]).T  # (C, N)
         down, across = np.gradient(still, axis=(0, 1))
         gradient = torch.from_numpy(np.stack([across, down], -1)[rows, columns]).transpose(0, 1)  # (C, N, 2)
@@ -141,6 +145,27 @@ def _register(
             )
     plausible = (alpha.abs() > 0.6) & (alpha.abs() < 1.6) & (error < 3 * error.median() + config.robust)
     return np.asarray(alpha), np.asarray(shift / size), np.asarray(plausible)
+
+
+def _likeness(
+    pictures: npt.NDArray[np.float32],  # (T, W, W, 4)
+    alpha: Tensor,  # (T,) complex
+    shift: Tensor,  # (T,) complex, pixels
+    error: Tensor,  # (T,)
+) -> npt.NDArray[np.float32]:
+    """What the better half of the frames show together at the reference's places, (W, W, 4): their median."""
+    size = pictures.shape[1]
+    better = error.argsort(stable=True)[: max(len(error) // 2, 1)].sort().values
+    chosen = better[torch.linspace(0, len(better) - 1, min(AGREEING, len(better))).round().long()].tolist()
+    middle = (size - 1) / 2
+    laid = []
+    for frame in chosen:
+        a, t = complex(alpha[frame]), complex(shift[frame])
+        x0, y0 = middle + t.real - (a.real - a.imag) * middle, middle + t.imag - (a.imag + a.real) * middle
+        there = np.array([[a.real, -a.imag, x0], [a.imag, a.real, y0]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        laid.append(cv2.warpAffine(pictures[frame], there, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(np.median(np.stack(laid), 0), dtype=np.float32)
 
 
 def _channels(image: Bytes, matte: Bytes, cloth: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.float32]:

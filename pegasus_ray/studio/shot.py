@@ -176,7 +176,8 @@ class _Shot:
         pixel, share = seen.ray // max(each, 1), seen.share / np.float32(max(each, 1))
         light = _summed(seen.ray, seen.share[:, None] * colour, count * each)
         taken = np.bincount(seen.ray, seen.share, count * each).astype(np.float32)[:, None]
-        own = taken * shade.develop(light / np.maximum(taken, np.float32(1e-4)))
+        alone: Floats = np.asarray(light / np.maximum(taken, 1e-4), dtype=np.float32)
+        own = np.asarray(taken * shade.develop(alone), dtype=np.float32)
         light += (1 - taken) * np.repeat(self.studio.wall[pixels], each, 0)
         depth = np.full(count, np.inf, np.float32)
         firm = seen.share > 0.1

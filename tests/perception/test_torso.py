@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pegasus_ray.library.track import Bytes, Floats
-from pegasus_ray.perception.torso import TorsoConfig, smooth, track_torso
+from pegasus_ray.perception.torso import TorsoConfig, _likeness, smooth, track_torso
 from pegasus_ray.rig.model import Rig, rigid
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError
@@ -101,6 +101,22 @@ def test_still_clothes_make_a_still_torso_under_a_moving_head(rig: Rig) -> None:
     still = np.zeros(FRAMES)
     torso = followed(rig, *dressed(still, still + 1, np.zeros((FRAMES, 2))))
     assert np.abs(torso - torso[0]).max() < 0.004
+
+
+def test_the_likeness_is_the_reference_without_its_noise() -> None:
+    source, size = np.random.default_rng(2), 48
+    clean = cv2.GaussianBlur(source.normal(0, 400, (size, size, 4)).astype(np.float32), (0, 0), 4)
+    shifts, turns = source.uniform(-2, 2, (FRAMES, 2)), np.exp(1j * source.uniform(-0.05, 0.05, FRAMES))
+    pictures = []
+    for shift, turn in zip(shifts, turns, strict=True):
+        spin = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+        middle = np.full(2, (size - 1) / 2)
+        matrix = np.column_stack([spin, middle - spin @ middle + shift])
+        pictures.append(cv2.warpAffine(clean, matrix, (size, size)) + source.normal(0, 30, clean.shape))
+    places = torch.from_numpy(shifts @ [1, 1j]), torch.from_numpy(turns)
+    found = _likeness(np.stack(pictures).astype(np.float32), places[1], places[0], torch.ones(FRAMES))
+    inner = (slice(6, -6), slice(6, -6))
+    assert np.abs(found - clean)[inner].mean() < 0.6 * 30 * np.sqrt(2 / np.pi), "of one frame's noise"
 
 
 def test_a_frame_that_cannot_be_registered_takes_its_neighbours_place(rig: Rig) -> None:
