@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from pegasus_ray.avatar.config import FitConfig, LearningRates, Stage
 from pegasus_ray.avatar.field_config import FieldConfig
+from pegasus_ray.avatar.field_losses import FieldWeights
 from pegasus_ray.avatar.generative_fit import GenerativeConfig
+from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.pipeline.personalize import PersonalizeConfig
 from pegasus_ray.pipeline.swap import SwapConfig
 from pegasus_ray.pipeline.track import TrackConfig
@@ -63,7 +65,7 @@ PAPER = replace(
             Stage(scale=1.0, steps=6000, points=48000, per_pixel=10),
             Stage(scale=1.0, steps=9000, points=96000, per_pixel=10),
         ),
-        fields=FieldConfig(),
+        fields=FieldConfig(grid_levels=3, free_discs=True),
         perceptual="vgg16",
         batch=8,
         watch_every=1000,
@@ -75,18 +77,25 @@ PAPER_SMALL = replace(
     FAST,
     fit=FitConfig(
         stages=(
-            Stage(scale=0.5, steps=400, per_pixel=10),
-            Stage(scale=1.0, steps=700, points=18000, per_pixel=10),
+            Stage(scale=0.5, steps=250),
+            Stage(scale=1.0, steps=150, points=11000),
         ),
+        budget=PointBudget(surface=5000, hair=2500, cloth=1800),
+        field_weights=FieldWeights(square=3.0, edges=0.5),
         fields=FieldConfig(
-            field_width=128,
-            field_depth=5,
+            field_width=64,
+            field_depth=4,
             field_skip=2,
-            deformer_width=64,
-            shading_width=64,
+            deformer_width=48,
+            deformer_depth=3,
+            shading_width=32,
+            grid_levels=3,
+            free_discs=True,
+            field_normals=False,
+            chunk=65536,
         ),
-        rates=LearningRates(networks=1e-3, codes=1e-3),
-        batch=4,
+        rates=LearningRates(networks=2e-3, codes=1e-3),
+        batch=2,
     ),
 )
 """The same fields, narrower and shallower, for two cores."""
