@@ -29,6 +29,9 @@ from pegasus_ray.rig.model import Rig, surface
 OPEN_MOUTH = {"jawOpen": 0.5}
 """Expressions of the canonical head, where the rig has them."""
 
+PALEST = 0.02
+"""From black and from white, of a colour that can be tinted."""
+
 LEAST_WEIGHT = 1e-4
 """Of a joint on a point, so that its logarithm is finite."""
 
@@ -80,6 +83,8 @@ class FieldAvatar(nn.Module):
                 frequencies=config.frequencies,
                 generator=generator,
             )
+            if config.own_looks:
+                self.field.leave_colours()
             self.shading = ShadingNet(z, width=config.shading_width, depth=config.shading_depth)
 
     def canonical(
@@ -102,7 +107,7 @@ class FieldAvatar(nn.Module):
         distance, gradient, albedo, membership = in_chunks(
             lambda rows: self.field(rows, code).parts(), generic + to_subject, config.chunk
         )
-        bases, weights = self._bases(deformed, anchors), self._weights(deformed, anchors)
+        bases, weights = self._bases(deformed, anchors, points), self._weights(deformed, anchors)
         normals = nn.functional.normalize(gradient, dim=-1)
         stretch = None
         if deformed.tangents is not None:
@@ -113,7 +118,7 @@ class FieldAvatar(nn.Module):
             normals=normals,
             radii=points.log_radii.exp(),
             opacity=OPACITY_LIMIT * torch.sigmoid(points.opacity_logits),
-            albedo=albedo,
+            albedo=tint(points.albedo, albedo) if config.own_looks else albedo,
             part_logits=points.part_logits,
             pose_basis=bases[0],
             expression_basis=bases[1],
@@ -132,13 +137,15 @@ class FieldAvatar(nn.Module):
             chunk=config.chunk * 8,
         )
 
-    def _bases(self, deformed: Deformation, anchors: Anchors) -> tuple[Tensor, Tensor, Tensor]:
+    def _bases(self, deformed: Deformation, anchors: Anchors, points: Avatar) -> tuple[Tensor, Tensor, Tensor]:
         """Bases of pose features, expressions and motion components."""
         pose, expression, motion = torch.split(
             deformed.bases, [self.features, self.expressions, len(deformed.bases) - self.features - self.expressions]
         )
         if self.config.anchored:
             pose, expression = pose + anchors.pose_basis, expression + anchors.expression_basis
+        if self.config.own_looks:
+            motion = motion + points.position_basis
         return pose, expression, motion
 
     def _weights(self, deformed: Deformation, anchors: Anchors) -> Tensor:
@@ -182,6 +189,16 @@ class Fields:
         homes = canonical_homes(rig, self.points.triangles, self.points.barycentric)
         with torch.no_grad():
             return self.networks.canonical(self.points, homes, self.points.anchors(rig, shape), code)
+
+
+def tint(
+    colours: Tensor,  # (N, 3) 0–1
+    tints: Tensor,  # (N, 3) 0–1
+) -> Tensor:
+    """Colours (N, 3) under tints: the odds of both multiplied, so that a tint of one half changes nothing."""
+    colours = colours.clamp(PALEST, 1 - PALEST)
+    light, dark = colours * tints, (1 - colours) * (1 - tints)
+    return light / (light + dark).clamp(min=1e-6)
 
 
 def canonical_homes(rig: Rig, triangles: Tensor, barycentric: Tensor) -> Tensor:

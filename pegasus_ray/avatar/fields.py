@@ -84,6 +84,12 @@ class CanonicalField(nn.Module):
             self.output.bias.zero_()
         make_spherical(self.trunk, self.output, radius, generator)
 
+    def leave_colours(self) -> None:
+        """Begin with the same albedo everywhere, one half: a tint that changes nothing."""
+        with torch.no_grad():
+            self.output.weight[1:4] = 0
+            self.output.bias[1:4] = 0
+
     def forward(
         self,
         positions: Tensor,  # (N, 3) metres, subject canonical space
