@@ -68,6 +68,16 @@ PAPER = replace(
         batch=8,
         watch_every=1000,
     ),
+    personalize=PersonalizeConfig(
+        fields=FitConfig(
+            stages=(Stage(scale=0.5, steps=3000, per_pixel=10), Stage(scale=1.0, steps=20000, per_pixel=10)),
+            fields=FieldConfig(subject_stage=True, own_looks=True),
+            perceptual="vgg16",
+            batch=8,
+            settle_steps=2000,
+            refine_tracking=False,
+        )
+    ),
 )
 """The paper's fields at the reference's sizes: for a GPU."""
 
@@ -87,6 +97,24 @@ PAPER_SMALL = replace(
         ),
         rates=LearningRates(networks=1e-3, codes=1e-3),
         batch=4,
+    ),
+    personalize=PersonalizeConfig(
+        fields=FitConfig(
+            stages=(Stage(scale=0.5, steps=60, per_pixel=12), Stage(scale=1.0, steps=240, per_pixel=12)),
+            fields=FieldConfig(
+                field_width=128,
+                field_depth=5,
+                field_skip=2,
+                deformer_width=64,
+                shading_width=64,
+                subject_stage=True,
+                own_looks=True,
+            ),
+            rates=LearningRates(networks=1e-3, codes=1e-3),
+            batch=2,
+            refine_tracking=False,
+            checkpoint_every=50,
+        )
     ),
 )
 """The same fields, narrower and shallower, for two cores."""
