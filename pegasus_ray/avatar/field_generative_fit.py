@@ -39,6 +39,12 @@ from pegasus_ray.avatar.state import under
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute
 
+LEAF = "leaf."
+"""Before the number of a leaf in a checkpoint."""
+
+GREY = 127
+"""Of `normals_to_rgb`: a normal that says nothing."""
+
 PERFORMANCE = 48
 """Frames of the target's own over which decoding fits motion and light, at most."""
 
@@ -170,16 +176,14 @@ class CodedLearner(FieldLearner):
 
     def state(self) -> dict[str, Tensor]:
         """Networks, codes, and the points' leaves."""
-        leaves = [leaf for group in self.leaves.groups(self.rates) for leaf in group["params"]]
-        return super().state() | {f"{LEAF}{number}": leaf for number, leaf in enumerate(leaves)}
+        return super().state() | {f"{LEAF}{number}": leaf for number, leaf in enumerate(self._leaves())}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
         super().load({name: value for name, value in state.items() if not name.startswith(LEAF)})
         saved = under(state, LEAF)
-        leaves = [leaf for group in self.leaves.groups(self.rates) for leaf in group["params"]]
         with torch.no_grad():
-            for number, leaf in enumerate(leaves):
+            for number, leaf in enumerate(self._leaves()):
                 leaf.copy_(saved[str(number)])
 
     def generative(self, performance: Parameters) -> FieldGenerative:
@@ -192,6 +196,9 @@ class CodedLearner(FieldLearner):
             performance=performance,
         )
 
+    def _leaves(self) -> list[Tensor]:
+        return [leaf for group in self.leaves.groups(self.rates) for leaf in group["params"]]
+
     def _settle(self, code: Mapping[str, int]) -> _Settled:
         """The rig under the codes' shape, the hair under their hat: as before training, so that a resumed one has the same."""
         place = tuple(sorted(code.items()))
@@ -203,10 +210,6 @@ class CodedLearner(FieldLearner):
             pressed = start.pressed(points, self.rig) if Attribute.HAT in codes else torch.zeros(())
             self._settled[place] = _Settled(anchors=points.anchors(self.rig), pressed=pressed)
         return self._settled[place]
-
-
-LEAF = "leaf."
-"""Before the number of a leaf in a checkpoint."""
 
 
 def _resumed(checkpoint: Path | None, config: FitConfig, learner: CodedLearner) -> Checkpoint | None:
@@ -256,10 +259,6 @@ def _together(clips: Sequence[Clip], whole: GenerativeAvatar) -> Clips:
         masks=torch.cat(masks).float() / 255,
         normals=torch.cat(facing) if any(clip.normals is not None for clip in clips) else None,
     )
-
-
-GREY = 127
-"""Of `normals_to_rgb`: a normal that says nothing."""
 
 
 def _resized(frames: Tensor, size: int) -> Tensor:

@@ -124,8 +124,7 @@ def _with_networks(
         raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
     rig, widths = load_rig(config.rig), {"expression": config.expressions, **WIDTHS}
     frames = {PERFORMANCE + key: torch.Size((config.performance, width)) for key, width in widths.items()}
-    points = avatar.decode(avatar.codes(), rig)
-    networks, beside = load_networks(files, points, sizes, rig, beside=frames, name=name)
+    networks, beside = load_networks(files, avatar.identity.points, sizes, rig, beside=frames, name=name)
     performance = Parameters(**under(beside, PERFORMANCE))
     return FieldGenerative(identity=avatar.identity, blocks=avatar.blocks, networks=networks, performance=performance)
 
