@@ -44,6 +44,8 @@ class FieldSizes(BaseModel):
     own_looks: bool = False
     anchored: bool
     field_normals: bool
+    grid_levels: int = Field(default=0, ge=0, le=12)
+    free_discs: bool = False
     chunk: int = Field(ge=1, le=MAX_POINTS)
     choices: dict[str, int] = Field(default_factory=dict, max_length=16)
     """How many codes each block has."""

@@ -70,7 +70,7 @@ def bake_points(points: FieldPoints, avatar: Avatar, anchors: Anchors, rig: Rig,
         normals = _rig_normals(plain.normals, plain.skin_weights, rig, drive, anchors.joints)
         colours = _colours(points, rig, drive)
         light = _fit_light(normals, colours, points.albedo)
-        moved = rest_points(points, rig, drive) - rest_points(plain, rig, drive)
+        moved = points.rest(rig, drive) - rest_points(plain, rig, drive)
         recoloured = colours - shade(normals, light) * points.albedo
         solved = _on_motion(drive.motion, torch.cat([moved, recoloured], dim=-1))
         mean, basis = solved[0], solved[1:]

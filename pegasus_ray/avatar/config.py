@@ -38,6 +38,7 @@ class LearningRates:
     expression: float = 2e-3
     networks: float = 1e-4  # of the preset `paper`, as the next
     codes: float = 5e-4
+    grid: float = 1e-2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

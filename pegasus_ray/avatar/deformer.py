@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pegasus_ray.avatar.fields import SCALE, to_units
-from pegasus_ray.avatar.mlp import Trunk
+from pegasus_ray.avatar.mlp import Trunk, product
 
 REACH = 0.05
 """Metres a unit of the heads: Adam's steps on the weights then move points by tenths of a millimetre."""
@@ -29,9 +29,36 @@ class Deformation:
 
     to_subject: Tensor  # (N, 3) metres, generic → subject canonical (Eq. 5)
     to_rig: Tensor  # (N, 3) metres, subject → rig canonical (Eq. 6)
-    bases: Tensor  # (S, N, 3) metres a unit of the signal
+    bases: Bases
     joint_logits: Tensor  # (N, J)
     tangents: Tangents | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bases:
+    """Bases of motion, (S, N, 3) metres a unit of the signal, as the linear map that they are of the last activations.
+
+    They are hundreds of numbers a point: what a frame needs of them is one sum, and what the prior needs is a few points' worth.
+    """
+
+    hidden: Tensor  # (N, H)
+    heads: Tensor  # (S, 3, H)
+    still: Tensor  # (S, 3) of a point without activations
+
+    def at(self, every: int = 1) -> Tensor:
+        """The bases (S, N', 3) of every `every`th point."""
+        rows = self.hidden[::every]
+        values = rows @ self.heads.flatten(0, 1).T + self.still.flatten()
+        return values.view(len(rows), *self.still.shape).transpose(0, 1)
+
+    def moved(
+        self,
+        signals: Tensor,  # (B, S)
+    ) -> Tensor:
+        """The sum of all bases times their signals, (B, N, 3)."""
+        weighed = (signals @ self.heads.flatten(1)).view(-1, self.hidden.shape[-1])  # (B · 3, H)
+        places = (self.hidden @ weighed.T).view(len(self.hidden), len(signals), 3).transpose(0, 1)
+        return places + (signals @ self.still.flatten(1))[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +92,18 @@ class Deformer(nn.Module):
     ) -> Deformation:
         """The deformation, with its derivatives by the place where `tangents` asks for them."""
         trace = self.trunk(to_units(positions), code)
-        to_subject, to_rig, bases, logits = self._split(self.heads(trace.hidden))
+        weight, bias, last = self.heads.weight, self.heads.bias, 6 + 3 * self.signals
+        offsets = REACH * product(trace.hidden, weight[:6], bias[:6])
+        logits = JOINT_GAIN * product(trace.hidden, weight[last:], bias[last:])
+        bases = Bases(
+            trace.hidden, REACH * weight[6:last].view(self.signals, 3, -1), REACH * bias[6:last].view(self.signals, 3)
+        )
         moving = None
         if tangents:
             with torch.no_grad():
                 axes = SCALE * torch.eye(3, dtype=positions.dtype, device=positions.device)
                 moving = self._tangents(self.trunk.push_forward(trace, axes[:, None].expand(-1, len(positions), -1)))
-        return Deformation(to_subject, to_rig, bases, logits, moving)
+        return Deformation(offsets[:, :3], offsets[:, 3:], bases, logits, moving)
 
     def _tangents(self, hidden: Tensor) -> Tangents:
         """The derivatives of all heads, of those of the activations (3, N, H)."""
@@ -80,9 +112,3 @@ class Deformer(nn.Module):
         logits = JOINT_GAIN * (hidden @ self.heads.weight[bases.stop :].T).movedim(0, -1)
         heads = REACH * self.heads.weight[bases].detach().view(self.signals, 3, -1)
         return Tangents(offsets[:, :3], offsets[:, 3:], hidden, heads, logits)
-
-    def _split(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Head values (..., N, 6 + 3 S + J) as offsets, bases (..., S, N, 3) and logits."""
-        to_subject, to_rig, bases, logits = torch.split(values, [3, 3, 3 * self.signals, self.joints], dim=-1)
-        bases = bases.view(*bases.shape[:-1], self.signals, 3).movedim(-2, -3)
-        return REACH * to_subject, REACH * to_rig, REACH * bases, JOINT_GAIN * logits

@@ -81,6 +81,7 @@ class FieldAvatar(nn.Module):
                 depth=config.field_depth,
                 skip=config.field_skip,
                 frequencies=config.frequencies,
+                levels=config.grid_levels,
                 generator=generator,
             )
             if config.own_looks:
@@ -107,7 +108,7 @@ class FieldAvatar(nn.Module):
         distance, gradient, albedo, membership = in_chunks(
             lambda rows: self.field(rows, code).parts(), generic + to_subject, config.chunk
         )
-        bases, weights = self._bases(deformed, anchors, points), self._weights(deformed, anchors)
+        weights = self._weights(deformed, anchors)
         normals = nn.functional.normalize(gradient, dim=-1)
         stretch = None
         if deformed.tangents is not None:
@@ -120,9 +121,9 @@ class FieldAvatar(nn.Module):
             opacity=OPACITY_LIMIT * torch.sigmoid(points.opacity_logits),
             albedo=tint(points.albedo, albedo) if config.own_looks else albedo,
             part_logits=points.part_logits,
-            pose_basis=bases[0],
-            expression_basis=bases[1],
-            position_basis=bases[2],
+            pose_basis=self._own(anchors.pose_basis),
+            expression_basis=self._own(anchors.expression_basis),
+            position_basis=self._brought(points.position_basis),
             skin_weights=weights,
             colour_basis=points.colour_basis,
             light=points.lights[0],
@@ -137,16 +138,13 @@ class FieldAvatar(nn.Module):
             chunk=config.chunk * 8,
         )
 
-    def _bases(self, deformed: Deformation, anchors: Anchors, points: Avatar) -> tuple[Tensor, Tensor, Tensor]:
-        """Bases of pose features, expressions and motion components."""
-        pose, expression, motion = torch.split(
-            deformed.bases, [self.features, self.expressions, len(deformed.bases) - self.features - self.expressions]
-        )
-        if self.config.anchored:
-            pose, expression = pose + anchors.pose_basis, expression + anchors.expression_basis
-        if self.config.own_looks:
-            motion = motion + points.position_basis
-        return pose, expression, motion
+    def _own(self, basis: Tensor) -> Tensor:
+        """What the rig gives of a basis."""
+        return basis if self.config.anchored else torch.zeros_like(basis)
+
+    def _brought(self, basis: Tensor) -> Tensor:
+        """What the points bring along of the motion that the rig knows nothing of."""
+        return basis if self.config.own_looks else torch.zeros_like(basis[..., :1]).expand_as(basis)
 
     def _weights(self, deformed: Deformation, anchors: Anchors) -> Tensor:
         logits = deformed.joint_logits

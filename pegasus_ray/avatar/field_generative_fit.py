@@ -166,13 +166,7 @@ class CodedLearner(FieldLearner):
 
     def groups(self, rates: LearningRates) -> Groups:
         """The points' leaves, networks, codes, which rest at first."""
-        codes = set(self.fields.codes.parameters())
-        networks = [parameter for parameter in self.fields.parameters() if parameter not in codes]
-        return [
-            *self.leaves.groups(self.rates),
-            {"params": networks, "lr": rates.networks},
-            {"params": list(self.fields.codes.parameters()), "lr": rates.codes, "rests": True},
-        ]
+        return [*self.leaves.groups(self.rates), *super().groups(rates)[len(self._free(self.config)) :]]
 
     def state(self) -> dict[str, Tensor]:
         """Networks, codes, and the points' leaves."""

@@ -27,6 +27,15 @@ RADIUS_DECAY = 0.75
 """What is left of the radius when the points double."""
 
 
+DISCS = ("log_radii", "opacity_logits")
+"""What the points' discs are, beside where."""
+
+FREE_OPACITY = 3.0
+"""Logit of their opacity where a fit begins and may change it: nearly opaque, and yet with a slope."""
+
+PRIOR_STRIDE = 8
+"""The bases of every eighth point are held to the rig's: the fields are smooth, and between them they are held too."""
+
 SETTLED = 4096
 """Points of a step of `FieldLearner.settle`."""
 
@@ -38,9 +47,15 @@ class FieldLearner:
         self, fields: FieldAvatar, avatar: Avatar, rig: Rig, config: FitConfig, network: nn.Module | None
     ) -> None:
         self.fields, self.rig, self.config, self.network = fields, rig, config, network
-        self.avatar = replace(avatar, offsets=leaf(avatar.offsets))
+        self.avatar = avatar.with_tensors({name: leaf(getattr(avatar, name)) for name in self._free(config)})
         self.anchors = avatar.anchors(rig)
         self.homes = canonical_homes(rig, avatar.triangles, avatar.barycentric)
+
+    @staticmethod
+    def _free(config: FitConfig) -> tuple[str, ...]:
+        """The tensors of the points that are learned beside the networks."""
+        assert config.fields is not None
+        return ("offsets", *(DISCS if config.fields.free_discs else ()))
 
     @staticmethod
     def start(
@@ -52,11 +67,11 @@ class FieldLearner:
         choices: Mapping[str, int] | None = None,
         network: nn.Module | None = None,
     ) -> FieldLearner:
-        """New networks over points, which get one radius and become opaque at their centres."""
+        """New networks over points, which get radii that leave no holes and become opaque, or nearly so where they are free."""
         assert config.fields is not None
-        radius = avatar.log_radii.max().expand(len(avatar)).clone()  # holes are worse than blur, and radii shrink later
-        sure = torch.full_like(avatar.opacity_logits, SURE_OPACITY)
-        even = replace(avatar, log_radii=radius, opacity_logits=sure)
+        radii = covering_radii(avatar.anchors(rig).positions + avatar.offsets)
+        opacity = FREE_OPACITY if config.fields.free_discs else SURE_OPACITY
+        even = replace(avatar, log_radii=radii.log(), opacity_logits=torch.full_like(avatar.opacity_logits, opacity))
         fields = FieldAvatar(rig, even, config.fields, generator, choices=choices).to(avatar.offsets.device)
         return FieldLearner(fields, even, rig, config, network)
 
@@ -66,7 +81,10 @@ class FieldLearner:
         Known are the colours of the pixels in which points were seen, the rig's normals on skin, and where the surface is.
         """
         weights, field = self.config.field_weights, self.fields.field
-        optimizer = torch.optim.Adam(field.parameters(), lr=self.config.rates.networks, betas=(0.9, 0.99))
+        rates, tables = self.config.rates, self._tables()
+        networks = [parameter for parameter in field.parameters() if parameter not in tables]
+        groups = [{"params": networks, "lr": rates.networks}, *({"params": [one], "lr": rates.grid} for one in tables)]
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         places, code = self.homes + self.avatar.offsets.detach(), self.fields.codes({}).detach()
         skin = torch.softmax(self.avatar.part_logits, dim=-1)[:, Part.SKIN]
         for _ in range(steps):
@@ -99,8 +117,9 @@ class FieldLearner:
         known = features + self.fields.expressions
         scale = field_losses.prior_scale(share, weights.prior_start, weights.prior_halvings)
         missing = 0.0 if self.fields.config.anchored else 1.0  # from nothing, the rig's own bases are to be learned too
-        own = (self.anchors.pose_basis, self.anchors.expression_basis)
-        learned = (points.bases[:features], points.bases[features:known])
+        added = points.bases.at(PRIOR_STRIDE)
+        own = (self.anchors.pose_basis[:, ::PRIOR_STRIDE], self.anchors.expression_basis[:, ::PRIOR_STRIDE])
+        learned = (added[:features], added[features:known])
         bases = sum(
             field_losses.basis_prior_loss(one - missing * rigs, rigs) for one, rigs in zip(learned, own, strict=True)
         )
@@ -111,7 +130,7 @@ class FieldLearner:
             + weights.surface * field_losses.surface_loss(points.distance)
             + scale * weights.basis_prior * bases
             + scale * weights.skinning_prior * field_losses.skinning_prior_loss(points.weight_change)
-            + weights.motion * points.bases[known:].square().sum() / max(len(points), 1)
+            + weights.motion * added[known:].square().sum() / max(added.shape[1], 1)
             + weights.code * losses.code_loss(torch.cat([block.flatten() for block in self.fields.codes.parameters()]))
         )
         if weights.normal > 0:
@@ -128,12 +147,18 @@ class FieldLearner:
     def groups(self, rates: LearningRates) -> Groups:
         """Places, networks, codes, which rest at first."""
         codes = set(self.fields.codes.parameters())
-        networks = [parameter for parameter in self.fields.parameters() if parameter not in codes]
+        apart = codes | self._tables()
+        networks = [parameter for parameter in self.fields.parameters() if parameter not in apart]
         return [
-            {"params": [self.avatar.offsets], "lr": rates.offsets},
+            *({"params": [getattr(self.avatar, name)], "lr": getattr(rates, name)} for name in self._free(self.config)),
             {"params": networks, "lr": rates.networks},
+            *({"params": [table], "lr": rates.grid} for table in self._tables()),
             {"params": list(self.fields.codes.parameters()), "lr": rates.codes, "rests": True},
         ]
+
+    def _tables(self) -> set[nn.Parameter]:
+        """The grid's entries, each of which few points know: they learn faster than what all share."""
+        return set() if self.fields.field.grid is None else {self.fields.field.grid.table}
 
     def shrink(self) -> None:
         """Nothing: all terms are in the loss."""
@@ -164,3 +189,17 @@ class FieldLearner:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
         self.fields.load_state_dict(dict(state))
+
+
+def covering_radii(
+    places: Tensor,  # (N, 3) metres
+    *,
+    neighbours: int = 6,
+) -> Tensor:
+    """Radii (N,) with which discs leave no holes: as far as the nearest few neighbours, and at most twice the median of that."""
+    found = [
+        torch.cdist(some, places).topk(min(neighbours + 1, len(places)), largest=False).values[:, -1]
+        for some in torch.split(places, 1024)
+    ]
+    radii = torch.cat(found)
+    return radii.clamp(min=1e-4, max=2 * float(radii.median()))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.chunks import in_chunks
+from pegasus_ray.avatar.deformer import Bases
 from pegasus_ray.avatar.normals import carry_normals, rest_jacobian, skinning_jacobian
 from pegasus_ray.avatar.points import CanonicalPoints, Drive, rest_points, signals
 from pegasus_ray.avatar.shading_net import ShadingNet
@@ -37,7 +38,7 @@ class FieldPoints(CanonicalPoints):
     distance: Tensor  # (N,) signed distance at the points, field units: 0 on the surface
     gradient: Tensor  # (N, 3) of the signed distance, subject canonical space
     membership: Tensor  # (N,) logit of χ
-    bases: Tensor  # (S, N, 3) metres: what the fields add to the rig's bases
+    bases: Bases  # what the fields add to the rig's bases
     weight_change: Tensor  # (N, J) what the fields add to the rig's skinning weights
     stretch: Stretch | None  # without it, normals turn with the bones alone
     shading: ShadingNet
@@ -47,7 +48,7 @@ class FieldPoints(CanonicalPoints):
     def pose(self, rig: Rig, drive: Drive) -> tuple[Tensor, Tensor]:
         """Positions and unit normals (B, N, 3) in camera space; normals carry gradient to the distance field."""
         transforms = bone_transforms(rig, drive.pose, self.joints[None])
-        rest = rest_points(self, rig, drive)
+        rest = self.rest(rig, drive)
         positions = skin(rest, self.skin_weights, transforms)
         if self.stretch is None:
             return positions, skin_normals(self.normals, self.skin_weights.detach(), transforms.detach())
@@ -55,6 +56,10 @@ class FieldPoints(CanonicalPoints):
             moved = rest_jacobian(self.stretch.still, self.stretch.hidden, self.stretch.heads, signals(rig, drive))
             jacobian = skinning_jacobian(rest, moved, self.skin_weights, self.stretch.weights, transforms)
         return positions, carry_normals(self.normals, jacobian)
+
+    def rest(self, rig: Rig, drive: Drive) -> Tensor:
+        """Points moved by the rig's bases and the fields', before skinning (Eq. 8): (B, N, 3) in metres."""
+        return rest_points(self, rig, drive) + self.bases.moved(signals(rig, drive))
 
     def colours(self, normals: Tensor, motion: Tensor) -> Tensor:
         """Colours (B, N, 3): shading ∘ albedo."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pegasus_ray.avatar.grid import Grid
 from pegasus_ray.avatar.mlp import Trunk, make_spherical
 
 SCALE = 4.0
@@ -20,6 +21,10 @@ CENTRE = (0.0, 0.0, -0.09)
 
 ALBEDO_GAIN = 10.0
 """Albedo is sigmoid(10 ·): colours learn at a rate that suits the distances."""
+
+
+PAINTER = 32
+"""Width of the layer that joins the grid's features with the trunk's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class CanonicalField(nn.Module):
         skip: int = 4,
         frequencies: int = 6,
         radius: float = 0.6,
+        levels: int = 0,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -83,6 +89,14 @@ class CanonicalField(nn.Module):
             self.output.weight.copy_(torch.randn(5, width, generator=generator) * 0.1 / width**0.5)
             self.output.bias.zero_()
         make_spherical(self.trunk, self.output, radius, generator)
+        self.grid: Grid | None = None
+        self.painter: nn.Sequential | None = None
+        if levels:
+            self.grid = Grid(levels, generator)
+            last = nn.Linear(PAINTER, 4)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.painter = nn.Sequential(nn.Linear(self.grid.width + width, PAINTER), nn.ReLU(), last)
 
     def leave_colours(self) -> None:
         """Begin with the same albedo everywhere, one half: a tint that changes nothing."""
@@ -99,10 +113,13 @@ class CanonicalField(nn.Module):
         places = to_units(positions)
         trace = self.trunk(encode(places, self.frequencies), code)
         values = self.output(trace.hidden)
+        painted = values[:, 1:]
+        if self.grid is not None and self.painter is not None:
+            painted = painted + self.painter(torch.cat([self.grid(places), trace.hidden], dim=-1))
         by_encoded = self.trunk.pull_back(trace, self.output.weight[0])
         return FieldValues(
             distance=values[:, 0],
             gradient=encode_pull_back(places, by_encoded, self.frequencies),
-            albedo=torch.sigmoid(ALBEDO_GAIN * values[:, 1:4]),
-            membership=values[:, 4],
+            albedo=torch.sigmoid(ALBEDO_GAIN * painted[:, :3]),
+            membership=painted[:, 3],
         )

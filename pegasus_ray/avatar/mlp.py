@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import linear
 from torch.nn.utils.parametrizations import weight_norm
 
 BETA = 100.0
@@ -37,7 +37,9 @@ class _SmoothRamp(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
         slope = torch.sigmoid(BETA * values)
         ctx.save_for_backward(slope)
-        return softplus(values, beta=BETA), slope
+        # log(1 + eˣ) = max(x, 0) − log max(σ(x), σ(−x)): the sigmoid is there already, and softplus would take twice as long.
+        bent = torch.maximum(slope, 1 - slope).log_().div_(-BETA)
+        return bent.add_(values.clamp(min=0)), slope
 
     @staticmethod
     def backward(ctx: Any, by_value: Tensor, by_slope: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ PAPER = replace(
             Stage(scale=1.0, steps=6000, points=48000, per_pixel=10),
             Stage(scale=1.0, steps=9000, points=96000, per_pixel=10),
         ),
-        fields=FieldConfig(),
+        fields=FieldConfig(grid_levels=3, free_discs=True),
         perceptual="vgg16",
         batch=8,
         watch_every=1000,
@@ -86,17 +86,22 @@ PAPER_SMALL = replace(
     fit=FitConfig(
         stages=(
             Stage(scale=0.5, steps=400, per_pixel=10),
-            Stage(scale=1.0, steps=700, points=18000, per_pixel=10),
+            Stage(scale=1.0, steps=400, points=14000, per_pixel=10),
         ),
         fields=FieldConfig(
-            field_width=128,
-            field_depth=5,
+            field_width=64,
+            field_depth=4,
             field_skip=2,
-            deformer_width=64,
-            shading_width=64,
+            deformer_width=48,
+            deformer_depth=3,
+            shading_width=32,
+            grid_levels=3,
+            free_discs=True,
+            field_normals=False,
+            chunk=65536,
         ),
-        rates=LearningRates(networks=1e-3, codes=1e-3),
-        batch=4,
+        rates=LearningRates(networks=2e-3, codes=1e-3),
+        batch=2,
     ),
     personalize=PersonalizeConfig(
         fields=FitConfig(

@@ -15,6 +15,7 @@ from pegasus_ray.avatar.field_avatar import FieldAvatar, canonical_homes
 from pegasus_ray.avatar.field_config import FieldConfig
 from pegasus_ray.avatar.field_points import FieldPoints
 from pegasus_ray.avatar.fields import CanonicalField, encode, encode_pull_back, to_units
+from pegasus_ray.avatar.mlp import BETA, _SmoothRamp
 from pegasus_ray.avatar.model import Anchors, Avatar
 from pegasus_ray.avatar.normals import carry_normals
 from pegasus_ray.avatar.points import Drive, render_points
@@ -124,6 +125,26 @@ def test_the_field_begins_as_a_distance_to_a_sphere() -> None:
     assert float(outward.mean()) > 0.9
 
 
+def test_the_smooth_ramp_is_softplus_where_it_is_steep_too() -> None:
+    values = torch.tensor([-50.0, -1.0, -0.02, 0.0, 1e-3, 0.05, 1.0, 50.0], requires_grad=True)
+    bent, slope = _SmoothRamp.apply(values)  # type: ignore[no-untyped-call]
+    expected = torch.nn.functional.softplus(values, beta=BETA)
+    torch.testing.assert_close(bent, expected, atol=2e-8, rtol=1e-6)
+    (by_values,) = torch.autograd.grad(expected.sum(), values)
+    torch.testing.assert_close(slope, by_values)
+
+
+def test_a_point_is_moved_by_the_sum_of_its_bases() -> None:
+    deformer = Deformer(6, signals=5, joints=3, width=12, depth=3).double()
+    _disturb(deformer, 0.2)
+    places = 0.1 * torch.randn(9, 3, generator=_seed(2), dtype=torch.float64)
+    bases = deformer(places, torch.randn(6, generator=_seed(1), dtype=torch.float64), tangents=False).bases
+    signals = torch.randn(4, 5, generator=_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(bases.moved(signals), torch.einsum("bs,snc->bnc", signals, bases.at()))
+    torch.testing.assert_close(bases.at(4), bases.at()[:, ::4])
+    assert float(bases.moved(signals).detach().abs().min()) > 0
+
+
 def test_the_deformer_begins_as_nothing_and_its_tangents_are_autograd_s() -> None:
     deformer = Deformer(6, signals=5, joints=3, width=12, depth=3).double()
     code = torch.randn(6, generator=_seed(1), dtype=torch.float64)
@@ -142,7 +163,7 @@ def test_the_deformer_begins_as_nothing_and_its_tangents_are_autograd_s() -> Non
 
 def _parts(deformer: Deformer, places: Tensor, code: Tensor) -> tuple[Tensor, ...]:
     made = deformer(places, code, tangents=False)
-    return made.to_subject, made.to_rig, made.bases, made.joint_logits
+    return made.to_subject, made.to_rig, made.bases.at(), made.joint_logits
 
 
 @pytest.mark.parametrize("subject_stage", [False, True])
@@ -216,6 +237,7 @@ def test_a_new_field_avatar_moves_as_the_rig_does() -> None:
     assert float(drawn.alpha.max()) > 0.9
 
 
-def test_sizes_below_one_are_refused() -> None:
+@pytest.mark.parametrize("wrong", [{"field_width": 0}, {"grid_levels": -1}, {"grid_levels": 99}])
+def test_sizes_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(PegasusError):
-        FieldConfig(field_width=0)
+        FieldConfig(**wrong)
