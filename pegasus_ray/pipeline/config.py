@@ -71,7 +71,7 @@ PAPER = replace(
     personalize=PersonalizeConfig(
         fields=FitConfig(
             stages=(Stage(scale=0.5, steps=3000, per_pixel=10), Stage(scale=1.0, steps=20000, per_pixel=10)),
-            fields=FieldConfig(subject_stage=True, own_looks=True),
+            fields=FieldConfig(subject_stage=True, own_looks=True, grid_levels=3),
             perceptual="vgg16",
             batch=8,
             settle_steps=2000,
@@ -81,6 +81,19 @@ PAPER = replace(
 )
 """The paper's fields at the reference's sizes: for a GPU."""
 
+SMALL_FIELDS = FieldConfig(
+    field_width=64,
+    field_depth=4,
+    field_skip=2,
+    deformer_width=48,
+    deformer_depth=3,
+    shading_width=32,
+    grid_levels=3,
+    free_discs=True,
+    field_normals=False,
+    chunk=65536,
+)
+
 PAPER_SMALL = replace(
     FAST,
     fit=FitConfig(
@@ -88,33 +101,14 @@ PAPER_SMALL = replace(
             Stage(scale=0.5, steps=400, per_pixel=10),
             Stage(scale=1.0, steps=400, points=14000, per_pixel=10),
         ),
-        fields=FieldConfig(
-            field_width=64,
-            field_depth=4,
-            field_skip=2,
-            deformer_width=48,
-            deformer_depth=3,
-            shading_width=32,
-            grid_levels=3,
-            free_discs=True,
-            field_normals=False,
-            chunk=65536,
-        ),
+        fields=SMALL_FIELDS,
         rates=LearningRates(networks=2e-3, codes=1e-3),
         batch=2,
     ),
     personalize=PersonalizeConfig(
         fields=FitConfig(
             stages=(Stage(scale=0.5, steps=60, per_pixel=12), Stage(scale=1.0, steps=240, per_pixel=12)),
-            fields=FieldConfig(
-                field_width=128,
-                field_depth=5,
-                field_skip=2,
-                deformer_width=64,
-                shading_width=64,
-                subject_stage=True,
-                own_looks=True,
-            ),
+            fields=replace(SMALL_FIELDS, subject_stage=True, own_looks=True, free_discs=False),
             rates=LearningRates(networks=1e-3, codes=1e-3),
             batch=2,
             refine_tracking=False,
