@@ -41,6 +41,7 @@ class FieldSizes(BaseModel):
     shading_depth: int = Field(ge=1, le=64)
     subject_stage: bool
     rig_stage: bool
+    own_looks: bool = False
     anchored: bool
     field_normals: bool
     grid_levels: int = Field(default=0, ge=0, le=12)
@@ -71,3 +72,5 @@ class AvatarConfig(BaseModel):
     code_size: int = Field(default=0, ge=0, le=1024)
     fields: FieldSizes | None = None
     """Of an avatar that has networks beside its points, in `fields.safetensors`."""
+    performance: int = Field(default=0, ge=0, le=4096)
+    """Frames of the performance over which a generative avatar of fields is decoded."""

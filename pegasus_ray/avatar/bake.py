@@ -16,8 +16,8 @@ from torch import Tensor
 from pegasus_ray.avatar.clips import Clips
 from pegasus_ray.avatar.field_avatar import FieldAvatar, canonical_homes
 from pegasus_ray.avatar.field_points import FieldPoints
-from pegasus_ray.avatar.frames import FrameSet
-from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.frames import FrameSet, Parameters
+from pegasus_ray.avatar.model import Anchors, Avatar
 from pegasus_ray.avatar.points import Drive, rest_points
 from pegasus_ray.avatar.shading import harmonics, shade
 from pegasus_ray.rig.model import Rig, bone_transforms, skin_normals
@@ -44,6 +44,20 @@ def bake_avatar(fields: FieldAvatar, avatar: Avatar, rig: Rig, frames: FrameSet,
     chosen = own[torch.linspace(0, len(own) - 1, min(FRAMES, len(own))).round().long()]
     with torch.no_grad():
         points = fields.canonical(avatar, homes, anchors, clips.codes[0])
+    return bake_points(points, avatar, anchors, rig, frames.parameters.rows(chosen))
+
+
+def bake_points(points: FieldPoints, avatar: Avatar, anchors: Anchors, rig: Rig, performance: Parameters) -> Avatar:
+    """The explicit avatar nearest to the points of fields over a performance.
+
+    Args:
+        points: of fields, under one code.
+        avatar: where they are bound; it gives radii, opacity, parts and motion codes.
+        anchors: of the avatar, on the shape of `points`.
+        rig: that it is bound to.
+        performance: parameters that the points are driven by, a row a frame.
+    """
+    with torch.no_grad():
         still = replace(
             avatar,
             offsets=points.positions - anchors.positions,
@@ -51,7 +65,7 @@ def bake_avatar(fields: FieldAvatar, avatar: Avatar, rig: Rig, frames: FrameSet,
             position_basis=torch.zeros_like(avatar.position_basis),
             colour_basis=torch.zeros_like(avatar.colour_basis),
         )
-        drive = frames.parameters.rows(chosen).drive(avatar)
+        drive = performance.drive(avatar)
         plain = still.canonical(anchors)
         normals = _rig_normals(plain.normals, plain.skin_weights, rig, drive, anchors.joints)
         colours = _colours(points, rig, drive)

@@ -25,6 +25,7 @@ class Clips:
     of: Tensor  # (T,) int64: number of the video
     codes: tuple[Mapping[str, int], ...]  # a choice of blocks a video
     masks: Tensor | None = None  # (T, S, S) 0–1: the synthesised part
+    normals: Tensor | None = None  # (T, S, S, 3) uint8 `normals_to_rgb`: pseudo ground truth, in camera space
 
     @staticmethod
     def single(frames: int, source: str = "") -> Clips:
@@ -46,6 +47,15 @@ class Clips:
             return None
         masks = self.masks[index][:, None]
         return nn.functional.interpolate(masks, (size, size), mode="area")[:, 0]
+
+    def facing(self, index: Tensor, size: int) -> Tensor | None:
+        """Pseudo normals (B, size, size, 3) of unit length or zero, where there are any."""
+        if self.normals is None:
+            return None
+        normals = self.normals[index].movedim(-1, 1).float() / 127 - 1
+        resized = nn.functional.interpolate(normals, (size, size), mode="area")
+        unit: Tensor = nn.functional.normalize(resized, dim=1) * (resized.norm(dim=1, keepdim=True) > 0.5)
+        return unit.movedim(1, -1)
 
     def batches(self, size: int, generator: torch.Generator, *, without: Tensor) -> list[list[int]]:
         """All frames but some, shuffled, in batches of one code; the last of a video is filled up from its start."""

@@ -39,9 +39,13 @@ class CodeBook(nn.Module):
 
     def forward(self, chosen: Mapping[str, int]) -> Tensor:
         """Z (D · (C + D),) of the choice named a block; a block that is not named takes its first, the person's own."""
+        return self.join({name: self.blocks[name][number] for name, number in chosen.items()})
+
+    def join(self, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Z (D · (C + D),) of learnable numbers (C,) a block, which may lie between learned ones; else as `forward`."""
         marks = torch.eye(len(BLOCKS)).to(self.blocks[IDENTITY])
-        numbers = [self.blocks[name][chosen.get(name, 0)] for name in BLOCKS]
-        return torch.cat([torch.cat(pair) for pair in zip(numbers, marks, strict=True)])
+        each = [numbers.get(name, self.blocks[name][0]) for name in BLOCKS]
+        return torch.cat([torch.cat(pair) for pair in zip(each, marks, strict=True)])
 
     def learned(self, chosen: Mapping[str, int]) -> Tensor:
         """The learnable numbers alone, (D, C), of a choice: what the prior on codes looks at."""

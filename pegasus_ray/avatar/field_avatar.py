@@ -29,6 +29,9 @@ from pegasus_ray.rig.model import Rig, surface
 OPEN_MOUTH = {"jawOpen": 0.5}
 """Expressions of the canonical head, where the rig has them."""
 
+PALEST = 0.02
+"""From black and from white, of a colour that can be tinted."""
+
 LEAST_WEIGHT = 1e-4
 """Of a joint on a point, so that its logarithm is finite."""
 
@@ -81,6 +84,8 @@ class FieldAvatar(nn.Module):
                 levels=config.grid_levels,
                 generator=generator,
             )
+            if config.own_looks:
+                self.field.leave_colours()
             self.shading = ShadingNet(z, width=config.shading_width, depth=config.shading_depth)
 
     def canonical(
@@ -114,11 +119,11 @@ class FieldAvatar(nn.Module):
             normals=normals,
             radii=points.log_radii.exp(),
             opacity=OPACITY_LIMIT * torch.sigmoid(points.opacity_logits),
-            albedo=albedo,
+            albedo=tint(points.albedo, albedo) if config.own_looks else albedo,
             part_logits=points.part_logits,
             pose_basis=self._own(anchors.pose_basis),
             expression_basis=self._own(anchors.expression_basis),
-            position_basis=torch.zeros_like(points.position_basis[..., :1]).expand_as(points.position_basis),
+            position_basis=self._brought(points.position_basis),
             skin_weights=weights,
             colour_basis=points.colour_basis,
             light=points.lights[0],
@@ -136,6 +141,10 @@ class FieldAvatar(nn.Module):
     def _own(self, basis: Tensor) -> Tensor:
         """What the rig gives of a basis."""
         return basis if self.config.anchored else torch.zeros_like(basis)
+
+    def _brought(self, basis: Tensor) -> Tensor:
+        """What the points bring along of the motion that the rig knows nothing of."""
+        return basis if self.config.own_looks else torch.zeros_like(basis[..., :1]).expand_as(basis)
 
     def _weights(self, deformed: Deformation, anchors: Anchors) -> Tensor:
         logits = deformed.joint_logits
@@ -178,6 +187,16 @@ class Fields:
         homes = canonical_homes(rig, self.points.triangles, self.points.barycentric)
         with torch.no_grad():
             return self.networks.canonical(self.points, homes, self.points.anchors(rig, shape), code)
+
+
+def tint(
+    colours: Tensor,  # (N, 3) 0–1
+    tints: Tensor,  # (N, 3) 0–1
+) -> Tensor:
+    """Colours (N, 3) under tints: the odds of both multiplied, so that a tint of one half changes nothing."""
+    colours = colours.clamp(PALEST, 1 - PALEST)
+    light, dark = colours * tints, (1 - colours) * (1 - tints)
+    return light / (light + dark).clamp(min=1e-6)
 
 
 def canonical_homes(rig: Rig, triangles: Tensor, barycentric: Tensor) -> Tensor:

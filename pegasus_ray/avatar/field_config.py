@@ -25,6 +25,7 @@ class FieldConfig:
     shading_depth: int = 2
     subject_stage: bool = False  # generic → subject canonical (Eq. 5); off for the avatar of a single person (§4.2)
     rig_stage: bool = True  # subject → rig canonical (Eq. 6)
+    own_looks: bool = False  # colours and motion as differences from what the points bring along; off: from nothing
     anchored: bool = True  # bases and skinning as differences from the rig's own; off: from nothing, as the reference
     field_normals: bool = True  # normals by the whole Jacobian of Eq. 3; off: turned with the bones alone
     grid_levels: int = 0  # of a learned encoding of places beside the waves (`grid.py`); none, as the reference

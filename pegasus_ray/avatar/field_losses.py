@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +86,14 @@ def normal_loss(
     space, as posing turns them alike.
     """
     return ((normals - pseudo).abs().sum(-1) * trust).sum() / trust.sum().clamp(min=1)
+
+
+def facing_loss(
+    drawn: Tensor,  # (B, S, S, 3) composited normals, weighted by opacity
+    pseudo: Tensor,  # (B, S, S, 3) unit length, zero where they are not known
+) -> Tensor:
+    """L1 of a picture's normals against pseudo ground truth, mean over the pixels where both are something (L_normal of §4.3)."""
+    known = (pseudo.norm(dim=-1) > 0.5) & (drawn.detach().norm(dim=-1) > 0.1)
+    unit = nn.functional.normalize(drawn, dim=-1)
+    loss: Tensor = ((unit - pseudo).abs().sum(-1) * known).sum() / known.sum().clamp(min=1)
+    return loss

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from pegasus_ray.avatar.codes import BLOCKS
 from pegasus_ray.avatar.field_avatar import FieldAvatar, Fields
@@ -30,12 +31,23 @@ PLACES = "offsets"
 
 def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...] = ()) -> dict[str, bytes]:
     """The files of an avatar with networks: those of `dump_avatar`, and theirs."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in fields.networks.state_dict().items()}
-    tensors[PLACES] = fields.points.offsets.detach().cpu().contiguous()
-    sizes = FieldSizes(**asdict(fields.networks.config), choices=fields.networks.codes.choices)
-    config = describe_avatar(avatar, attributes).model_copy(update={"preset": "paper", "fields": sizes})
-    files = dump_avatar(avatar, attributes) | {FILE: save(tensors)}
+    config = describe_avatar(avatar, attributes)
+    config = config.model_copy(update={"preset": "paper", "fields": sizes_of(fields.networks)})
+    places = {PLACES: fields.points.offsets.detach().cpu().contiguous()}
+    files = dump_avatar(avatar, attributes) | {FILE: dump_networks(fields.networks, places)}
     return files | {"config.json": config.model_dump_json(indent=2).encode()}
+
+
+def sizes_of(networks: FieldAvatar) -> FieldSizes:
+    """What `config.json` says of networks."""
+    return FieldSizes(**asdict(networks.config), choices=networks.codes.choices)
+
+
+def dump_networks(networks: FieldAvatar, beside: Mapping[str, Tensor] | None = None) -> bytes:
+    """The file of networks, with other tensors beside theirs."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in networks.state_dict().items()}
+    file: bytes = save(tensors | dict(beside or {}))
+    return file
 
 
 def load_fields(
@@ -55,8 +67,36 @@ def load_fields(
     """
     if config.fields is None:
         return None
-    sizes = config.fields.model_dump()
-    choices = sizes.pop("choices")
+    networks, beside = load_networks(
+        files, avatar, config.fields, rig, beside={PLACES: avatar.offsets.shape}, name=name
+    )
+    return Fields(networks=networks, points=replace(avatar, offsets=beside[PLACES].clone()))
+
+
+def load_networks(
+    files: Mapping[str, bytes],
+    points: Avatar,
+    sizes: FieldSizes,
+    rig: Rig,
+    *,
+    beside: Mapping[str, torch.Size] | None = None,
+    name: str = "avatar",
+) -> tuple[FieldAvatar, dict[str, Tensor]]:
+    """Networks over points from their file, whoever wrote it, and the tensors that must lie beside them.
+
+    Args:
+        files: by name.
+        points: that the networks are evaluated at.
+        sizes: of the networks.
+        rig: that the points are bound to.
+        beside: shapes of the other tensors by name.
+        name: for messages.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where the file does not hold what is described.
+    """
+    described = sizes.model_dump()
+    choices = described.pop("choices")
     if set(choices) != set(BLOCKS) or not all(1 <= count <= 4096 for count in choices.values()):
         raise PegasusError(Reason.BAD_REFERENCE, f"its codes are not {', '.join(BLOCKS)}", subject=name)
     try:
@@ -65,14 +105,14 @@ def load_fields(
         raise PegasusError(Reason.BAD_REFERENCE, f"it has no {FILE}", subject=name) from None
     except SafetensorError as error:
         raise PegasusError(Reason.BAD_REFERENCE, f"its {FILE} is broken: {error}", subject=name) from None
-    networks = FieldAvatar(rig, avatar, FieldConfig(**sizes), torch.Generator(), choices=choices)
-    expected = {key: value.shape for key, value in networks.state_dict().items()} | {PLACES: avatar.offsets.shape}
+    networks = FieldAvatar(rig, points, FieldConfig(**described), torch.Generator(), choices=choices)
+    expected = {key: value.shape for key, value in networks.state_dict().items()} | dict(beside or {})
     if {key: value.shape for key, value in tensors.items()} != expected:
         raise PegasusError(
             Reason.BAD_REFERENCE, "its networks are not of the sizes that its config.json says", subject=name
         )
     if not all(value.dtype == torch.float32 and bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise PegasusError(Reason.BAD_REFERENCE, "its networks hold numbers that are not finite", subject=name)
-    places = tensors.pop(PLACES)
+    others = {key: tensors.pop(key) for key in beside or {}}
     networks.load_state_dict(tensors)
-    return Fields(networks=networks.requires_grad_(False), points=replace(avatar, offsets=places.clone()))
+    return networks.requires_grad_(False), others

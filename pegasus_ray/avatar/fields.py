@@ -98,6 +98,12 @@ class CanonicalField(nn.Module):
             nn.init.zeros_(last.bias)
             self.painter = nn.Sequential(nn.Linear(self.grid.width + width, PAINTER), nn.ReLU(), last)
 
+    def leave_colours(self) -> None:
+        """Begin with the same albedo everywhere, one half: a tint that changes nothing."""
+        with torch.no_grad():
+            self.output.weight[1:4] = 0
+            self.output.bias[1:4] = 0
+
     def forward(
         self,
         positions: Tensor,  # (N, 3) metres, subject canonical space

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,28 +15,16 @@ from torch import Tensor
 
 from pegasus_ray.avatar import losses
 from pegasus_ray.avatar.checkpoint import digest_of
+from pegasus_ray.avatar.coded_leaves import CodedLeaves, GenerativeRates
 from pegasus_ray.avatar.fitting import Progress
 from pegasus_ray.avatar.frames import Parameters
-from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
+from pegasus_ray.avatar.generative import OWN, GenerativeAvatar
 from pegasus_ray.avatar.model import Anchors
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.avatar.state import adam_tensors, read_state, restore_adam, under, write_state
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerativeRates:
-    """Adam's rates, a step."""
-
-    state: float = 0.3  # in `STATE_RATES`: the points at the zero code
-    basis: float = 0.3  # in `STATE_RATES`: what a unit of the code changes
-    codes: float = 5e-4
-
-
-STATE_RATES = {"offsets": 1e-4, "log_radii": 6e-3, "opacity_logits": 2e-2, "albedo": 6e-3}
-"""A step of each number of a point's state: metres, log metres, logits, colour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +56,7 @@ class Clip:
     mattes: Tensor  # (T, S, S) uint8
     parts: Tensor | None  # (T, S, S) uint8 mask of the one attribute that is borrowed
     parameters: Parameters
+    normals: Tensor | None = None  # (T, S, S, 3) uint8 `normals_to_rgb`: pseudo ground truth, in camera space
     sources: Mapping[Attribute, str] = field(default_factory=dict)  # the target's own code where none is named
     identity: str = OWN
 
@@ -135,20 +124,13 @@ def fit_generative(
 
 
 class GenerativeRun:
-    """A generative avatar being trained; bases are learned in units of `STATE_RATES`, so that one rate suits all numbers."""
+    """A generative avatar of explicit points being trained."""
 
     def __init__(self, start: GenerativeAvatar, clips: Sequence[Clip], rig: Rig, config: GenerativeConfig) -> None:
         self.clips, self.rig, self.config = clips, rig, config
-        self.unit = torch.cat([torch.full((width,), STATE_RATES[name]) for name, width in STATE.items()])
-        coded: list[tuple[Attribute | None, CodedPoints]] = [(None, start.identity), *start.blocks.items()]
-        rates, groups = config.rates, []
-        self.parts: dict[Attribute | None, CodedPoints] = {}
-        for attribute, part in coded:
-            state = {name: _leaf(getattr(part.points, name)) for name in STATE}
-            basis, codes = _leaf(part.basis / self.unit), _leaf(part.codes)
-            self.parts[attribute] = replace(part, points=part.points.with_tensors(state), basis=basis, codes=codes)
-            groups += [{"params": [state[name]], "lr": rates.state * STATE_RATES[name]} for name in STATE]
-            groups += [{"params": [basis], "lr": rates.basis}, {"params": [codes], "lr": rates.codes}]
+        self.leaves = CodedLeaves(start)
+        groups = self.leaves.groups(config.rates)
+        groups += [{"params": [part.codes], "lr": config.rates.codes} for part in self.leaves.parts.values()]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.settled: dict[tuple[object, ...], _Settled] = {}
@@ -157,7 +139,7 @@ class GenerativeRun:
 
     def save(self, path: Path, generator: torch.Generator, step: int) -> None:
         """Write the state before `step`."""
-        leaves = self._leaves()
+        leaves = self._learned()
         tensors = {f"leaf.{index}": leaf for index, leaf in enumerate(leaves)} | {"generator": generator.get_state()}
         tensors |= {f"adam.{name}": value for name, value in adam_tensors(self.optimizer).items()}
         facts = {"config": digest_of(self.config), "step": step, "smooth": self.smooth, "figures": self.figures}
@@ -165,7 +147,7 @@ class GenerativeRun:
 
     def restore(self, path: Path, generator: torch.Generator) -> int:
         """Go on from a state, where there is one of this configuration and of these points; the step to go on with."""
-        found, leaves = read_state(path), self._leaves()
+        found, leaves = read_state(path), self._learned()
         if found is None or found[1]["config"] != digest_of(self.config):
             return 0
         tensors, facts = found
@@ -180,27 +162,16 @@ class GenerativeRun:
         self.smooth, self.figures = float(facts["smooth"]), dict(facts["figures"])
         return int(facts["step"])
 
-    def _leaves(self) -> list[Tensor]:
+    def _learned(self) -> list[Tensor]:
         return [leaf for group in self.optimizer.param_groups for leaf in group["params"]]
 
     def graph(self) -> GenerativeAvatar:
         """The avatar as a function of what is learned."""
-        parts = {attribute: replace(part, basis=part.basis * self.unit) for attribute, part in self.parts.items()}
-        identity = parts.pop(None)
-        return GenerativeAvatar(identity=identity, blocks={a: part for a, part in parts.items() if a is not None})
+        return self.leaves.graph()
 
     def avatar(self) -> GenerativeAvatar:
         """The avatar as it stands, outside of any graph."""
-        whole = self.graph()
-        still = {
-            a: replace(p, points=p.points.detach(), basis=p.basis.detach(), codes=p.codes.detach())
-            for a, p in whole.blocks.items()
-        }
-        identity = whole.identity
-        identity = replace(
-            identity, points=identity.points.detach(), basis=identity.basis.detach(), codes=identity.codes.detach()
-        )
-        return GenerativeAvatar(identity=identity, blocks=still)
+        return self.leaves.avatar()
 
     def step(self, share: float, alone: bool, generator: torch.Generator) -> float:
         """One Adam step on one frame of one clip; returns the loss."""
@@ -266,7 +237,3 @@ class GenerativeRun:
         chi = torch.zeros(count, 1)
         chi[start:end] = 1.0
         return chi
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)

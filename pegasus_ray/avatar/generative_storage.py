@@ -1,17 +1,24 @@
 """A generative avatar as `avatar.safetensors` and `config.json`, by the same rules as an avatar's.
 
-Tensors are named after their block: `identity.points.offsets`, `hair.basis`, `hair.codes`, `hair.shapes`.
+Tensors are named after their block: `identity.points.offsets`, `hair.basis`, `hair.codes`, `hair.shapes`. One of fields has its
+networks in `fields.safetensors`, and beside them the performance that it is decoded over: `performance.expression`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
+from pegasus_ray.avatar.codes import IDENTITY
+from pegasus_ray.avatar.field_generative import FieldGenerative
+from pegasus_ray.avatar.field_storage import FILE, dump_networks, load_networks, sizes_of
+from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
+from pegasus_ray.avatar.state import under
 from pegasus_ray.avatar.storage import (
     avatar_tensors,
     check_tensors,
@@ -20,12 +27,15 @@ from pegasus_ray.avatar.storage import (
     read_tensors,
     rebuild_avatar,
 )
+from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.avatars import AvatarConfig, BlockConfig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
-IDENTITY = "identity"
 CODED = ("basis", "codes", "shapes")
+PERFORMANCE = "performance."
+WIDTHS = {"head": 6, "torso": 6, "jaw": 3, "eyes": 6, "camera": 3}
+"""Numbers a frame of a performance, beside its expression's."""
 
 
 def generative_tensors(generative: GenerativeAvatar) -> dict[str, Tensor]:
@@ -42,7 +52,11 @@ def describe_generative(generative: GenerativeAvatar) -> AvatarConfig:
     blocks = {name: BlockConfig(points=len(b.points), sources=b.sources) for name, b in _blocks(generative).items()}
     plain = describe_avatar(generative.identity.points, tuple(generative.blocks))
     size = generative.identity.codes.shape[1]
-    return plain.model_copy(update={"kind": "generative", "blocks": blocks, "code_size": size})
+    described = plain.model_copy(update={"kind": "generative", "blocks": blocks, "code_size": size})
+    if not isinstance(generative, FieldGenerative):
+        return described
+    frames, sizes = len(generative.performance), sizes_of(generative.networks)
+    return described.model_copy(update={"preset": "paper", "fields": sizes, "performance": frames})
 
 
 def dump_generative(generative: GenerativeAvatar) -> dict[str, bytes]:
@@ -50,10 +64,17 @@ def dump_generative(generative: GenerativeAvatar) -> dict[str, bytes]:
     tensors = {
         name: value.detach().cpu().contiguous().clone() for name, value in generative_tensors(generative).items()
     }
-    return {
+    files = {
         "avatar.safetensors": save(tensors),
         "config.json": describe_generative(generative).model_dump_json(indent=2).encode(),
     }
+    if not isinstance(generative, FieldGenerative):
+        return files
+    performance = {
+        PERFORMANCE + name: getattr(generative.performance, name).contiguous()
+        for name in Parameters.__dataclass_fields__
+    }
+    return files | {FILE: dump_networks(generative.networks, performance)}
 
 
 def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple[GenerativeAvatar, AvatarConfig]:
@@ -86,7 +107,26 @@ def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple
     check_tensors(tensors, shapes, name=name)
     blocks = {label: _coded(config, label, block, tensors) for label, block in config.blocks.items()}
     identity = blocks.pop(IDENTITY)
-    return GenerativeAvatar(identity=identity, blocks={Attribute(label): b for label, b in blocks.items()}), config
+    avatar = GenerativeAvatar(identity=identity, blocks={Attribute(label): b for label, b in blocks.items()})
+    return _with_networks(avatar, files, config, name), config
+
+
+def _with_networks(
+    avatar: GenerativeAvatar, files: Mapping[str, bytes], config: AvatarConfig, name: str
+) -> GenerativeAvatar:
+    """The avatar with the fields that its configuration speaks of."""
+    sizes = config.fields
+    if sizes is None:
+        return avatar
+    fits = all(sizes.choices.get(label) == len(block.sources) for label, block in config.blocks.items())
+    if not fits or sizes.code != config.code_size or config.performance == 0:
+        message = "its networks have other codes than its points, or no performance to be decoded over"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
+    rig, widths = load_rig(config.rig), {"expression": config.expressions, **WIDTHS}
+    frames = {PERFORMANCE + key: torch.Size((config.performance, width)) for key, width in widths.items()}
+    networks, beside = load_networks(files, avatar.identity.points, sizes, rig, beside=frames, name=name)
+    performance = Parameters(**under(beside, PERFORMANCE))
+    return FieldGenerative(identity=avatar.identity, blocks=avatar.blocks, networks=networks, performance=performance)
 
 
 def _coded(config: AvatarConfig, label: str, block: BlockConfig, tensors: Mapping[str, Tensor]) -> CodedPoints:

@@ -39,6 +39,7 @@ class Truth:
     images: Tensor  # (B, S, S, 3) on white
     mattes: Tensor  # (B, S, S)
     members: Tensor | None = None  # (B, S, S) mask of the synthesised part, where there is one
+    normals: Tensor | None = None  # (B, S, S, 3) in camera space, zero where they are not known
     features: Features | None = None  # the pictures' perceptual features, where the term is on
 
 

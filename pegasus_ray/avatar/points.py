@@ -126,6 +126,7 @@ def render_points(
     *,
     per_pixel: int = 16,
     full: bool = True,
+    facing: bool = False,
     extra: Tensor | None = None,
     part: int | None = None,
     backend: str = "warp",
@@ -140,6 +141,7 @@ def render_points(
         per_pixel: nearest points that are blended in a pixel.
         full: also composite parts and normals; without it both are zero-sized and the frame is cheaper.
         part: composite as `extra` the colours of this part's points alone, weighted by their share.
+        facing: composite normals also where `full` is off.
         extra: (N, C) more features to composite, such as the membership of a part.
         backend: the rasteriser's name.
     """
@@ -151,7 +153,9 @@ def render_points(
     if part is not None and shares is not None:
         extra = features * shares[..., part : part + 1]
     if full and shares is not None:
-        features = torch.cat([features, shares, normals], dim=-1)
+        features = torch.cat([features, shares], dim=-1)
+    if full or facing:
+        features = torch.cat([features, normals], dim=-1)
     if extra is not None:
         features = torch.cat([features, extra.expand(len(drive), -1, -1)], dim=-1)
     raster = rasterize(pixels, depth, radii, points.opacity, features, size=size, per_pixel=per_pixel, backend=backend)

@@ -136,7 +136,7 @@ class StageRun:
 
     def _look(self, index: Tensor, drive: Drive, share: float) -> tuple[Tensor, Rendering]:
         """The loss on frames `index`, and how they were drawn."""
-        points = self.learner.canonical(self.clips.code(index))
+        points, facing = self.learner.canonical(self.clips.code(index)), self.clips.facing(index, self.frames.size)
         drawn = render_points(
             points,
             self.learner.rig,
@@ -144,6 +144,7 @@ class StageRun:
             self.frames.size,
             per_pixel=self.stage.per_pixel,
             full=False,
+            facing=facing is not None,
             extra=self.learner.extra(points),
         )
         images = self.frames.images[index]
@@ -151,6 +152,7 @@ class StageRun:
             images=images,
             mattes=self.frames.mattes[index],
             members=self.clips.members(index, self.frames.size),
+            normals=facing,
             features=self.looking.features(index, images) if self.looking else None,
         )
         return self.learner.loss(drawn, points, truth, share), drawn

@@ -70,8 +70,31 @@ PAPER = replace(
         batch=8,
         watch_every=1000,
     ),
+    personalize=PersonalizeConfig(
+        fields=FitConfig(
+            stages=(Stage(scale=0.5, steps=3000, per_pixel=10), Stage(scale=1.0, steps=20000, per_pixel=10)),
+            fields=FieldConfig(subject_stage=True, own_looks=True, grid_levels=3),
+            perceptual="vgg16",
+            batch=8,
+            settle_steps=2000,
+            refine_tracking=False,
+        )
+    ),
 )
 """The paper's fields at the reference's sizes: for a GPU."""
+
+SMALL_FIELDS = FieldConfig(
+    field_width=64,
+    field_depth=4,
+    field_skip=2,
+    deformer_width=48,
+    deformer_depth=3,
+    shading_width=32,
+    grid_levels=3,
+    free_discs=True,
+    field_normals=False,
+    chunk=65536,
+)
 
 PAPER_SMALL = replace(
     FAST,
@@ -82,20 +105,19 @@ PAPER_SMALL = replace(
         ),
         budget=PointBudget(surface=5000, hair=2500, cloth=1800),
         field_weights=FieldWeights(square=3.0, edges=0.5),
-        fields=FieldConfig(
-            field_width=64,
-            field_depth=4,
-            field_skip=2,
-            deformer_width=48,
-            deformer_depth=3,
-            shading_width=32,
-            grid_levels=3,
-            free_discs=True,
-            field_normals=False,
-            chunk=65536,
-        ),
+        fields=SMALL_FIELDS,
         rates=LearningRates(networks=2e-3, codes=1e-3),
         batch=2,
+    ),
+    personalize=PersonalizeConfig(
+        fields=FitConfig(
+            stages=(Stage(scale=0.5, steps=60, per_pixel=12), Stage(scale=1.0, steps=240, per_pixel=12)),
+            fields=replace(SMALL_FIELDS, subject_stage=True, own_looks=True, free_discs=False),
+            rates=LearningRates(networks=1e-3, codes=1e-3),
+            batch=2,
+            refine_tracking=False,
+            checkpoint_every=50,
+        )
     ),
 )
 """The same fields, narrower and shallower, for two cores."""

@@ -55,7 +55,7 @@ class PersonalizeJob(StageJob):
         return cls(
             key=plan_key(cls.stage, inputs, config),
             subject=subject,
-            threads=config.fit.threads,
+            threads=config.training.threads,
             track=track,
             target=target,
             swaps=ordered,
@@ -95,7 +95,7 @@ class PersonalizeJob(StageJob):
             self.config,
             source=track.source,
             rig=track.rig,
-            seed=self.config.fit.seed,
+            seed=self.config.training.seed,
             threads=self.threads,
             attributes=tuple(result.avatar.blocks),
             consent=_consent(library, (self.target, *lenders)),

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from pegasus_ray.avatar.compose import compose
+from pegasus_ray.avatar.config import FitConfig
 from pegasus_ray.avatar.dress import has_attribute
+from pegasus_ray.avatar.field_generative_fit import fit_field_generative
 from pegasus_ray.avatar.fitting import Progress
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.generative import GenerativeAvatar
@@ -18,6 +20,7 @@ from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, fit_genera
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Track
+from pegasus_ray.pipeline.fit import perceptual_network
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -29,9 +32,20 @@ class PersonalizeConfig:
     """How a generative avatar is made of swaps."""
 
     fit: GenerativeConfig = field(default_factory=GenerativeConfig)
+    fields: FitConfig | None = None  # with it the paper's model is trained instead: its first stage on the target alone
     synthesis: bool = True  # without it whole videos of the lenders take the place of swaps: the paper's ablation
     own_frames: int = 120  # of the target's own, evenly spaced
     least_quality: float = 0.3  # swapped frames under this score stay out of training
+
+    def __post_init__(self) -> None:
+        if self.fields is not None and (self.fields.fields is None or len(self.fields.stages) < 2):
+            message = "needs sizes of the networks, and a stage for the target alone before one for all swaps"
+            raise PegasusError(Reason.BAD_CONFIG, message, subject="personalize.fields")
+
+    @property
+    def training(self) -> GenerativeConfig | FitConfig:
+        """The configuration of the training that is done."""
+        return self.fields or self.fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +98,8 @@ def personalize(
             )
         sources.setdefault(swap.attribute, []).append((swap.avatar, avatars[swap.avatar]))
     ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
-    start = compose(target_avatar, ordered, rig, code_size=config.fit.code_size, seed=config.fit.seed)
     clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
-    return _fit(start, clips, rig, config, progress, checkpoint)
+    return _fit(_Cast(target_avatar, ordered), clips, rig, config, progress, checkpoint)
 
 
 def personalize_unswapped(
@@ -117,26 +130,50 @@ def personalize_unswapped(
     }
     shown = {attribute: lenders for attribute, lenders in sources.items() if lenders}
     whole = [(name, avatar) for name, (_, avatar) in people.items()]
-    start = compose(target_avatar, shown, rig, people=whole, code_size=config.fit.code_size, seed=config.fit.seed)
     clips = [own_clip(track, config.own_frames)]
     for name, (video, avatar) in people.items():
         worn = {attribute: name for attribute in shown if has_attribute(avatar, attribute)}
         clips.append(replace(own_clip(video, config.own_frames), sources=worn, identity=name))
-    return _fit(start, clips, rig, config, progress, checkpoint)
+    return _fit(_Cast(target_avatar, shown, whole), clips, rig, config, progress, checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """The avatars that a generative avatar begins with."""
+
+    target: Avatar
+    sources: Mapping[Attribute, Sequence[tuple[str, Avatar]]]
+    people: Sequence[tuple[str, Avatar]] = ()
 
 
 def _fit(
-    start: GenerativeAvatar,
+    cast: _Cast,
     clips: Sequence[Clip],
     rig: Rig,
     config: PersonalizeConfig,
     progress: Progress | None,
     checkpoint: Path | None,
 ) -> Personalized:
-    avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress, checkpoint=checkpoint)
-    return Personalized(
-        avatar=avatar, figures=figures | {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
-    )
+    """Train the kind of generative avatar that the configuration says."""
+    counts = {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
+    fields = config.fields
+    size = config.fit.code_size if fields is None or fields.fields is None else fields.fields.code
+    start = compose(cast.target, cast.sources, rig, people=cast.people, code_size=size, seed=config.training.seed)
+    avatar: GenerativeAvatar
+    if fields is None:
+        avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress, checkpoint=checkpoint)
+    else:
+        avatar, figures = fit_field_generative(
+            start,
+            clips,
+            rig,
+            fields,
+            config.fit.rates,
+            progress=progress,
+            checkpoint=checkpoint,
+            perceptual=perceptual_network(fields.perceptual),
+        )
+    return Personalized(avatar=avatar, figures=figures | counts)
 
 
 def good_frames(swap: Swap, least_quality: float) -> np.ndarray:
@@ -172,5 +209,14 @@ def swap_clip(swap: Swap, frames: np.ndarray) -> Clip:
         mattes=rows["object_masks"],
         parts=rows["part_masks"],
         parameters=Parameters(**driving),
+        normals=_pseudo_normals(swap, frames),
         sources={swap.attribute: swap.avatar},
     )
+
+
+def _pseudo_normals(swap: Swap, frames: np.ndarray) -> torch.Tensor | None:
+    """Normals of the lender's avatar in the borrowed part, of the target's elsewhere, (T, S, S, 3); where rows carry them."""
+    if swap.target_normals is None or swap.source_normals is None:
+        return None
+    borrowed = (swap.part_masks[frames] > 127)[..., None]
+    return torch.from_numpy(np.where(borrowed, swap.source_normals[frames], swap.target_normals[frames]))

@@ -22,6 +22,7 @@ from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance
 
 AVATAR_FILES = ("avatar.safetensors", "config.json")
+MODEL_FILES = (*AVATAR_FILES, FILE)
 
 
 def read_avatar(library: Library, key: str, kind: Kind = Kind.AVATARS) -> Avatar:
@@ -46,7 +47,9 @@ def read_fields(library: Library, key: str) -> Fields | None:
 
 def read_generative(library: Library, key: str) -> GenerativeAvatar:
     """A generative avatar; errors as `read_avatar`."""
-    return load_generative(_files(library, Kind.MODELS, key), name=f"{Kind.MODELS}/{key}")[0]
+    manifest, name = library.expect(Kind.MODELS, key), f"{Kind.MODELS}/{key}"
+    files = {file.name: library.read_entry(manifest, file.name) for file in manifest.files if file.name in MODEL_FILES}
+    return load_generative(files, name=name)[0]
 
 
 def _files(library: Library, kind: Kind, key: str) -> dict[str, bytes]:

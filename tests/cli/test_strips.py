@@ -44,3 +44,41 @@ def test_the_ablation_without_synthesis_is_a_model_of_its_own(made: Made, tmp_pa
     out = tmp_path / "x.png"
     said = run("render", key, "--wear", "hair=painted-1", "--out", out, "--library", made.library, "--json")
     assert said.code == 0 and out.exists()
+
+
+def test_a_model_of_fields_is_worn_mixed_laid_out_and_lent_as_any_other(made: Made, tmp_path: Path) -> None:
+    options = ["--target", "painted-0", "--attributes", "hair,nose", *made.options, "--json"]
+    said = run("personalize", *options, *(word for setting in FIELDS for word in ("--set", setting)))
+    assert said.code == 0, said.err
+    (model,) = said.json["done"]
+    names = ["plain", "worn", "mixed", "strip"]
+    pictures = {name: tmp_path / f"{name}.png" for name in names}
+    asked = {
+        "plain": [],
+        "worn": ["--wear", "hair=painted-1"],
+        "mixed": ["--mix", "nose=own:painted-1:0.5", "--wear", "hair=painted-1"],
+        "strip": ["--strip", "hair=own:painted-1", "--steps", "2"],
+    }
+    for name, words in asked.items():
+        one = [] if name == "strip" else ["--unseen", "--frames", "1"]
+        said = run("render", model, *words, *one, "--out", pictures[name], "--library", made.library, "--json")
+        assert said.code == 0, said.err
+    seen = {name: cv2.imread(str(path)) for name, path in pictures.items()}
+    assert np.array_equal(seen["strip"][:, :48], seen["plain"])
+    assert np.array_equal(seen["strip"][:, -48:], seen["worn"])
+    assert not np.array_equal(seen["worn"], seen["plain"]) and not np.array_equal(seen["mixed"], seen["worn"])
+    given = ("--source", model, "--user", "painted-1", "--attributes", "hair", "--code", "hair=painted-1")
+    said = run("transfer", *given, *made.options, "--json")
+    assert said.code == 0 and len(said.json["done"]) == 1, said.err
+
+
+FIELDS = (
+    "personalize.fields.stages=[{scale = 1.0, steps = 2}, {scale = 1.0, steps = 2}]",
+    "personalize.fields.fields.field_width=16",
+    "personalize.fields.fields.deformer_width=8",
+    "personalize.fields.fields.shading_width=8",
+    "personalize.fields.fields.own_looks=true",
+    "personalize.fields.settle_steps=4",
+    "personalize.fields.refine_tracking=false",
+)
+"""The smallest fields there are."""

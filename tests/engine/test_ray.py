@@ -131,7 +131,8 @@ def test_ray_makes_the_same_bytes_as_inline(tmp_path: Path) -> None:
         fits = small.stock(library)
     swaps = small.swaps(fits)
     trained = small.model(fits, swaps)
-    jobs = [*fits, *swaps, trained, *small.transfers(fits, trained)]
+    fields = small.field_model(fits, swaps)
+    jobs = [*fits, *swaps, trained, fields, *small.transfers(fits, trained)]
     for library, engine in ((here, "inline"), (there, "ray")):
         outcomes = executor(library, EngineConfig(kind=engine)).run(jobs, lambda event: None)
         assert [outcome.status for outcome in outcomes] == ["done"] * len(jobs)

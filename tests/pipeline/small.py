@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pegasus_ray.avatar.config import FitConfig, Stage
+from pegasus_ray.avatar.field_config import FieldConfig
 from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.tracks import save_track
@@ -27,6 +28,17 @@ FIT = FitConfig(
 SWAP = SwapConfig(frames=4, judge=JudgeConfig(parser="none", identity="none"))
 GENERATIVE = GenerativeConfig(target_steps=3, swap_steps=6, checkpoint_every=4)
 PERSONALIZE = PersonalizeConfig(fit=GENERATIVE, own_frames=6, least_quality=0.0)
+FIELDS = FitConfig(
+    stages=(Stage(scale=0.75, steps=3), Stage(scale=1.0, steps=6)),
+    fields=FieldConfig(
+        code=4, field_width=16, field_depth=3, field_skip=2, deformer_width=16, deformer_depth=2, shading_width=16,
+        subject_stage=True, own_looks=True,
+    ),
+    batch=2,
+    settle_steps=10,
+    refine_tracking=False,
+    checkpoint_every=4,
+)  # fmt: skip
 
 
 def stock(library: Library, people: int = 2) -> list[FitJob]:
@@ -53,6 +65,12 @@ def model(fits: list[FitJob], made: list[SwapJob]) -> PersonalizeJob:
     """The first person's generative avatar."""
     target = fits[0]
     return PersonalizeJob.plan(target.track, target.key, [job.key for job in made], PERSONALIZE, subject=target.subject)
+
+
+def field_model(fits: list[FitJob], made: list[SwapJob]) -> PersonalizeJob:
+    """The same of fields."""
+    target, config = fits[0], replace(PERSONALIZE, fields=FIELDS)
+    return PersonalizeJob.plan(target.track, target.key, [job.key for job in made], config, subject=target.subject)
 
 
 def transfers(fits: list[FitJob], trained: PersonalizeJob) -> list[TransferJob]:

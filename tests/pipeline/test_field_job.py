@@ -20,6 +20,7 @@ from pegasus_ray.pipeline.results import read_avatar, read_fields, read_track
 from pegasus_ray.pipeline.settings import override
 from pegasus_ray.pipeline.transfer import TransferConfig
 from pegasus_ray.rig.load import load_rig
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance
 from pegasus_ray.schemas.parts import Attribute
 from tests.painted import painted_track
@@ -66,6 +67,15 @@ def test_a_person_is_drawn_by_the_networks_unless_they_wear_others(made: tuple[L
     assert assemble(library, key, TransferConfig(), wear={Attribute.HAIR: key}).fields is None
     assert draw_look(library, plain, TRACK, tmp_path / "x.png", most=1) == 1
     assert export_points(plain, tmp_path / "x.ply") == len(plain.avatar)
+
+
+def test_a_preset_of_fields_trains_generative_avatars_of_fields() -> None:
+    for name, chosen in PRESETS.items():
+        training = chosen.personalize.training
+        assert isinstance(training, FitConfig) == (chosen.fit.fields is not None), name
+    with pytest.raises(PegasusError) as caught:
+        override(PRESETS["paper-small"], {"personalize": {"fields": {"stages": [{"scale": 1.0, "steps": 3}]}}})
+    assert caught.value.reason is Reason.BAD_CONFIG and caught.value.subject == "personalize.fields"
 
 
 def test_the_preset_paper_has_the_reference_s_sizes() -> None:

@@ -83,10 +83,13 @@ def test_the_same_work_gives_the_same_bytes(made, tmp_path: Path) -> None:
         assert payload(again.manifest(job.stage.kind, job.key)) == payload(library.manifest(job.stage.kind, job.key))
 
 
-@pytest.mark.parametrize("which", ["fit", "personalize"])
+@pytest.mark.parametrize("which", ["fit", "personalize", "personalize fields"])
 def test_killed_in_the_middle_it_goes_on_and_ends_at_the_same_bytes(made, tmp_path: Path, which: str) -> None:
-    library, fits, _, trained = made
-    job = fits[0] if which == "fit" else trained
+    library, fits, swaps, trained = made
+    job = {"fit": fits[0], "personalize": trained}.get(which) or small.field_model(fits, swaps)
+    if which == "personalize fields":
+        library = copy(library, tmp_path / "whole", Kind.TRACKS, Kind.AVATARS, Kind.SWAPS)
+        run(library, job)
     kinds = (Kind.TRACKS,) if which == "fit" else (Kind.TRACKS, Kind.AVATARS, Kind.SWAPS)
     again = copy(library, tmp_path, *kinds)
     folder = tmp_path / "checkpoints" / f"{job.stage}-{job.key}"
