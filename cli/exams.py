@@ -56,9 +56,10 @@ def evaluate_people(
     """
     from pegasus_ray.library.images import encode_png
     from pegasus_ray.pipeline import evaluate_people as evaluation
+    from pegasus_ray.pipeline.exam import ExamConfig
     from pegasus_ray.pipeline.studio_job import StudioConfig
 
-    film = StudioConfig(frames=frames, size=size)
+    film = StudioConfig(frames=frames, size=size, fps=ExamConfig().fps)
     exam = evaluation.PeopleExam(people=people, seed=seed, film=film, fit=run.pipeline().fit)
     plan = exam.plan()
     if run.plan:

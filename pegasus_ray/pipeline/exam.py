@@ -45,7 +45,7 @@ class ExamConfig:
 
     size: int = 256
     frames: int = 80  # of each person's video
-    fps: float = 12.5
+    fps: float = 4.0  # frames spread over twenty seconds, as those of a video are
     shown: int = 6  # frames that are compared with the truth
     targets: int = 2
     sources: int = 2
