@@ -125,6 +125,8 @@ class FieldLearner:
         )
         loss = (
             weights.colour * losses.colour_loss(drawn.image, truth.images)
+            + weights.square * losses.square_loss(drawn.image, truth.images)
+            + weights.edges * losses.edge_loss(drawn.image, truth.images)
             + weights.mask * losses.mask_loss(drawn.alpha, truth.mattes)
             + weights.eikonal * field_losses.eikonal_loss(points.gradient)
             + weights.surface * field_losses.surface_loss(points.distance)

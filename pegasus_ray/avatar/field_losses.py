@@ -15,6 +15,8 @@ class FieldWeights:
     """How much each term counts: the reference's weights."""
 
     colour: float = 1.0
+    square: float = 0.0  # beside L1; none, as the reference
+    edges: float = 0.0
     mask: float = 1.0
     perceptual: float = 0.1
     eikonal: float = 0.1

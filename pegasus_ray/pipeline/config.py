@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from pegasus_ray.avatar.config import FitConfig, LearningRates, Stage
 from pegasus_ray.avatar.field_config import FieldConfig
+from pegasus_ray.avatar.field_losses import FieldWeights
 from pegasus_ray.avatar.generative_fit import GenerativeConfig
+from pegasus_ray.avatar.initialize import PointBudget
 from pegasus_ray.pipeline.personalize import PersonalizeConfig
 from pegasus_ray.pipeline.swap import SwapConfig
 from pegasus_ray.pipeline.track import TrackConfig
@@ -98,9 +100,11 @@ PAPER_SMALL = replace(
     FAST,
     fit=FitConfig(
         stages=(
-            Stage(scale=0.5, steps=400, per_pixel=10),
-            Stage(scale=1.0, steps=400, points=14000, per_pixel=10),
+            Stage(scale=0.5, steps=250),
+            Stage(scale=1.0, steps=150, points=11000),
         ),
+        budget=PointBudget(surface=5000, hair=2500, cloth=1800),
+        field_weights=FieldWeights(square=3.0, edges=0.5),
         fields=SMALL_FIELDS,
         rates=LearningRates(networks=2e-3, codes=1e-3),
         batch=2,
