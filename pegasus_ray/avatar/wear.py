@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
-    bald,
     join_group,
     lend,
     nearest,
@@ -28,6 +27,7 @@ from pegasus_ray.avatar.dress import (
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar, join
 from pegasus_ray.avatar.shading import TERMS
+from pegasus_ray.avatar.uncover import bald
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
