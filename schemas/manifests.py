@@ -28,7 +28,12 @@ class Kind(StrEnum):
     TRANSFERS = "transfers"
 
 
-FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {Kind.AVATARS: 3}
+FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {
+    Kind.AVATARS: 3,
+    Kind.SWAPS: 3,
+    Kind.MODELS: 3,
+    Kind.TRANSFERS: 3,
+}
 """Part of each key: raise a kind's version when the same input and configuration come to give another result."""
 
 

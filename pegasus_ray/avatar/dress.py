@@ -16,8 +16,14 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 
 COVERS_SCALP = (Attribute.HAIR, Attribute.HAT)
-AMONG, KIN = 16, 0.3
-"""Neighbours looked at, and the share of their opacity that must be of a point's own kind for it to be taken off with them."""
+FORMS = (Attribute.NOSE,)
+"""What is borrowed of these is the form, where the rig's axes have names: their skin is the wearer's own."""
+AMONG = 16
+"""Neighbours looked at to tell a point of a part from a speck."""
+KIN = {Part.MOUTH: 0.3, Part.HAIR: 0.15, Part.HAT: 0.3}
+"""Share of the neighbours' opacity that must be of a point's own kind; other parts are too thin for it, or stand alone."""
+FAR = 2.5
+"""Times the median distance of a mouth's points from its middle beyond which what passes for mouth is none."""
 STRAY = 0.012
 """Metres to its third neighbour beyond which a borrowed point is left behind."""
 
@@ -33,7 +39,7 @@ def has_attribute(avatar: Avatar, attribute: Attribute, *, least: int = 20) -> b
 
 
 def lend(avatar: Avatar, attribute: Attribute, rig: Rig | None = None) -> Avatar:
-    """Only the points of one attribute; with the rig, without those that hover far from all others.
+    """Only the points of one attribute; with the rig, without specks and those that hover far from all others.
 
     Raises:
         PegasusError: MISSING_ATTRIBUTE where the avatar has no such part.
@@ -42,9 +48,9 @@ def lend(avatar: Avatar, attribute: Attribute, rig: Rig | None = None) -> Avatar
         raise PegasusError(
             Reason.MISSING_ATTRIBUTE, f"the avatar shows no {attribute.value} to borrow; choose another source"
         )
-    lent = avatar.select(part_of_points(avatar) == attribute.part)
     if rig is None:
-        return lent
+        return avatar.select(part_of_points(avatar) == attribute.part)
+    lent = avatar.select(together(avatar, attribute.part, rig))
     places = places_of(lent, rig)
     return lent.select(nearest(places, places, 4)[0][:, -1] < STRAY)
 
@@ -52,11 +58,14 @@ def lend(avatar: Avatar, attribute: Attribute, rig: Rig | None = None) -> Avatar
 def together(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
     """The points (N,) of a part that lie among their own kind: a speck of lip on a cheek is no mouth to take off."""
     found = part_of_points(avatar) == part
-    if bool(found.any()):
+    if part in KIN and bool(found.any()):
         places, chosen = places_of(avatar, rig), found.nonzero()[:, 0]
         near = nearest(places[chosen], places, AMONG)[1]
         opacity = torch.sigmoid(avatar.opacity_logits)[near]
-        found[chosen] = (found[near] * opacity).sum(1) > KIN * opacity.sum(1)
+        found[chosen] = (found[near] * opacity).sum(1) > KIN[part] * opacity.sum(1)
+        if part is Part.MOUTH and bool(found.any()):
+            away = (places - places[found].median(0).values).norm(dim=1)
+            found &= away < FAR * away[found].median()
     return found
 
 

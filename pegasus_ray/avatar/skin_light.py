@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.model import Avatar
-from pegasus_ray.avatar.shading import TERMS, harmonics
-from pegasus_ray.rig.model import Rig, rodrigues
+from pegasus_ray.avatar.shading import harmonics
+from pegasus_ray.rig.model import rodrigues
 
 YAWS: Final = (-0.45, -0.2, 0.0, 0.2, 0.45)
 PITCHES: Final = (-0.2, 0.0, 0.2)

@@ -1,4 +1,4 @@
-"""What hair hid, made anew once it is taken off: skin from the rig in the light and tone of the skin, cloth like the cloth nearby.
+"""What hair hid, made anew once it is taken off: skin in the light and tone of the skin, cloth like the cloth nearby.
 
 Legend: N points, M points of the hair, F triangles.
 """
@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import join_group, nearest, part_of_points, places_of
+from pegasus_ray.avatar.dress import join_group, nearest, part_of_points, places_of, together
 from pegasus_ray.avatar.initialize import regions
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.skin_light import albedo_under, skin_light
@@ -33,9 +33,8 @@ COVERED: Final = (Part.SKIN, Part.NECK, Part.CLOTH)
 
 
 def bald(avatar: Avatar, rig: Rig) -> Avatar:
-    """The avatar without hair and hat, what they hid completed from the rig."""
-    part = part_of_points(avatar)
-    covers = (part == Part.HAIR) | (part == Part.HAT)
+    """The avatar without hair and hat, what they hid completed from the rig; specks that pass for hair elsewhere stay."""
+    covers = together(avatar, Part.HAIR, rig) | together(avatar, Part.HAT, rig)
     return uncover(avatar.select(~covers), avatar.select(covers), rig)
 
 
@@ -91,7 +90,7 @@ def _layer(like: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, 
     if len(blank) == 0:
         return blank
     anchors, part = blank.anchors(rig), part_of_points(like)
-    scalp = (anchors.skin_weights[:, rig.joint_names.index("head")] > 0.9) 
+    scalp = anchors.skin_weights[:, rig.joint_names.index("head")] > 0.9
     near = nearest(anchors.positions, around.positions, 8)[1]
     of = torch.where(scalp, int(Part.SKIN), part[near].mode(1).values)
     same = (part[near] == of[:, None]).float()
@@ -105,7 +104,7 @@ def _layer(like: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, 
 
 
 def _scattered(like: Avatar, area: Tensor, radius: float, generator: torch.Generator) -> Avatar:
-    """Plain points of a radius in metres, evenly over triangles by area (F,) until they cover it, in the first group of `like`."""
+    """Plain points of a radius in metres, evenly over triangles by area (F,) until they cover it, in `like`'s first group."""
     count = max(1, round(float(area.sum()) * OVERLAP / (torch.pi * radius**2)))
     places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     ends = area.cpu().cumsum(0)
