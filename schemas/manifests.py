@@ -28,7 +28,13 @@ class Kind(StrEnum):
     TRANSFERS = "transfers"
 
 
-FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {Kind.TRACKS: 3, Kind.AVATARS: 4}
+FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {
+    Kind.TRACKS: 3,
+    Kind.AVATARS: 4,
+    Kind.SWAPS: 3,
+    Kind.MODELS: 3,
+    Kind.TRANSFERS: 3,
+}
 """Part of each key: raise a kind's version when the same input and configuration come to give another result."""
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
-    clear_skin,
-    complete_scalp,
     has_attribute,
     join_group,
     lend,
@@ -25,6 +23,7 @@ from pegasus_ray.avatar.dress import (
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.matching import match_points
 from pegasus_ray.avatar.model import Avatar, MotionCode
+from pegasus_ray.avatar.uncover import uncover
 from pegasus_ray.avatar.wear import recoloured, underlay
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -83,8 +82,7 @@ def _base(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
     features = taken.select((covers == Part.EYEBROWS) | (covers == Part.MOUTH) | (covers == Part.EYES))
     base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig))
     if any(attribute in COVERS_SCALP for attribute in attributes):
-        base = clear_skin(base, hair, rig)
-        base = join_group(base, complete_scalp(base, rig, under=hair))
+        base = uncover(base, hair, rig)
     return base
 
 

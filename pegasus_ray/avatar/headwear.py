@@ -10,8 +10,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import complete_scalp, join_group, part_of_points, places_of
+from pegasus_ray.avatar.dress import part_of_points, places_of
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.uncover import uncover
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
@@ -33,8 +34,7 @@ def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
     """
     kept = part_of_points(wearer) != Part.HAT
     kept &= ~pressed_flat(wearer, places_of(hat, rig, wearer.shape), rig)
-    base = wearer.select(kept)
-    return join_group(base, complete_scalp(base, rig, under=wearer.select(~kept)))
+    return uncover(wearer.select(kept), wearer.select(~kept), rig)
 
 
 def pressed_flat(wearer: Avatar, hat: Tensor, rig: Rig) -> Tensor:

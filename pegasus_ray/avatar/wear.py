@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
-    bald,
+    FORMS,
     join_group,
     lend,
     nearest,
@@ -27,7 +27,9 @@ from pegasus_ray.avatar.dress import (
 )
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar, join
-from pegasus_ray.avatar.shading import TERMS
+from pegasus_ray.avatar.shading import TERMS, shade
+from pegasus_ray.avatar.skin_light import turned_normals
+from pegasus_ray.avatar.uncover import bald
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -59,21 +61,34 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
             Reason.BAD_REFERENCE,
             f"one avatar is bound to rig {wearer.rig!r}, the other to {source.rig!r}; fit both on one rig",
         )
+    shape = rig.mix_shape(wearer.shape, source.shape, attribute)
+    if attribute in FORMS and not torch.equal(shape, wearer.shape):
+        lend(source, attribute)
+        return _reformed(wearer, attribute, rig, shape)
     borrowed = _still_unless_face(lend(source, attribute, rig), attribute)
-    mine = part_of_points(wearer) == attribute.part
-    if attribute is Attribute.MOUTH:  # brows are too thin for it, and noses and eyes stand alone
-        mine = together(wearer, attribute.part, rig)
+    mine = together(wearer, attribute.part, rig)
     if attribute in COVERS_SCALP:
         base = bald(wearer, rig) if attribute is Attribute.HAIR else under_hat(wearer, borrowed, rig)
     else:
         skin = wearer.select(part_of_points(wearer) == Part.SKIN)
         base = join_group(wearer.select(~mine), underlay(wearer.select(mine), skin, rig))
-    shape = rig.mix_shape(wearer.shape, source.shape, attribute)
     borrowed = recoloured(borrowed, source, wearer, attribute, rig, smooth)
     if not torch.equal(shape, wearer.shape):
         seam = torch.cat([places_of(wearer.select(mine), rig), places_of(borrowed, rig, shape)])
         base, borrowed = _follow(base, seam, rig, shape), _reshaped(borrowed, rig, shape, wearer.shape)
     return join(base, _backed(borrowed, rig) if attribute in BACKED else borrowed)
+
+
+def _reformed(wearer: Avatar, attribute: Attribute, rig: Rig, shape: Tensor) -> Avatar:
+    """The wearer with the part's form of `shape` (K,): their own points near it, moved and lit as it asks."""
+    mine = wearer.select(part_of_points(wearer) == attribute.part)
+    seam = torch.cat([places_of(mine, rig), places_of(mine, rig, shape)])
+    moved = _follow(wearer, seam, rig, shape)
+    own, new = wearer.anchors(rig), wearer.anchors(rig, shape)
+    terms = [torch.stack([shade(n, wearer.lights[0]) for n in turned_normals(a.normals)]).mean(0) for a in (own, new)]
+    touched = (moved.offsets != wearer.offsets).any(1, keepdim=True)
+    gain = (terms[1] / terms[0].clamp(min=0.05)).clamp(0.3, 3.0)
+    return replace(moved, albedo=torch.where(touched, wearer.albedo * gain, wearer.albedo))
 
 
 def _reshaped(points: Avatar, rig: Rig, shape: Tensor, stored: Tensor) -> Avatar:

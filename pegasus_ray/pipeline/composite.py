@@ -18,6 +18,9 @@ Image = npt.NDArray[np.float32]  # (S, S, 3)
 Mask = npt.NDArray[np.float32]  # (S, S)
 Labels = npt.NDArray[np.uint8]  # (S, S)
 
+FADE = 0.022
+"""Over how much of the side the bald head fades into the frame, whose skin beside hair is shaded by it."""
+
 
 class Blend(StrEnum):
     """How a part meets the frame."""
@@ -25,6 +28,7 @@ class Blend(StrEnum):
     ALPHA = "alpha"  # by the render's own opacity: hair, hats
     FEATHER = "feather"  # by a softened mask: parts whose colour is the attribute
     POISSON = "poisson"  # by gradients: parts of skin, which take the target's tone
+    FORM = "form"  # by what a change of form changes in the target's own render: the skin stays theirs, pore by pore
     STRANDS = (
         "strands"  # by how much each pixel leaves the skin around it: hairs on skin, whose tone stays the target's
     )
@@ -55,6 +59,7 @@ class LentPart:
     colours: Image  # of the part's points alone, times their share
     share: Mask  # how much of each pixel they fill
     whole: Layer  # the person that they are part of
+    bare: Layer | None = None  # that person without the part or, of a changed form, with their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +81,25 @@ def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> np
 
 
 def without_hair(image: Image, matte: Mask, gone: npt.NDArray[np.bool_], bald: Layer) -> tuple[Image, Mask]:
-    """The frame with the pixels `gone` (S, S) replaced by the bald avatar's render, feathered; the matte likewise."""
-    away = cv2.GaussianBlur(gone.astype(np.float32), (0, 0), max(0.6, 0.006 * len(gone)))
+    """The frame with the pixels `gone` (S, S) replaced by the bald avatar's render, fading out beside them; so the matte."""
+    away = fade(gone, FADE)
     share = away[..., None]
     return image * (1 - share) + bald.image * share, matte * (1 - away) + bald.alpha * away
+
+
+STRAND = 0.03
+"""How far beside hair, of the side, single strands are looked for."""
+
+
+FORM_REACH = 0.045
+"""How far beside a part, of the side, its form changes what is seen."""
+
+
+def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
+    """1 in a mask (S, S), falling smoothly to 0 at `reach` of the side beside it."""
+    away = np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+    share = np.clip(1 - away / max(1.0, reach * len(mask)), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 
 def pressed_hair(labels: Labels, left: Mask) -> npt.NDArray[np.bool_]:
@@ -144,29 +164,87 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     """
     share = tidy_share(lent.share)
     part = np.clip(close_holes(share), 0, 1)
+    if blend is Blend.FORM and lent.bare is not None:
+        return _reformed(base, matte, part, lent.whole, lent.bare)
+    colours = fill_colours(lent.colours, share)
     if blend is Blend.ALPHA:
-        part = np.maximum(part, _behind(part, matte, lent.whole))
-        soft = part
+        if lent.bare is not None:
+            part, colours = _with_strands(part, colours, lent.whole, lent.bare)
+        soft, colours = _behind(part, colours, matte, lent.whole)
     else:
         sigma = max(0.6, 0.004 * len(part))
         soft = np.clip(cv2.GaussianBlur(part, (0, 0), sigma), 0, 1) * (matte > 0.02)
-    colours = fill_colours(lent.colours, share)
     image = base * (1 - soft[..., None]) + colours * soft[..., None]
     if blend is Blend.POISSON:
         cloned = _clone(lent.whole.image, base, part)
         image = image if cloned is None else cloned
-    elif blend is Blend.STRANDS:
-        image = _draw_strands(lent.whole, base, matte, part)
-    solid = part > 0.5
+    solid = soft > 0.5
     coverage = float((share[solid] > 0.5).mean()) if solid.any() else 0.0
+    if blend is Blend.STRANDS:
+        image, opacity, zone = _draw_strands(lent.whole, base, matte, part)
+        soft, solid = np.maximum(soft, opacity), zone
     seam = _seam((base, lent.whole.image), image, solid)
     return Composite(image=image, part=soft, matte=np.maximum(matte, soft), coverage=coverage, seam=seam)
 
 
-def _behind(part: Mask, matte: Mask, whole: Layer) -> Mask:
-    """Slivers of background between hair and a slimmer target, where the lending head itself was: hair goes on behind."""
-    near = cv2.GaussianBlur(cv2.dilate(part, _disc(max(2, round(0.03 * len(part))))), (0, 0), 1.0)
-    return np.asarray(np.clip(near, 0, 1) * whole.alpha * (1 - matte), np.float32)
+def _reformed(base: Image, matte: Mask, part: Mask, whole: Layer, bare: Layer) -> Composite:
+    """The frame and the difference that the new form makes to the render of the same person, near the part."""
+    near = fade(part > 0.3, FORM_REACH)
+    image = np.clip(base + near[..., None] * (whole.image - bare.image), 0, 1)
+    opacity = np.clip(matte + near * (whole.alpha - bare.alpha), 0, 1)
+    seam = _seam((base, whole.image), image, part > 0.5)
+    return Composite(image=image, part=part, matte=opacity, coverage=float((part > 0.5).any()), seam=seam)
+
+
+def _with_strands(part: Mask, colours: Image, whole: Layer, bare: Layer) -> tuple[Mask, Image]:
+    """Hair's opacity and colours with the strands beside it that pass for skin: what darkens or lightens the bare head there.
+
+    Each pixel near the hair is a mixture of the bare head and the hair's colour nearby; where these two are much alike, nothing
+    can be told, and the part's own share stands.
+    """
+    near = fade(part > 0.5, STRAND)
+    hair = _carried(colours, part > 0.6)
+    towards = hair - bare.image
+    contrast = np.square(towards).sum(-1)
+    found = ((whole.image - bare.image) * towards).sum(-1) / np.maximum(contrast, 1e-3)
+    sure = np.clip((np.sqrt(contrast) - 0.1) / 0.15, 0, 1) * (bare.alpha > 0.5)
+    strands = np.clip((found - 0.15) / 0.7, 0, 1) * near * sure
+    rest = (1 - strands)[..., None]
+    unmixed = (whole.image - rest * bare.image) / np.maximum(strands, 0.3)[..., None]
+    own = np.where((strands > 0.3)[..., None], np.clip(unmixed, 0, 1), hair)
+    more = strands > part
+    return np.maximum(part, strands).astype(np.float32), np.where(more[..., None], own, colours).astype(np.float32)
+
+
+def _carried(colours: Image, solid: npt.NDArray[np.bool_]) -> Image:
+    """Colours (S, S, 3) of a mask carried to every pixel from the nearest one in it, smoothed."""
+    if not solid.any():
+        return colours
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~solid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    palette = np.zeros((int(nearest.max()) + 1, 3), np.float32)
+    palette[nearest[solid]] = colours[solid]
+    return np.asarray(cv2.GaussianBlur(palette[nearest], (0, 0), max(0.8, 0.01 * len(solid))), np.float32)
+
+
+def _behind(part: Mask, colours: Image, matte: Mask, whole: Layer) -> tuple[Mask, Image]:
+    """Opacity and colours with hair between locks where the lending head or neck was and a slimmer target shows background.
+
+    What hangs behind a head is in its shade: it has the part's darkest colour.
+    """
+    solid = part > 0.5
+    columns = np.arange(len(part))[None]
+    left = np.where(solid, columns, len(part)).min(1, keepdims=True)
+    right = np.where(solid, columns, -1).max(1, keepdims=True)
+    between = (columns > left) & (columns < right)
+    if not between.any():
+        return part, colours
+    grey = colours[solid].mean(-1)
+    dark = colours[solid][grey <= np.quantile(grey, 0.2)].mean(0)
+    more = np.clip(between * whole.alpha * (1 - matte) - part, 0, 1)
+    total = np.maximum(part + more, 1e-3)[..., None]
+    return part + more, (colours * part[..., None] + dark * more[..., None]) / total
 
 
 def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
@@ -203,28 +281,29 @@ def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
     return result
 
 
-def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> Image:
-    """Hairs of the lender's skin on the target's.
+def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> tuple[Image, Mask, npt.NDArray[np.bool_]]:
+    """Hairs of the lender's skin on the target's: the picture, their opacity, and the zone (S, S) in which they were looked for.
 
     Each pixel is taken apart into skin and hair (a matte along the line between the two colours), and the hair alone is put
     on. On darker skin it darkens as the skin does: where strands are thinner than a pixel, what passes for hair is half skin.
     On brighter skin it brightens by the root of that: the lender may have stood in less light, or have darker skin.
     """
-    solid = (part > 0.3) & (matte > 0.5)
+    whole, solid = lent.image, (part > 0.3) & (matte > 0.5)
     if solid.sum() < 12:
-        return base
+        return base, np.zeros_like(part), solid
     around = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(0.012 * len(part))))) > 0
-    skin = _inpaint(lent.image, lent.alpha, around)
-    away = np.linalg.norm(lent.image - skin, axis=-1)
+    skin = _inpaint(whole, lent.alpha, around)
+    away = np.linalg.norm(whole - skin, axis=-1)
     hairy = solid & (away >= np.quantile(away[solid], 0.8))
-    hair = np.median(lent.image[hairy], axis=0)
+    hair = np.median(whole[hairy], axis=0)
     towards = hair - skin
-    share = ((lent.image - skin) * towards).sum(-1) / np.maximum(np.square(towards).sum(-1), 1e-4)
+    share = ((whole - skin) * towards).sum(-1) / np.maximum(np.square(towards).sum(-1), 1e-4)
     soft = cv2.GaussianBlur(around.astype(np.float32), (0, 0), max(0.6, 0.004 * len(part)))
-    opacity = (np.clip(share, 0, 1) * soft * around * matte)[..., None]
+    opacity = np.asarray(np.clip(share, 0, 1) * soft * around * matte, np.float32)
     gain = base / np.maximum(skin, 0.05)
     shown = hair * np.minimum(gain, np.sqrt(gain))
-    return np.asarray(base * (1 - opacity) + shown * opacity, np.float32)
+    drawn = base * (1 - opacity[..., None]) + shown * opacity[..., None]
+    return drawn.astype(np.float32), opacity, around
 
 
 def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_]) -> float:

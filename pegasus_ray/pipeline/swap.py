@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import COVERS_SCALP, bald, has_attribute, lend
+from pegasus_ray.avatar.dress import COVERS_SCALP, FORMS, has_attribute, lend
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
+from pegasus_ray.avatar.uncover import bald
 from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.pipeline.composite import (
     BLEND_OF,
+    Blend,
     Composite,
     Labels,
     Layer,
@@ -90,6 +92,14 @@ class Swapper:
         self.shape = self.rig.mix_shape(torch.tensor(target.shape), avatar.shape, attribute)
         self.lender = avatar
         self.lent = _canonical(avatar, self.rig, self.shape)
+        self.blend = BLEND_OF[attribute]
+        self.reshaped: CanonicalPoints | None = (
+            None  # the target on the mixed shape, where form is all that is borrowed
+        )
+        if attribute in FORMS and not torch.equal(self.shape, target_avatar.shape):
+            self.blend, self.reshaped = Blend.FORM, _canonical(target_avatar, self.rig, self.shape)
+        self.bald = bald(avatar, self.rig) if attribute is Attribute.HAIR else None  # the lender
+        self.balded = _canonical(self.bald, self.rig, self.shape) if self.bald else None
         self.own = target_avatar
         self.worn = _canonical(target_avatar, self.rig, target_avatar.shape)
         self.bare = self._without_cover() if attribute in COVERS_SCALP else None
@@ -105,15 +115,20 @@ class Swapper:
         for start in range(0, len(frames), self.config.batch):
             batch = slice(start, min(start + self.config.batch, len(frames)))
             parameters = Parameters.of(rows.select(batch))
-            lent = self._draw(self.lender, self.lent, parameters, part=self.attribute.part)
             own = self._draw(self.own, self.worn, parameters)
+            if self.reshaped is not None:
+                lent = self._draw(self.own, self.reshaped, parameters, part=self.attribute.part)
+            else:
+                lent = self._draw(self.lender, self.lent, parameters, part=self.attribute.part)
             bare = self._draw(self.bare, self.bared, parameters) if self.bare and self.bared else None
+            plain = self._draw(self.bald, self.balded, parameters) if self.bald and self.balded else None
+            plain = own if self.reshaped is not None else plain
             lent_normals.append(_normals(lent))
             own_normals.append(_normals(own))
             for offset, index in enumerate(range(batch.start, batch.stop)):
-                borrowed = self._lent_part(lent, offset)
+                borrowed = self._lent_part(lent, offset, plain)
                 base = self._take_off(images[index], mattes[index], rows.parts[index], bare, offset, borrowed)
-                made.append(blend_part(*base, BLEND_OF[self.attribute]))
+                made.append(blend_part(*base, self.blend))
         coverage = np.array([c.coverage for c in made], np.float32)
         seam = np.array([c.seam for c in made], np.float32)
         pictures, part_masks, object_masks = (
@@ -160,11 +175,12 @@ class Swapper:
     ) -> Rendering:
         return _draw(avatar, points, self.rig, parameters, self.target.size, self.config, part)
 
-    def _lent_part(self, drawn: Rendering, index: int) -> LentPart:
+    def _lent_part(self, drawn: Rendering, index: int, bare: Rendering | None = None) -> LentPart:
         return LentPart(
             colours=drawn.extra[index].clamp(0, 1).numpy(),
             share=drawn.parts[index, ..., self.attribute.part].numpy(),
             whole=_layer(drawn, index),
+            bare=_layer(bare, index) if bare else None,
         )
 
     def _without_cover(self) -> Avatar:
@@ -180,6 +196,8 @@ class Swapper:
         if bare is None:
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
             shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
+            if self.blend is Blend.FORM:
+                return image, matte, shown
             base = np.where(hidden[..., None], image, without_feature(image, matte, labels, self.attribute))
             return base, matte, shown
         gone, layer = own_part(labels, self.attribute, grow=0.03), _layer(bare, index)

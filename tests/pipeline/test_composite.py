@@ -140,3 +140,36 @@ def test_borrowed_hairs_keep_their_colour_and_the_skin_between_them_stays_the_ta
     np.testing.assert_allclose(image[32, 20], wearer, atol=0.03)
     gain = wearer / lender
     np.testing.assert_allclose(image[32, 21], hair * (gain if darker else np.sqrt(gain)), atol=0.03)
+
+
+def test_a_new_form_changes_the_frame_by_what_it_changes_in_the_render_and_nothing_else() -> None:
+    base, matte = _grey(), np.ones((SIDE, SIDE), np.float32)
+    part = _disc((32, 32), 6)
+    bare = np.full((SIDE, SIDE, 3), 0.4, np.float32)  # a poor render of the person: its own error is not to show
+    whole = np.where(part[..., None], bare + np.float32(0.1), bare)
+    lent = replace(_lent(part), whole=Layer(image=whole, alpha=matte), bare=Layer(image=bare, alpha=matte))
+    result = blend_part(base, matte, lent, Blend.FORM)
+    np.testing.assert_allclose(result.image[part], base[part] + 0.1, atol=1e-5)
+    assert np.array_equal(result.image[~part], base[~part])
+
+
+def test_strands_that_pass_for_skin_are_put_on_with_the_hair_beside_them() -> None:
+    skin, dark = (np.array(c, np.float32) for c in ((0.8, 0.6, 0.5), (0.1, 0.08, 0.07)))
+    hair = np.zeros((SIDE, SIDE), bool)
+    hair[:20] = True
+    strand = np.zeros_like(hair)
+    strand[20:22, 30:34] = True
+    bare = np.broadcast_to(skin, (SIDE, SIDE, 3)).astype(np.float32)
+    whole = np.where((hair | strand)[..., None], dark, bare).astype(np.float32)
+    matte = np.ones((SIDE, SIDE), np.float32)
+    lent = LentPart(
+        colours=whole * hair[..., None],
+        share=hair.astype(np.float32),
+        whole=Layer(image=whole, alpha=matte),
+        bare=Layer(image=bare, alpha=matte),
+    )
+    pale = np.full((SIDE, SIDE, 3), 0.9, np.float32)
+    result = blend_part(pale, matte, lent, Blend.ALPHA)
+    assert float(result.image[20, 31].mean()) < 0.6 and result.part[20, 31] > 0.4
+    np.testing.assert_allclose(result.image[21, 10], 0.9, atol=0.02)
+    assert np.array_equal(result.image[30:], pale[30:])

@@ -1,0 +1,167 @@
+"""What hair hid, made anew once it is taken off: skin in the light and tone of the skin, cloth like the cloth nearby.
+
+Legend: N points, M points of the hair, F triangles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.dress import join_group, nearest, part_of_points, places_of, together
+from pegasus_ray.avatar.initialize import regions
+from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.skin_light import albedo_under, skin_light
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.parts import Part
+
+FRINGE: Final = 0.06
+"""How far before the skin, in metres, hair still shades and hides it."""
+UNDER_HAIR: Final = 0.012
+"""How near taken hair, or its roots, a surface must be to need completion, in metres."""
+GAP: Final = 0.004
+"""Metres to the nearest point that was kept beyond which a surface needs completion."""
+LAYERS: Final = ((0.0015, 0.0036), (0.005, 0.0070))
+"""Of the surface that is made, and of its backing: metres under the rig, and radius of its points."""
+OVERLAP: Final = 2.56
+"""How often the points of a layer cover its surface."""
+COVERED: Final = (Part.SKIN, Part.NECK, Part.CLOTH)
+"""Parts that hair lies on."""
+
+
+def bald(avatar: Avatar, rig: Rig) -> Avatar:
+    """The avatar without hair and hat, what they hid completed from the rig; specks that pass for hair elsewhere stay."""
+    covers = together(avatar, Part.HAIR, rig) | together(avatar, Part.HAT, rig)
+    return uncover(avatar.select(~covers), avatar.select(covers), rig)
+
+
+def uncover(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
+    """The avatar that `hair` was taken off, with what it hid made anew, and skin behind a fringe cleared of its colour."""
+    if len(hair) == 0:
+        return avatar
+    kept = avatar.select(~_soiled(avatar, hair, rig))
+    return join_group(clear_skin(kept, hair, rig), _completed(kept, hair, rig))
+
+
+def _soiled(avatar: Avatar, hair: Avatar, rig: Rig) -> Tensor:
+    """Which points (N,) pass for skin or cloth where `hair` was: nothing there was seen free of it."""
+    part = part_of_points(avatar)
+    soiled = torch.stack([part == covered for covered in COVERED]).any(0) & (_hairy(avatar, rig)[avatar.triangles] > 0)
+    places = places_of(avatar, rig)[soiled]
+    if len(places):
+        soiled[soiled.nonzero()[:, 0]] = nearest(places, _hiding(hair, rig), 1)[0][:, 0] < UNDER_HAIR
+    return soiled
+
+
+def _hiding(hair: Avatar, rig: Rig) -> Tensor:
+    """Where hair stands and where it grows, (2M, 3)."""
+    roots = hair.anchors(rig).positions
+    return torch.cat([roots, roots + hair.offsets])
+
+
+def _hairy(avatar: Avatar, rig: Rig) -> Tensor:
+    """The rig's triangles that hair may hide and that are completed: scalp, forehead, nape and torso, by area, (F,)."""
+    where = regions(rig, rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis))
+    return torch.stack([where.scalp, where.forehead, where.fall, where.cloth]).amax(0)
+
+
+def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
+    """Points on the rig wherever `hair` stood or grew and `avatar` has nothing; they move as the rig does."""
+    part = part_of_points(avatar)
+    shown = torch.stack([part == covered for covered in COVERED]).any(0) & (torch.sigmoid(avatar.opacity_logits) > 0.3)
+    like, hiding = avatar.select(shown), _hiding(hair, rig)
+    if not bool((part_of_points(like) == Part.SKIN).any()):
+        return avatar.select(shown & False)
+    generator = torch.Generator().manual_seed(0)
+    made = [_layer(like, hiding, rig, depth, radius, generator) for depth, radius in LAYERS]
+    return join_group(*made)
+
+
+def _layer(like: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, generator: torch.Generator) -> Avatar:
+    """One layer of what is completed, in the places, colours and parts that `like` has nearby."""
+    blank = _scattered(like, _hairy(like, rig), radius, generator)
+    anchors, around = blank.anchors(rig), like.anchors(rig)
+    bare = nearest(anchors.positions, places_of(like, rig), 1)[0][:, 0] > GAP
+    bare &= nearest(anchors.positions, hiding, 1)[0][:, 0] < UNDER_HAIR
+    blank = blank.select(bare)
+    if len(blank) == 0:
+        return blank
+    anchors, part = blank.anchors(rig), part_of_points(like)
+    scalp = anchors.skin_weights[:, rig.joint_names.index("head")] > 0.9
+    near = nearest(anchors.positions, around.positions, 8)[1]
+    of = torch.where(scalp, int(Part.SKIN), part[near].mode(1).values)
+    same = (part[near] == of[:, None]).float()
+    share = (same / same.sum(1, keepdim=True).clamp(min=1))[..., None]
+    offsets = torch.where(scalp[:, None], 0.0, (share * like.offsets[near]).sum(1)) - depth * anchors.normals
+    blank = replace(blank, offsets=offsets, part_logits=4.0 * torch.nn.functional.one_hot(of, len(Part)).to(offsets))
+    skin = like.select(part == Part.SKIN)
+    quiet = _skin_nearby(blank, skin, rig)
+    cloth = (share * like.albedo[near]).sum(1)
+    return replace(blank, albedo=torch.where(scalp[:, None], quiet, cloth))
+
+
+def _scattered(like: Avatar, area: Tensor, radius: float, generator: torch.Generator) -> Avatar:
+    """Plain points of a radius in metres, evenly over triangles by area (F,) until they cover it, in `like`'s first group."""
+    count = max(1, round(float(area.sum()) * OVERLAP / (torch.pi * radius**2)))
+    places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    ends = area.cpu().cumsum(0)
+    triangles = torch.searchsorted(ends, places * ends[-1]).clamp(max=len(ends) - 1).to(like.offsets.device)
+    u, v = torch.rand(2, count, generator=generator).to(like.offsets)
+    root = u.sqrt()
+    blank = like.offsets
+    return replace(
+        like,
+        triangles=triangles,
+        barycentric=torch.stack([1 - root, root * (1 - v), root * v], dim=-1),
+        offsets=blank.new_zeros(count, 3),
+        log_radii=torch.full((count,), radius, device=blank.device).log(),
+        opacity_logits=blank.new_full((count,), 3.0),
+        albedo=blank.new_full((count, 3), 0.6),
+        part_logits=blank.new_zeros(count, len(Part)),
+        position_basis=blank.new_zeros(like.position_basis.shape[0], count, 3),
+        colour_basis=blank.new_zeros(like.colour_basis.shape[0], count, 3),
+        groups=torch.zeros(count, dtype=torch.int64, device=blank.device),
+    )
+
+
+def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) -> Avatar:
+    """The avatar with the skin that was under `hair` in the colour of the skin that was not.
+
+    What lies behind a fringe was never seen free of it: its points have learned shadow and strands. A point counts as covered
+    where hair lies before it within `reach` metres across, as seen from the front.
+    """
+    places, over = (places_of(a, rig) for a in (avatar, hair))
+    brow = (part_of_points(avatar) == Part.SKIN) & (places[:, 1] > 0.0)
+    free = (part_of_points(avatar) == Part.SKIN) & ~brow
+    if not bool(brow.any()) or len(hair) == 0:
+        return avatar
+    chosen = brow.nonzero()[:, 0]
+    covered = torch.cat([_is_covered(places[block], over, reach) for block in torch.split(chosen, 1024)])
+    free[chosen[~covered]] = True
+    dirty = chosen[covered]
+    if len(dirty) == 0 or int(free.sum()) < 24:
+        return avatar
+    albedo, basis = avatar.albedo.clone(), avatar.colour_basis.clone()
+    albedo[dirty], basis[:, dirty] = _skin_nearby(avatar.select(dirty), avatar.select(free), rig), 0.0
+    return avatar.with_tensors({"albedo": albedo, "colour_basis": basis})
+
+
+def _is_covered(points: Tensor, hair: Tensor, reach: float) -> Tensor:
+    """Whether hair (M, 3) lies before each point (N, 3), (N,)."""
+    across = torch.cdist(points[:, :2], hair[:, :2])
+    before = hair[None, :, 2] - points[:, None, 2]
+    return ((across < reach) & (before > -0.004) & (before < FRINGE)).any(1)
+
+
+def _skin_nearby(bare: Avatar, skin: Avatar, rig: Rig) -> Tensor:
+    """A quiet albedo (N, 3) for `bare` points: that of the skin nearby, drawn towards that of the whole, in the skin's light."""
+    anchors, around = bare.anchors(rig), skin.anchors(rig)
+    light = skin_light(skin, around.normals)
+    tone = skin.albedo / albedo_under(light, skin.lights[0], around.normals).clamp(min=0.05)
+    distance, near = nearest(anchors.positions + bare.offsets, around.positions + skin.offsets, 24)
+    weight = torch.softmax(-distance / 0.01, dim=-1)
+    quiet = 0.5 * tone.median(0).values + 0.5 * (tone[near] * weight[..., None]).sum(1)
+    return (quiet * albedo_under(light, skin.lights[0], anchors.normals)).clamp(0, 2)
