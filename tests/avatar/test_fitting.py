@@ -15,6 +15,7 @@ from pegasus_ray.avatar.densify import grow_points, worth_keeping
 from pegasus_ray.avatar.fitting import fit_avatar
 from pegasus_ray.avatar.frames import FrameSet
 from pegasus_ray.avatar.initialize import PointBudget
+from pegasus_ray.avatar.learner import LARGEST_POINT, ExplicitLearner
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.observe import contributions, flesh_share, propagate_parts
 from pegasus_ray.avatar.points import render_points
@@ -91,6 +92,16 @@ def test_divergence_is_reported() -> None:
     with pytest.raises(PegasusError) as caught:
         fit_avatar(painted_track(), load_rig(), wild)
     assert caught.value.reason is Reason.DIVERGED
+
+
+def test_no_point_grows_beyond_the_largest() -> None:
+    learner = ExplicitLearner(painted_avatar(), load_rig(), FitConfig())
+    with torch.no_grad():
+        learner.avatar.log_radii[0] = 0.0
+    small = learner.avatar.log_radii.detach()[1:].clone()
+    learner.bound()
+    assert float(learner.avatar.log_radii[0].detach()) == pytest.approx(np.log(LARGEST_POINT))
+    assert torch.equal(learner.avatar.log_radii.detach()[1:], small)
 
 
 def test_a_head_outside_of_the_mattes_is_reported() -> None:
