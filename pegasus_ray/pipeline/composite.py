@@ -44,6 +44,10 @@ BLEND_OF = {
 }
 
 
+PRESSED = 0.04
+"""How far beside a hat it presses hair, in sides: hair that hangs further down is the target's own, strand by strand."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """Something rendered: a picture on white and how much of each pixel it fills."""
@@ -102,12 +106,16 @@ def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
     return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 
-def pressed_hair(labels: Labels, left: Mask) -> npt.NDArray[np.bool_]:
-    """Where a hat takes the target's hair away: hair in the frame, and a share under one half in the render of what is left."""
+def pressed_hair(labels: Labels, left: Mask, hat: Mask) -> npt.NDArray[np.bool_]:
+    """Where a hat takes the target's hair away: near the hat, hair in the frame with a share under one half in what is left.
+
+    `left` is the share of hair in the render of the target under the hat, `hat` that of the hat itself.
+    """
+    beside = cv2.dilate((hat > 0.5).astype(np.uint8), _disc(max(1, round(PRESSED * len(hat))))) > 0
     gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
     disc = _disc(max(1, round(0.035 * len(labels))))
     opened = cv2.morphologyEx(gone.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
-    return (np.asarray(cv2.dilate(opened, disc)) > 0) & (left < 0.5)
+    return np.asarray((cv2.dilate(opened, disc) > 0) & (left < 0.5) & beside)
 
 
 def without_feature(image: Image, matte: Mask, labels: Labels, attribute: Attribute) -> Image:

@@ -202,7 +202,7 @@ class Swapper:
             return base, matte, shown
         gone, layer = own_part(labels, self.attribute, grow=0.03), _layer(bare, index)
         if self.attribute is Attribute.HAT:
-            gone |= pressed_hair(labels, bare.parts[index, ..., Part.HAIR].numpy())
+            gone |= pressed_hair(labels, bare.parts[index, ..., Part.HAIR].numpy(), lent.share)
         else:
             layer = _painted(image, gone, layer, self.config)
         return *without_hair(image, matte, gone, layer), lent

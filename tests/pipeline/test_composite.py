@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pegasus_ray.pipeline.composite import (
+    PRESSED,
     Blend,
     Layer,
     LentPart,
@@ -120,8 +121,15 @@ def test_a_hat_takes_away_the_hair_that_it_presses_flat_and_no_other() -> None:
     labels[:20] = Label.HAIR
     left = np.zeros((SIDE, SIDE), np.float32)
     left[12:] = 1.0  # the lower hair is still there under the hat
-    gone = pressed_hair(labels, left)
+    gone = pressed_hair(labels, left, np.ones((SIDE, SIDE), np.float32))
     assert gone[:11].all() and not gone[12:].any()
+
+
+def test_hair_that_hangs_below_a_hat_stays() -> None:
+    labels, hat = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.zeros((SIDE, SIDE), np.float32)
+    hat[:16] = 1.0
+    gone = pressed_hair(labels, np.zeros((SIDE, SIDE), np.float32), hat)
+    assert gone[:16].all() and not gone[16 + round(PRESSED * SIDE) :].any()
 
 
 @pytest.mark.parametrize("darker", [False, True])
