@@ -19,7 +19,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.perception.identity import IdentityModel, distance
-from pegasus_ray.pipeline.evaluate_swap import dilate, psnr_of
+from pegasus_ray.pipeline.evaluate_swap import dilate, mean_psnr
 from pegasus_ray.pipeline.exam import Exam, Region, head_box, where_is
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import read_generative
@@ -242,9 +242,9 @@ def score_edit(
         morph=morph,
         identity=_unlike(faces, own, edited, own_truth) if faces else None,
         identity_truth=_unlike(faces, before, after, own_truth) if faces else None,
-        psnr_truth=_mean_psnr(edited, after, regions),
-        psnr_unchanged=_mean_psnr(own, after, regions),
-        psnr_head=_mean_psnr(edited, after, heads),
+        psnr_truth=mean_psnr(edited, after, regions),
+        psnr_unchanged=mean_psnr(own, after, regions),
+        psnr_head=mean_psnr(edited, after, heads),
     )
 
 
@@ -268,7 +268,7 @@ def mean_score(scores: Sequence[CodeScore]) -> CodeScore:
     means: dict[str, float | None] = {}
     for field in fields(CodeScore):
         values = [value for score in scores if (value := getattr(score, field.name)) is not None]
-        means[field.name] = float(np.mean(values)) if values else None
+        means[field.name] = float(np.nanmean(values)) if values else None
     return CodeScore(**means)  # type: ignore[arg-type]
 
 
@@ -288,8 +288,3 @@ def _difference(before: Bytes, after: Bytes) -> Floats:
 def _share_inside(change: Floats, inside: Region) -> float:
     size = np.abs(change).sum(-1)
     return float(size[inside].sum() / max(size.sum(), 1e-9))
-
-
-def _mean_psnr(pictures: Bytes, truth: Bytes, regions: Sequence[Region]) -> float:
-    scores = [psnr_of(one, other, region) for one, other, region in zip(pictures, truth, regions, strict=True)]
-    return float(np.mean(scores))

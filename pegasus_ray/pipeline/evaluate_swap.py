@@ -160,6 +160,13 @@ def psnr_of(image: Bytes, truth: Bytes, region: Region) -> float:
     return float(min(-10 * np.log10(max(error, 1e-12)), 99.0))
 
 
+def mean_psnr(pictures: Sequence[Bytes] | Bytes, truths: Sequence[Bytes] | Bytes, regions: Sequence[Region]) -> float:
+    """The mean of `psnr_of` over the frames that show the part at all (eyes may be shut); NaN where none does."""
+    frames = zip(pictures, truths, regions, strict=True)
+    scores = [psnr_of(picture, truth, region) for picture, truth, region in frames if region.any()]
+    return float(np.mean(scores)) if scores else float("nan")
+
+
 def dilate(region: Region, share: float) -> Region:
     """A region grown by a share of the side."""
     radius = max(1, round(share * len(region)))

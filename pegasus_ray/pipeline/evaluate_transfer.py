@@ -21,8 +21,8 @@ from pegasus_ray.avatar.points import render_points
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.pipeline.evaluate_generative import editor, parts_of
-from pegasus_ray.pipeline.evaluate_swap import MARGIN, dilate, psnr_of
-from pegasus_ray.pipeline.exam import Exam, Region, where_is
+from pegasus_ray.pipeline.evaluate_swap import MARGIN, dilate, mean_psnr
+from pegasus_ray.pipeline.exam import Exam, where_is
 from pegasus_ray.pipeline.render import render_clip
 from pegasus_ray.pipeline.results import read_avatar, read_generative
 from pegasus_ray.pipeline.transfer import dressed, transfer
@@ -130,7 +130,7 @@ def _generative_psnr(
     truth = exam.truth(target, frames, attribute, lender)
     regions = parts_of(track.select(list(frames)), truth, attribute)
     pictures = render_clip(edited, track, frames=frames)
-    return float(np.mean([psnr_of(*three) for three in zip(pictures, truth.on_white(), regions, strict=True)]))
+    return mean_psnr(list(pictures), truth.on_white(), regions)
 
 
 def score_worn(
@@ -154,8 +154,8 @@ def score_worn(
     outside = ~np.stack(near)
     difference = np.abs(changed.astype(int) - bare).max(-1)
     score = WornScore(
-        psnr_truth=_psnr(changed, after, regions),
-        psnr_unchanged=_psnr(bare, after, regions),
+        psnr_truth=mean_psnr(changed, after, regions),
+        psnr_unchanged=mean_psnr(bare, after, regions),
         psnr_generative=reached,
         outside_max_difference=float(difference[outside].max(initial=0)),
     )
@@ -174,14 +174,10 @@ def _part_drawn(avatar: Avatar, track: Track, frames: Sequence[int], attribute: 
     return np.stack(found)
 
 
-def _psnr(pictures: Bytes, truth: Bytes, regions: Sequence[Region]) -> float:
-    return float(np.mean([psnr_of(*three) for three in zip(pictures, truth, regions, strict=True)]))
-
-
 def _mean(scores: Sequence[WornScore]) -> WornScore:
     return WornScore(
-        psnr_truth=float(np.mean([score.psnr_truth for score in scores])),
-        psnr_unchanged=float(np.mean([score.psnr_unchanged for score in scores])),
-        psnr_generative=float(np.mean([score.psnr_generative for score in scores])),
+        psnr_truth=float(np.nanmean([score.psnr_truth for score in scores])),
+        psnr_unchanged=float(np.nanmean([score.psnr_unchanged for score in scores])),
+        psnr_generative=float(np.nanmean([score.psnr_generative for score in scores])),
         outside_max_difference=max(score.outside_max_difference for score in scores),
     )

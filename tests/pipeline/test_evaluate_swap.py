@@ -10,7 +10,7 @@ import pytest
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Track
 from pegasus_ray.pipeline.config import preset
-from pegasus_ray.pipeline.evaluate_swap import bald_person, score_swap
+from pegasus_ray.pipeline.evaluate_swap import bald_person, mean_psnr, score_swap
 from pegasus_ray.pipeline.exam import Exam, ExamConfig, head_box
 from pegasus_ray.pipeline.judge import JudgeConfig
 from pegasus_ray.pipeline.swap import SwapConfig, Swapper
@@ -68,3 +68,15 @@ def test_people_sit_the_examination_with_hair_of_their_own_and_a_hat_only_to_len
     source = exam.sources[0]
     assert exam.lender(source, Attribute.HAT).hat is not None and exam.lender(source, Attribute.NOSE) == source
     assert bald_person(source).hair.style is HairStyle.BALD and bald_person(source).shape == source.shape
+
+
+def test_frames_that_do_not_show_the_part_do_not_count() -> None:
+    white, grey = np.full((4, 4, 3), 255, np.uint8), np.full((4, 4, 3), 128, np.uint8)
+    everywhere, nowhere = np.ones((4, 4), bool), np.zeros((4, 4), bool)
+    alone = mean_psnr([grey], [white], [everywhere])
+    assert (
+        mean_psnr([grey, grey], [white, white], [everywhere, nowhere])
+        == alone
+        == pytest.approx(20 * np.log10(255 / 127))
+    )
+    assert np.isnan(mean_psnr([grey], [white], [nowhere]))
