@@ -24,6 +24,8 @@ UNDER_HAIR: Final = 0.012
 """How near taken hair, or its roots, a surface must be to need completion, in metres."""
 GAP: Final = 0.004
 """Metres to the nearest point that was kept beyond which a surface needs completion."""
+SHADED: Final = 0.72
+"""Of the face's tone: darker skin above the eyes has learned a fringe's strands and shade."""
 LAYERS: Final = ((0.0015, 0.0036), (0.005, 0.0070))
 """Of the surface that is made, and of its backing: metres under the rig, and radius of its points."""
 OVERLAP: Final = 2.56
@@ -131,7 +133,7 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     """The avatar with the skin that was under `hair` in the colour of the skin that was not.
 
     What lies behind a fringe was never seen free of it: its points have learned shadow and strands. A point counts as covered
-    where hair lies before it within `reach` metres across, as seen from the front.
+    where hair lies before it within `reach` metres across, as seen from the front, and where it is far darker than the face.
     """
     places, over = (places_of(a, rig) for a in (avatar, hair))
     brow = (part_of_points(avatar) == Part.SKIN) & (places[:, 1] > 0.0)
@@ -140,6 +142,9 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
         return avatar
     chosen = brow.nonzero()[:, 0]
     covered = torch.cat([_is_covered(places[block], over, reach) for block in torch.split(chosen, 1024)])
+    if bool(free.any()):
+        tone = avatar.albedo.mean(1)
+        covered |= tone[chosen] < SHADED * tone[free].median()
     free[chosen[~covered]] = True
     dirty = chosen[covered]
     if len(dirty) == 0 or int(free.sum()) < 24:

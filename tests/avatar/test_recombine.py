@@ -186,6 +186,17 @@ def test_skin_under_a_fringe_is_cleared_of_it_and_other_skin_is_not() -> None:
     assert torch.equal(cleared.albedo[elsewhere], stained.albedo[elsewhere])
 
 
+def test_skin_far_darker_than_the_face_is_a_fringe_s_shade_wherever_the_fringe_is_now() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    places, skin = places_of(avatar, rig), part_of_points(avatar) == Part.SKIN
+    shaded = skin & (places[:, 1] > 0.02) & (places[:, 0] > 0)
+    albedo = torch.where(shaded[:, None], 0.3 * avatar.albedo, avatar.albedo)
+    one_strand = avatar.select(((part_of_points(avatar) == Part.HAIR) & (places[:, 2] < -0.1)).nonzero()[:1, 0])
+    cleared = clear_skin(replace(avatar, albedo=albedo), one_strand, rig)
+    assert float((cleared.albedo[shaded] - avatar.albedo[shaded]).abs().max()) < 0.1
+    assert torch.equal(cleared.albedo[~shaded], avatar.albedo[~shaded])
+
+
 def test_what_is_not_there_cannot_be_borrowed() -> None:
     with pytest.raises(PegasusError) as caught:
         wear(painted_avatar(), painted_avatar(1), HAT, load_rig())
