@@ -44,7 +44,7 @@ BLEND_OF = {
 }
 
 
-PRESSED = 0.04
+PRESSED = 0.035
 """How far beside a hat it presses hair, in sides: hair that hangs further down is the target's own, strand by strand."""
 
 
