@@ -222,16 +222,19 @@ def bench_raster(
 
 @command
 def bench_render(
-    key: Key,
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="An avatar's key or name; a plain head without it.")
+    ] = None,
+    points: Annotated[int, typer.Option("--points", min=100, help="Points of the plain head.")] = 50_000,
     frames: Annotated[int, typer.Option("--frames", min=1, help="Of which the median is taken.")] = 20,
     size: Size = 256,
     threads: Threads = 1,
     *,
-    place: Place,
+    settings: Settings,
 ) -> None:
-    """Time the drawing of an avatar, by its networks where it has some.
+    """Time the drawing of an avatar, by its networks where it has some. Needs no library without an avatar.
 
-    Example: pegasus bench render franck --size 256 --library people
+    Example: pegasus bench render --points 50000 --size 512
     """
     import torch
 
@@ -239,12 +242,15 @@ def bench_render(
     from pegasus_ray.pipeline.results import read_avatar, read_fields, read_track
 
     torch.set_num_threads(threads)
-    library = place.open()
-    manifest = library.find(key, Kind.AVATARS)
-    avatar = read_avatar(library, manifest.key)
-    track = read_track(library.location, manifest.input("track"))
-    fields = read_fields(library, manifest.key)
-    _tell(bench.bench_render(avatar, track, frames=frames, size=size, fields=fields).facts(), place.json)
+    if key is None:
+        timing = bench.bench_render_stand_in(settings.pipeline().fit, points=points, frames=frames, size=size)
+    else:
+        library = settings.open()
+        manifest = library.find(key, Kind.AVATARS)
+        avatar = read_avatar(library, manifest.key)
+        track = read_track(library.location, manifest.input("track"))
+        timing = bench.bench_render(avatar, track, frames=frames, size=size, fields=read_fields(library, manifest.key))
+    _tell(timing.facts(), settings.json)
 
 
 @command

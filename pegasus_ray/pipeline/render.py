@@ -17,7 +17,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import CanonicalPoints, render_points
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.rig.model import rodrigues, rotation_vectors
+from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors
 
 PIVOT_DEPTH = 0.09
 """How far behind the eyes the head's axis lies, in metres: what a turntable turns about."""
@@ -51,12 +51,17 @@ def render_clip(
         rows = Parameters.of(chosen).rows(torch.tensor([index]))
         if turns:
             rows = turn(rows, math.radians(turns[index % len(turns)]))
-        with torch.no_grad():
-            image = render_points(
-                points, rig, rows.drive(avatar), size or track.size, per_pixel=per_pixel, full=False
-            ).image[0]
-        picture: Bytes = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        yield picture
+        yield draw_frame(avatar, points, rig, rows, size or track.size, per_pixel)
+
+
+def draw_frame(
+    avatar: Avatar, points: CanonicalPoints, rig: Rig, row: Parameters, size: int, per_pixel: int = 24
+) -> Bytes:
+    """An avatar's evaluated points in one frame's expression, pose and camera, (S, S, 3) RGB on white."""
+    with torch.no_grad():
+        image = render_points(points, rig, row.drive(avatar), size, per_pixel=per_pixel, full=False).image[0]
+    picture: Bytes = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return picture
 
 
 def turntable(count: int, *, reach: float = 45.0) -> list[float]:
