@@ -23,6 +23,7 @@ from pegasus_ray.avatar.dress import (
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.matching import match_points
 from pegasus_ray.avatar.model import Avatar, MotionCode
+from pegasus_ray.avatar.reform import by_form, tinted
 from pegasus_ray.avatar.uncover import uncover
 from pegasus_ray.avatar.wear import recoloured, underlay
 from pegasus_ray.rig.model import Rig
@@ -57,7 +58,8 @@ def compose(
         lent = [_lent(avatar, target, attribute, rig) for avatar in (target, *(avatar for _, avatar in lenders))]
         shapes = [target.shape] + [rig.mix_shape(target.shape, avatar.shape, attribute) for _, avatar in lenders]
         names = (OWN, *(name for name, _ in lenders))
-        blocks[attribute] = _pool(lent, shapes, names, rig, code_size, generator)
+        paired = by_form(target, attribute, rig)
+        blocks[attribute] = _pool(lent, shapes, names, rig, code_size, generator, paired=paired)
         if attribute in COVERS_SCALP:
             blocks[attribute] = replace(blocks[attribute], points=_still(blocks[attribute].points))
     bases = [_base(target, tuple(sources), rig)]
@@ -79,7 +81,8 @@ def _base(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
     base = target.select(~_taken(target, attributes))
     covers = part_of_points(taken)
     hair = taken.select((covers == Part.HAIR) | (covers == Part.HAT))
-    features = taken.select((covers == Part.EYEBROWS) | (covers == Part.MOUTH) | (covers == Part.EYES))
+    moved = [a.part for a in (Attribute.EYEBROWS, Attribute.MOUTH, Attribute.EYES) if not by_form(target, a, rig)]
+    features = taken.select(torch.isin(covers, torch.tensor(moved, device=covers.device)))
     base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig))
     if any(attribute in COVERS_SCALP for attribute in attributes):
         base = uncover(base, hair, rig)
@@ -93,14 +96,19 @@ def _pool(
     rig: Rig,
     code_size: int,
     generator: torch.Generator,
+    *,
+    paired: bool = False,
 ) -> CodedPoints:
-    """Points that can be any source's: as many as the richest has, bound where its are, each paired with every other's."""
+    """Points that can be any source's: as many as the richest has, bound where its are, each paired with every other's.
+
+    With `paired` they are the same points for everybody, in other colours.
+    """
     richest = max(range(len(lent)), key=lambda index: len(lent[index]))
     pool = lent[richest]
     here = places_of(pool, rig, shapes[richest])
     states = torch.stack(
         [
-            _state(pool) if avatar is pool else _state_in(pool, here, avatar, shape, rig)
+            _state(avatar) if paired or avatar is pool else _state_in(pool, here, avatar, shape, rig)
             for avatar, shape in zip(lent, shapes, strict=True)
         ]
     )
@@ -119,7 +127,11 @@ def _pool(
 
 
 def _lent(avatar: Avatar, target: Avatar, attribute: Attribute, rig: Rig) -> Avatar:
-    """A source's points of the attribute, in the target's light and motion code."""
+    """A source's points of the attribute in the target's light and motion code, or what the target's own are to become."""
+    if avatar is not target and by_form(target, attribute, rig):
+        seen = has_attribute(avatar, attribute)
+        avatar = tinted(target, avatar, attribute, rig) if seen else target
+        return avatar.select(part_of_points(target) == attribute.part)
     points = avatar.select(part_of_points(avatar) == attribute.part)
     if avatar is target or len(points) == 0:
         return points

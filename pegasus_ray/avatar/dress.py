@@ -16,8 +16,6 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 
 COVERS_SCALP = (Attribute.HAIR, Attribute.HAT)
-FORMS = (Attribute.NOSE,)
-"""What is borrowed of these is the form, where the rig's axes have names: their skin is the wearer's own."""
 AMONG = 16
 """Neighbours looked at to tell a point of a part from a speck."""
 KIN = {Part.MOUTH: 0.3, Part.HAIR: 0.15, Part.HAT: 0.3}

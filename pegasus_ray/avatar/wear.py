@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
-    FORMS,
     join_group,
     lend,
     nearest,
@@ -27,8 +26,8 @@ from pegasus_ray.avatar.dress import (
 )
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar, join
-from pegasus_ray.avatar.shading import TERMS, shade
-from pegasus_ray.avatar.skin_light import turned_normals
+from pegasus_ray.avatar.reform import by_form, follow, reformed, tinted
+from pegasus_ray.avatar.shading import TERMS
 from pegasus_ray.avatar.uncover import bald
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -39,8 +38,6 @@ BACKING = (0.0015, 2.0)
 """How far under a borrowed part its backing lies, in metres, and how much larger its points are."""
 UNDERLAY = 0.004
 """How far under the wearer's own features the skin lies that shows where a borrowed one leaves it bare, in metres."""
-REACH = (0.008, 0.016)
-"""How far from a borrowed part the wearer's points follow its shape wholly, and beyond which not at all, in metres."""
 
 
 def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smooth: float = 0.006) -> Avatar:
@@ -62,10 +59,9 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
             f"one avatar is bound to rig {wearer.rig!r}, the other to {source.rig!r}; fit both on one rig",
         )
     shape = rig.mix_shape(wearer.shape, source.shape, attribute)
-    if attribute in FORMS and not torch.equal(shape, wearer.shape):
-        lend(source, attribute)
-        return _reformed(wearer, attribute, rig, shape)
     borrowed = _still_unless_face(lend(source, attribute, rig), attribute)
+    if by_form(wearer, attribute, rig):
+        return reformed(tinted(wearer, source, attribute, rig), attribute, rig, shape)
     mine = together(wearer, attribute.part, rig)
     if attribute in COVERS_SCALP:
         base = bald(wearer, rig) if attribute is Attribute.HAIR else under_hat(wearer, borrowed, rig)
@@ -75,35 +71,14 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
     borrowed = recoloured(borrowed, source, wearer, attribute, rig, smooth)
     if not torch.equal(shape, wearer.shape):
         seam = torch.cat([places_of(wearer.select(mine), rig), places_of(borrowed, rig, shape)])
-        base, borrowed = _follow(base, seam, rig, shape), _reshaped(borrowed, rig, shape, wearer.shape)
+        base, borrowed = follow(base, seam, rig, shape), _reshaped(borrowed, rig, shape, wearer.shape)
     return join(base, _backed(borrowed, rig) if attribute in BACKED else borrowed)
-
-
-def _reformed(wearer: Avatar, attribute: Attribute, rig: Rig, shape: Tensor) -> Avatar:
-    """The wearer with the part's form of `shape` (K,): their own points near it, moved and lit as it asks."""
-    mine = wearer.select(part_of_points(wearer) == attribute.part)
-    seam = torch.cat([places_of(mine, rig), places_of(mine, rig, shape)])
-    moved = _follow(wearer, seam, rig, shape)
-    own, new = wearer.anchors(rig), wearer.anchors(rig, shape)
-    terms = [torch.stack([shade(n, wearer.lights[0]) for n in turned_normals(a.normals)]).mean(0) for a in (own, new)]
-    touched = (moved.offsets != wearer.offsets).any(1, keepdim=True)
-    gain = (terms[1] / terms[0].clamp(min=0.05)).clamp(0.3, 3.0)
-    return replace(moved, albedo=torch.where(touched, wearer.albedo * gain, wearer.albedo))
 
 
 def _reshaped(points: Avatar, rig: Rig, shape: Tensor, stored: Tensor) -> Avatar:
     """Points that stand on the rig of shape `stored` (K,) where they stood on that of `shape` (K,)."""
     moved = points.anchors(rig, shape).positions - points.anchors(rig, stored).positions
     return replace(points, offsets=points.offsets + moved)
-
-
-def _follow(base: Avatar, part: Tensor, rig: Rig, shape: Tensor) -> Avatar:
-    """The wearer's points gone along with the part's (M, 3) change of shape: wholly beside it, not at all beyond `REACH`."""
-    near, far = REACH
-    distance, _ = nearest(places_of(base, rig), part, 1)
-    share = ((far - distance) / (far - near)).clamp(0, 1)
-    moved = base.anchors(rig, shape).positions - base.anchors(rig).positions
-    return replace(base, offsets=torch.where(share > 0, base.offsets + share * moved, base.offsets))
 
 
 def _still_unless_face(points: Avatar, attribute: Attribute) -> Avatar:

@@ -29,6 +29,7 @@ class Blend(StrEnum):
     FEATHER = "feather"  # by a softened mask: parts whose colour is the attribute
     POISSON = "poisson"  # by gradients: parts of skin, which take the target's tone
     FORM = "form"  # by what a change of form changes in the target's own render: the skin stays theirs, pore by pore
+    REDRAWN = "redrawn"  # as FORM around the part, whose own pixels are those of the new render: it has other colours
     STRANDS = (
         "strands"  # by how much each pixel leaves the skin around it: hairs on skin, whose tone stays the target's
     )
@@ -64,6 +65,7 @@ class LentPart:
     share: Mask  # how much of each pixel they fill
     whole: Layer  # the person that they are part of
     bare: Layer | None = None  # that person without the part or, of a changed form, with their own
+    own: Mask | None = None  # how much of each pixel the part fills in `bare`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +174,9 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     """
     share = tidy_share(lent.share)
     part = np.clip(close_holes(share), 0, 1)
-    if blend is Blend.FORM and lent.bare is not None:
-        return _reformed(base, matte, part, lent.whole, lent.bare)
+    if blend in (Blend.FORM, Blend.REDRAWN) and lent.bare is not None:
+        both = part if lent.own is None else np.maximum(part, lent.own)
+        return _reformed(base, matte, part, both, lent, lent.bare, redraw=blend is Blend.REDRAWN)
     colours = fill_colours(lent.colours, share)
     if blend is Blend.ALPHA:
         if lent.bare is not None:
@@ -195,11 +198,20 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     return Composite(image=image, part=soft, matte=np.maximum(matte, soft), coverage=coverage, seam=seam)
 
 
-def _reformed(base: Image, matte: Mask, part: Mask, whole: Layer, bare: Layer) -> Composite:
-    """The frame and the difference that the new form makes to the render of the same person, near the part."""
-    near = fade(part > 0.3, FORM_REACH)
+def _reformed(
+    base: Image, matte: Mask, part: Mask, both: Mask, lent: LentPart, bare: Layer, *, redraw: bool
+) -> Composite:
+    """The frame and the difference that the new form makes to the render of the same person, near the part.
+
+    Where the part is or was (`both`), that render itself is shown if the part is to be redrawn.
+    """
+    whole, near = lent.whole, fade(both > 0.3, FORM_REACH)
     image = np.clip(base + near[..., None] * (whole.image - bare.image), 0, 1)
     opacity = np.clip(matte + near * (whole.alpha - bare.alpha), 0, 1)
+    if redraw:
+        grown = cv2.dilate((both > 0.3).astype(np.float32), _disc(max(1, round(0.008 * len(part)))))
+        inside = cv2.GaussianBlur(grown, (0, 0), max(0.6, 0.004 * len(part)))[..., None]
+        image = image * (1 - inside) + whole.image * inside
     seam = _seam((base, whole.image), image, part > 0.5)
     return Composite(image=image, part=part, matte=opacity, coverage=float((part > 0.5).any()), seam=seam)
 
@@ -293,8 +305,8 @@ def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> tuple[Im
     """Hairs of the lender's skin on the target's: the picture, their opacity, and the zone (S, S) in which they were looked for.
 
     Each pixel is taken apart into skin and hair (a matte along the line between the two colours), and the hair alone is put
-    on. On darker skin it darkens as the skin does: where strands are thinner than a pixel, what passes for hair is half skin.
-    On brighter skin it brightens by the root of that: the lender may have stood in less light, or have darker skin.
+    on. It darkens or brightens by the root of what the skin does: the lender may have stood in other light, or have another
+    skin; and where strands are thinner than a pixel, what passes for hair is half skin.
     """
     whole, solid = lent.image, (part > 0.3) & (matte > 0.5)
     if solid.sum() < 12:
@@ -309,7 +321,7 @@ def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> tuple[Im
     soft = cv2.GaussianBlur(around.astype(np.float32), (0, 0), max(0.6, 0.004 * len(part)))
     opacity = np.asarray(np.clip(share, 0, 1) * soft * around * matte, np.float32)
     gain = base / np.maximum(skin, 0.05)
-    shown = hair * np.minimum(gain, np.sqrt(gain))
+    shown = hair * np.sqrt(gain)
     drawn = base * (1 - opacity[..., None]) + shown * opacity[..., None]
     return drawn.astype(np.float32), opacity, around
 

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import COVERS_SCALP, FORMS, has_attribute, lend
+from pegasus_ray.avatar.dress import COVERS_SCALP, has_attribute, lend
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
+from pegasus_ray.avatar.reform import COLOURED, by_form, tinted
 from pegasus_ray.avatar.uncover import bald
 from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.swaps import Swap
@@ -94,10 +95,11 @@ class Swapper:
         self.lent = _canonical(avatar, self.rig, self.shape)
         self.blend = BLEND_OF[attribute]
         self.reshaped: CanonicalPoints | None = (
-            None  # the target on the mixed shape, where form is all that is borrowed
+            None  # the target on the mixed shape in the lender's colours, where form and colour are borrowed
         )
-        if attribute in FORMS and not torch.equal(self.shape, target_avatar.shape):
-            self.blend, self.reshaped = Blend.FORM, _canonical(target_avatar, self.rig, self.shape)
+        if by_form(target_avatar, attribute, self.rig):
+            self.blend = Blend.REDRAWN if attribute in COLOURED else Blend.FORM
+            self.reshaped = _canonical(tinted(target_avatar, avatar, attribute, self.rig), self.rig, self.shape)
         self.bald = bald(avatar, self.rig) if attribute is Attribute.HAIR else None  # the lender
         self.balded = _canonical(self.bald, self.rig, self.shape) if self.bald else None
         self.own = target_avatar
@@ -115,7 +117,7 @@ class Swapper:
         for start in range(0, len(frames), self.config.batch):
             batch = slice(start, min(start + self.config.batch, len(frames)))
             parameters = Parameters.of(rows.select(batch))
-            own = self._draw(self.own, self.worn, parameters)
+            own = self._draw(self.own, self.worn, parameters, part=self.attribute.part)
             if self.reshaped is not None:
                 lent = self._draw(self.own, self.reshaped, parameters, part=self.attribute.part)
             else:
@@ -181,6 +183,7 @@ class Swapper:
             share=drawn.parts[index, ..., self.attribute.part].numpy(),
             whole=_layer(drawn, index),
             bare=_layer(bare, index) if bare else None,
+            own=bare.parts[index, ..., self.attribute.part].numpy() if bare else None,
         )
 
     def _without_cover(self) -> Avatar:
@@ -196,8 +199,9 @@ class Swapper:
         if bare is None:
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
             shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
-            if self.blend is Blend.FORM:
-                return image, matte, shown
+            if self.reshaped is not None:
+                own = np.zeros_like(matte) if shown.own is None else shown.own
+                return image, matte, replace(shown, own=np.where(hidden, 0, own).astype(np.float32))
             base = np.where(hidden[..., None], image, without_feature(image, matte, labels, self.attribute))
             return base, matte, shown
         gone, layer = own_part(labels, self.attribute, grow=0.03), _layer(bare, index)
