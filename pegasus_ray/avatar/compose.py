@@ -14,9 +14,11 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
+    carried,
     has_attribute,
     join_group,
     lend,
+    lifted,
     part_of_points,
     places_of,
 )
@@ -132,10 +134,13 @@ def _lent(avatar: Avatar, target: Avatar, attribute: Attribute, rig: Rig) -> Ava
         seen = has_attribute(avatar, attribute)
         avatar = tinted(target, avatar, attribute, rig) if seen else target
         return avatar.select(part_of_points(target) == attribute.part)
+    if avatar is not target and attribute in COVERS_SCALP:
+        avatar = carried(avatar, attribute.part, rig, target.shape)
     points = avatar.select(part_of_points(avatar) == attribute.part)
     if avatar is target or len(points) == 0:
         return points
     points = lend(avatar, attribute, rig) if has_attribute(avatar, attribute) else points
+    points = lifted(points, target, rig) if attribute is Attribute.HAIR else points
     moved = _relit(points, target)
     toned = recoloured(points, avatar, target, attribute, rig)
     return moved if toned is points else replace(moved, albedo=toned.albedo)

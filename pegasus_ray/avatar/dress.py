@@ -22,6 +22,10 @@ KIN = {Part.MOUTH: 0.3, Part.HAIR: 0.15, Part.HAT: 0.3}
 """Share of the neighbours' opacity that must be of a point's own kind; other parts are too thin for it, or stand alone."""
 FAR = 2.5
 """Times the median distance of a mouth's points from its middle beyond which what passes for mouth is none."""
+LOCK = 0.03
+"""Metres over which the change from one head to another is smoothed for what hangs on it."""
+DEEP, ON_CLOTH = 0.03, 0.006
+"""Metres under cloth from which hair is brought out, and how far above the cloth it lies then."""
 STRAY = 0.012
 """Metres to its third neighbour beyond which a borrowed point is left behind."""
 
@@ -65,6 +69,38 @@ def together(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
             away = (places - places[found].median(0).values).norm(dim=1)
             found &= away < FAR * away[found].median()
     return found
+
+
+def carried(avatar: Avatar, part: Part, rig: Rig, shape: Tensor) -> Avatar:
+    """The avatar with a part's points where a smooth change from its own to `shape` (K,) carries them: to be used on `shape`.
+
+    Each point is bound to a triangle, and neighbours in a lock may be bound far apart: to the head, the neck, the shoulders.
+    Going along with their own triangles they would part on another body; going along with what surrounds them they stay a lock.
+    """
+    chosen = (part_of_points(avatar) == part).nonzero()[:, 0]
+    points = avatar.select(chosen)
+    own, new = points.anchors(rig).positions, points.anchors(rig, shape).positions
+    places = own + points.offsets
+    weights = [
+        torch.softmax(-(torch.cdist(block, places) / LOCK).square() / 2, 1) for block in torch.split(places, 1024)
+    ]
+    moved = torch.cat([weight @ (new - own) for weight in weights]) if len(chosen) else new
+    offsets = avatar.offsets.clone()
+    offsets[chosen] = places + moved - new
+    return replace(avatar, offsets=offsets)
+
+
+def lifted(lent: Avatar, wearer: Avatar, rig: Rig) -> Avatar:
+    """Borrowed hair, on the wearer's shape, laid on the wearer's cloth where it would hang inside of it."""
+    cloth = wearer.select(part_of_points(wearer) == Part.CLOTH)
+    if len(cloth) < AMONG or len(lent) == 0:
+        return lent
+    places, surface = places_of(lent, rig, wearer.shape), places_of(cloth, rig)
+    distance, near = nearest(places, surface, AMONG)
+    normals = cloth.anchors(rig).normals[near].mean(1)
+    height = ((places - surface[near].mean(1)) * normals).sum(1)
+    up = torch.where(distance[:, 0] < DEEP, (ON_CLOTH - height).clamp(min=0, max=DEEP), 0.0)
+    return replace(lent, offsets=lent.offsets + up[:, None] * normals)
 
 
 def join_group(first: Avatar, second: Avatar) -> Avatar:

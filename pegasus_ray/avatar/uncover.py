@@ -70,6 +70,12 @@ def _hairy(avatar: Avatar, rig: Rig) -> Tensor:
     return torch.stack([where.scalp, where.forehead, where.fall, where.cloth]).amax(0)
 
 
+def _brow_and_scalp(avatar: Avatar, rig: Rig) -> Tensor:
+    """The rig's triangles above the brows, where no lash or lid is dark of its own, (F,) bool."""
+    where = regions(rig, rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis))
+    return (where.forehead > 0) | (where.scalp > 0)
+
+
 def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
     """Points on the rig wherever `hair` stood or grew and `avatar` has nothing; they move as the rig does."""
     part = part_of_points(avatar)
@@ -133,7 +139,8 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     """The avatar with the skin that was under `hair` in the colour of the skin that was not.
 
     What lies behind a fringe was never seen free of it: its points have learned shadow and strands. A point counts as covered
-    where hair lies before it within `reach` metres across, as seen from the front, and where it is far darker than the face.
+    where hair lies before it within `reach` metres across, as seen from the front, and, on forehead and scalp, where it is far
+    darker than the face.
     """
     places, over = (places_of(a, rig) for a in (avatar, hair))
     brow = (part_of_points(avatar) == Part.SKIN) & (places[:, 1] > 0.0)
@@ -143,8 +150,8 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     chosen = brow.nonzero()[:, 0]
     covered = torch.cat([_is_covered(places[block], over, reach) for block in torch.split(chosen, 1024)])
     if bool(free.any()):
-        tone = avatar.albedo.mean(1)
-        covered |= tone[chosen] < SHADED * tone[free].median()
+        tone, above = avatar.albedo.mean(1), _brow_and_scalp(avatar, rig)[avatar.triangles[chosen]]
+        covered |= above & (tone[chosen] < SHADED * tone[free].median())
     free[chosen[~covered]] = True
     dirty = chosen[covered]
     if len(dirty) == 0 or int(free.sum()) < 24:

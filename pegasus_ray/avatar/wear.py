@@ -17,8 +17,10 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import (
     COVERS_SCALP,
+    carried,
     join_group,
     lend,
+    lifted,
     nearest,
     part_of_points,
     places_of,
@@ -59,12 +61,15 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
             f"one avatar is bound to rig {wearer.rig!r}, the other to {source.rig!r}; fit both on one rig",
         )
     shape = rig.mix_shape(wearer.shape, source.shape, attribute)
+    if attribute in COVERS_SCALP:
+        source = carried(source, attribute.part, rig, shape)
     borrowed = _still_unless_face(lend(source, attribute, rig), attribute)
     if by_form(wearer, attribute, rig):
         return reformed(tinted(wearer, source, attribute, rig), attribute, rig, shape)
     mine = together(wearer, attribute.part, rig)
     if attribute in COVERS_SCALP:
         base = bald(wearer, rig) if attribute is Attribute.HAIR else under_hat(wearer, borrowed, rig)
+        borrowed = lifted(borrowed, wearer, rig) if attribute is Attribute.HAIR else borrowed
     else:
         skin = wearer.select(part_of_points(wearer) == Part.SKIN)
         base = join_group(wearer.select(~mine), underlay(wearer.select(mine), skin, rig))

@@ -25,7 +25,8 @@ FADE = 0.022
 class Blend(StrEnum):
     """How a part meets the frame."""
 
-    ALPHA = "alpha"  # by the render's own opacity: hair, hats
+    ALPHA = "alpha"  # by the render's own opacity: hair
+    SOLID = "solid"  # by that opacity where it is not the half of something solid: hats
     FEATHER = "feather"  # by a softened mask: parts whose colour is the attribute
     POISSON = "poisson"  # by gradients: parts of skin, which take the target's tone
     FORM = "form"  # by what a change of form changes in the target's own render: the skin stays theirs, pore by pore
@@ -37,7 +38,7 @@ class Blend(StrEnum):
 
 BLEND_OF = {
     Attribute.HAIR: Blend.ALPHA,
-    Attribute.HAT: Blend.ALPHA,
+    Attribute.HAT: Blend.SOLID,
     Attribute.EYES: Blend.FEATHER,
     Attribute.MOUTH: Blend.FEATHER,
     Attribute.EYEBROWS: Blend.STRANDS,
@@ -46,7 +47,10 @@ BLEND_OF = {
 
 
 PRESSED = 0.035
-"""How far beside a hat it presses hair, in sides: hair that hangs further down is the target's own, strand by strand."""
+"""How far below a hat it presses hair, in sides: hair that hangs further down is the target's own, strand by strand."""
+
+SOLID = (0.15, 0.65)
+"""Shares of a pixel under which there is no hat, and over which nothing shows through it: what mixes in is a liner's points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +113,14 @@ def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
 
 
 def pressed_hair(labels: Labels, left: Mask, hat: Mask) -> npt.NDArray[np.bool_]:
-    """Where a hat takes the target's hair away: near the hat, hair in the frame with a share under one half in what is left.
+    """Where a hat takes the target's hair away: beside and above the hat, hair in the frame that is not in what is left.
 
     `left` is the share of hair in the render of the target under the hat, `hat` that of the hat itself.
     """
-    beside = cv2.dilate((hat > 0.5).astype(np.uint8), _disc(max(1, round(PRESSED * len(hat))))) > 0
+    solid = hat > 0.5
+    beside = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(PRESSED * len(hat))))) > 0
+    if solid.any():
+        beside[: np.flatnonzero(solid.any(1))[-1] + 1] = True  # whatever stands off the head up there is under the hat
     gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
     disc = _disc(max(1, round(0.035 * len(labels))))
     opened = cv2.morphologyEx(gone.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
@@ -182,6 +189,9 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
         if lent.bare is not None:
             part, colours = _with_strands(part, colours, lent.whole, lent.bare)
         soft, colours = _behind(part, colours, matte, lent.whole)
+    elif blend is Blend.SOLID:
+        faint, full = SOLID
+        soft = np.clip((part - faint) / (full - faint), 0, 1)
     else:
         sigma = max(0.6, 0.004 * len(part))
         soft = np.clip(cv2.GaussianBlur(part, (0, 0), sigma), 0, 1) * (matte > 0.02)

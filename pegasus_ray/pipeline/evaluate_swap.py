@@ -33,7 +33,9 @@ class SwapScore:
     psnr_part_unchanged: float  # of the target as they are
     psnr_part_paste: float  # of a plain paste, without taking the own part away, closing holes or blending
     psnr_head: float  # dB over the box around the head
-    outside_changed_pixels: int  # outside of both parts, dilated by 6 % of the side; of all frames
+    outside_changed_pixels: (
+        int  # outside of both parts (a hat's: with the hair), dilated by 6 % of the side; of all frames
+    )
     pairs: Mapping[str, float] = field(default_factory=dict)  # psnr_part by "target ← source"
 
 
@@ -108,7 +110,8 @@ def score_swap(own: Track, made: Swap, pasted: Bytes, truth: Track, attribute: A
         region = mine | theirs
         if not region.any():
             continue
-        near = dilate(region | (made.part_masks[index] > 127), MARGIN)
+        pressed = where_is(own.parts[index], Attribute.HAIR) & (attribute is Attribute.HAT)
+        near = dilate(region | (made.part_masks[index] > 127) | pressed, MARGIN)
         rows.append(
             {
                 "part": psnr_of(made.images[index], after[index], region),

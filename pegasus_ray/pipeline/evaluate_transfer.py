@@ -145,13 +145,15 @@ def score_worn(
     frames, after = range(len(user)), truth.on_white()
     regions = parts_of(user, truth, attribute)
     bare, changed = (np.stack(list(render_clip(avatar, user))) for avatar in (own, worn))
-    drawn = _part_drawn(worn, user, frames, attribute)
+    drawn = _part_drawn(worn, user, frames, attribute) | _part_drawn(own, user, frames, attribute)
     if attribute is Attribute.HAT:  # which presses all hair flat
         pressed = [where_is(labels, Attribute.HAIR) for labels in user.parts]
     else:
         pressed = [np.zeros_like(region) for region in regions]
     near = [dilate(one | two | three, MARGIN) for one, two, three in zip(regions, drawn, pressed, strict=True)]
-    outside = ~np.stack(near)
+    outside = (
+        ~np.stack(near) & np.stack([region.any((0, 1)) for region in regions])[:, None, None]
+    )  # shut eyes change lids
     difference = np.abs(changed.astype(int) - bare).max(-1)
     score = WornScore(
         psnr_truth=mean_psnr(changed, after, regions),

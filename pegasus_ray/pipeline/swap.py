@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import COVERS_SCALP, has_attribute, lend
+from pegasus_ray.avatar.dress import COVERS_SCALP, carried, has_attribute, lend, part_of_points
 from pegasus_ray.avatar.frames import Parameters
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar
@@ -91,8 +91,11 @@ class Swapper:
         self.judge = Judge(config.judge)
         self.rig: Rig = load_rig(target.rig)
         self.shape = self.rig.mix_shape(torch.tensor(target.shape), avatar.shape, attribute)
-        self.lender = avatar
-        self.lent = _canonical(avatar, self.rig, self.shape)
+        cover = attribute in COVERS_SCALP
+        self.lender = carried(avatar, attribute.part, self.rig, self.shape) if cover else avatar
+        if attribute is Attribute.HAT:  # whose sides the lender's hair hides
+            self.lender = self.lender.select(part_of_points(self.lender) != Part.HAIR)
+        self.lent = _canonical(self.lender, self.rig, self.shape)
         self.blend = BLEND_OF[attribute]
         self.reshaped: CanonicalPoints | None = (
             None  # the target on the mixed shape in the lender's colours, where form and colour are borrowed

@@ -21,8 +21,9 @@ def test_tall_hair_under_the_hat_is_gone_and_the_rest_of_the_person_stays() -> N
     kept = part_of_points(left)
     there = (left.anchors(rig).positions + left.offsets)[kept == Part.HAIR]
     assert crown.sum() > 100
+    assert int((there[:, 1] > 0.085).sum()) == 0  # what the hat covers is gone
     height = left.select(kept == Part.HAIR).offsets.norm(dim=1)
-    assert float(height[there[:, 1] > 0.08].max()) < 0.012  # what is left under the hat lies flat
+    assert float(height[there[:, 1] > 0.06].max()) < 0.025  # what is left beside it lies flat
     far = (part == Part.HAIR) & (places[:, 1] < 0.02)
     assert int((there[:, 1] < 0.02).sum()) == int(far.sum())  # hair well below it is as it was
     for other in (Part.NOSE, Part.MOUTH, Part.EYES):
