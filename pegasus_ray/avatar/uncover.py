@@ -26,6 +26,10 @@ GAP: Final = 0.004
 """Metres to the nearest point that was kept beyond which a surface needs completion."""
 SHADED: Final = 0.72
 """Of the face's tone: darker skin above the eyes has learned a fringe's strands and shade."""
+CAST: Final = 0.045
+"""How far below its tips, in metres, a fringe's shade falls."""
+LEAST_LIT: Final = 200
+"""Points of skin out of that shade that are enough to tell the light by."""
 LAYERS: Final = ((0.0015, 0.0036), (0.005, 0.0070))
 """Of the surface that is made, and of its backing: metres under the rig, and radius of its points."""
 OVERLAP: Final = 2.56
@@ -84,11 +88,13 @@ def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
     if not bool((part_of_points(like) == Part.SKIN).any()):
         return avatar.select(shown & False)
     generator = torch.Generator().manual_seed(0)
-    made = [_layer(like, hiding, rig, depth, radius, generator) for depth, radius in LAYERS]
+    made = [_layer(like, hair, hiding, rig, depth, radius, generator) for depth, radius in LAYERS]
     return join_group(*made)
 
 
-def _layer(like: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, generator: torch.Generator) -> Avatar:
+def _layer(
+    like: Avatar, hair: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, generator: torch.Generator
+) -> Avatar:
     """One layer of what is completed, in the places, colours and parts that `like` has nearby."""
     blank = _scattered(like, _hairy(like, rig), radius, generator)
     anchors, around = blank.anchors(rig), like.anchors(rig)
@@ -106,8 +112,9 @@ def _layer(like: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, 
     offsets = torch.where(scalp[:, None], 0.0, (share * like.offsets[near]).sum(1)) - depth * anchors.normals
     blank = replace(blank, offsets=offsets, part_logits=4.0 * torch.nn.functional.one_hot(of, len(Part)).to(offsets))
     skin = like.select(part == Part.SKIN)
-    quiet = _skin_nearby(blank, skin, rig)
-    cloth = (share * like.albedo[near]).sum(1)
+    quiet = _skin_nearby(blank, skin, rig, hair)
+    cloth = _cloth_nearby(anchors.positions, like.select(part == Part.CLOTH), rig)
+    cloth = torch.where((of == Part.CLOTH)[:, None], cloth, (share * like.albedo[near]).sum(1))
     return replace(blank, albedo=torch.where(scalp[:, None], quiet, cloth))
 
 
@@ -157,7 +164,7 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     if len(dirty) == 0 or int(free.sum()) < 24:
         return avatar
     albedo, basis = avatar.albedo.clone(), avatar.colour_basis.clone()
-    albedo[dirty], basis[:, dirty] = _skin_nearby(avatar.select(dirty), avatar.select(free), rig), 0.0
+    albedo[dirty], basis[:, dirty] = _skin_nearby(avatar.select(dirty), avatar.select(free), rig, hair), 0.0
     return avatar.with_tensors({"albedo": albedo, "colour_basis": basis})
 
 
@@ -168,12 +175,38 @@ def _is_covered(points: Tensor, hair: Tensor, reach: float) -> Tensor:
     return ((across < reach) & (before > -0.004) & (before < FRINGE)).any(1)
 
 
-def _skin_nearby(bare: Avatar, skin: Avatar, rig: Rig) -> Tensor:
-    """A quiet albedo (N, 3) for `bare` points: that of the skin nearby, drawn towards that of the whole, in the skin's light."""
+def _cloth_nearby(places: Tensor, cloth: Avatar, rig: Rig) -> Tensor:
+    """Colours (N, 3) for cloth at `places` (N, 3), from around: what pattern went on under the hair nobody has seen."""
+    if len(cloth) == 0:
+        return torch.full_like(places, 0.5)
+    distance, near = nearest(places, places_of(cloth, rig), 48)
+    weight = torch.softmax(-distance / 0.012, dim=-1)
+    return (cloth.albedo[near] * weight[..., None]).sum(1)
+
+
+def _skin_nearby(bare: Avatar, skin: Avatar, rig: Rig, hair: Avatar) -> Tensor:
+    """A quiet albedo (N, 3) for `bare` points: that of the skin nearby, drawn towards that of the whole, in the skin's light.
+
+    Skin in the shade of a fringe tells nothing of either: looked at alone, it would have the light come from below.
+    """
+    places = places_of(skin, rig)
+    lit = ~_under_fringe(places, places_of(hair, rig))
+    if int(lit.sum()) > LEAST_LIT:
+        skin, places = skin.select(lit), places[lit]
     anchors, around = bare.anchors(rig), skin.anchors(rig)
     light = skin_light(skin, around.normals)
     tone = skin.albedo / albedo_under(light, skin.lights[0], around.normals).clamp(min=0.05)
-    distance, near = nearest(anchors.positions + bare.offsets, around.positions + skin.offsets, 24)
+    distance, near = nearest(anchors.positions + bare.offsets, places, 24)
     weight = torch.softmax(-distance / 0.01, dim=-1)
     quiet = 0.5 * tone.median(0).values + 0.5 * (tone[near] * weight[..., None]).sum(1)
     return (quiet * albedo_under(light, skin.lights[0], anchors.normals)).clamp(0, 2)
+
+
+def _under_fringe(places: Tensor, hair: Tensor) -> Tensor:
+    """Whether hair (M, 3) hangs before and above each place (N, 3), (N,)."""
+    found = []
+    for block in torch.split(places, 1024):
+        away = hair[None] - block[:, None]
+        above = (away[..., 1] > 0) & (away[..., 1] < CAST)
+        found.append(((away[..., 0].abs() < 0.01) & (away[..., 2] > 0) & above).any(1))
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)

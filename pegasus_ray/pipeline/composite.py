@@ -46,9 +46,6 @@ BLEND_OF = {
 }
 
 
-PRESSED = 0.035
-"""How far below a hat it presses hair, in sides: hair that hangs further down is the target's own, strand by strand."""
-
 SOLID = (0.15, 0.65)
 """Shares of a pixel under which there is no hat, and over which nothing shows through it: what mixes in is a liner's points."""
 
@@ -113,18 +110,27 @@ def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
 
 
 def pressed_hair(labels: Labels, left: Mask, hat: Mask) -> npt.NDArray[np.bool_]:
-    """Where a hat takes the target's hair away: beside and above the hat, hair in the frame that is not in what is left.
+    """Where a hat takes the target's hair away: above its rim, hair in the frame that is not in what is left.
 
-    `left` is the share of hair in the render of the target under the hat, `hat` that of the hat itself.
+    What hangs below the rim is the target's own, strand by strand. `left` is the share of hair in the render of the target under
+    the hat, `hat` that of the hat itself.
     """
-    solid = hat > 0.5
-    beside = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(PRESSED * len(hat))))) > 0
-    if solid.any():
-        beside[: np.flatnonzero(solid.any(1))[-1] + 1] = True  # whatever stands off the head up there is under the hat
     gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
     disc = _disc(max(1, round(0.035 * len(labels))))
     opened = cv2.morphologyEx(gone.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
-    return np.asarray((cv2.dilate(opened, disc) > 0) & (left < 0.5) & beside)
+    return np.asarray((cv2.dilate(opened, disc) > 0) & (left < 0.5) & _above(hat > 0.5))
+
+
+def _above(solid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Above the lower edge of a mask (S, S), column by column; beside the mask, above the whole of it."""
+    rows, columns = np.arange(len(solid))[:, None], solid.any(0)
+    if not columns.any():
+        return solid
+    lowest = len(solid) - 1 - solid[::-1].argmax(0)
+    first, last = np.flatnonzero(columns)[[0, -1]]
+    inside = (np.arange(len(solid)) >= first) & (np.arange(len(solid)) <= last)
+    edge = np.where(columns, lowest, np.where(inside, -1, lowest[columns].max()))
+    return np.asarray(rows <= edge[None])
 
 
 def without_feature(image: Image, matte: Mask, labels: Labels, attribute: Attribute) -> Image:
