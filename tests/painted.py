@@ -53,6 +53,7 @@ def painted_avatar(seed: int = 0, points: int = 9000) -> Avatar:
     budget = PointBudget(surface=points, hair=points // 4, cloth=10, hair_depth=0.012 + 0.01 * seed, fall_depth=0.001)
     avatar = scatter_points(rig, shape, motion, budget, generator)
     colours = 0.2 + 0.6 * torch.rand(len(Part), 3, generator=generator)
+    colours[Part.EYES] = 0.75 + 0.1 * colours[Part.EYES]  # white in everybody: all are filmed in one light
     part = avatar.part_logits.argmax(-1)
     return replace(avatar, albedo=colours[part], opacity_logits=torch.full((len(avatar),), 4.0))
 

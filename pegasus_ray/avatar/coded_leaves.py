@@ -20,9 +20,9 @@ from pegasus_ray.schemas.parts import Attribute
 class GenerativeRates:
     """Adam's rates, a step."""
 
-    state: float = 0.3  # in `STATE_RATES`: the points at the zero code
-    basis: float = 0.3  # in `STATE_RATES`: what a unit of the code changes
-    codes: float = 5e-4
+    state: float = 0.1  # in `STATE_RATES`: the points at the zero code; faster ones wear the person's own picture down
+    basis: float = 0.1  # in `STATE_RATES`: what a unit of the code changes
+    codes: float = 1e-4
 
 
 STATE_RATES = {"offsets": 1e-4, "log_radii": 6e-3, "opacity_logits": 2e-2, "albedo": 6e-3}

@@ -28,6 +28,7 @@ from pegasus_ray.avatar.model import Avatar, MotionCode
 from pegasus_ray.avatar.reform import by_form, tinted
 from pegasus_ray.avatar.uncover import uncover
 from pegasus_ray.avatar.wear import recoloured, underlay
+from pegasus_ray.avatar.whites import lit_as
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
@@ -57,7 +58,8 @@ def compose(
     generator = torch.Generator().manual_seed(seed)
     blocks: dict[Attribute, CodedPoints] = {}
     for attribute, lenders in sources.items():
-        lent = [_lent(avatar, target, attribute, rig) for avatar in (target, *(avatar for _, avatar in lenders))]
+        lit = [lit_as(avatar, target, rig) for _, avatar in lenders]
+        lent = [_lent(avatar, target, attribute, rig) for avatar in (target, *lit)]
         shapes = [target.shape] + [rig.mix_shape(target.shape, avatar.shape, attribute) for _, avatar in lenders]
         names = (OWN, *(name for name, _ in lenders))
         paired = by_form(target, attribute, rig)

@@ -31,6 +31,7 @@ from pegasus_ray.avatar.model import Avatar, join
 from pegasus_ray.avatar.reform import by_form, follow, reformed, tinted
 from pegasus_ray.avatar.shading import TERMS
 from pegasus_ray.avatar.uncover import bald
+from pegasus_ray.avatar.whites import lit_as
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -61,6 +62,7 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
             f"one avatar is bound to rig {wearer.rig!r}, the other to {source.rig!r}; fit both on one rig",
         )
     shape = rig.mix_shape(wearer.shape, source.shape, attribute)
+    source = lit_as(source, wearer, rig)
     if attribute in COVERS_SCALP:
         source = carried(source, attribute.part, rig, shape)
     borrowed = _still_unless_face(lend(source, attribute, rig), attribute)

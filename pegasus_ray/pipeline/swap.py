@@ -21,6 +21,7 @@ from pegasus_ray.avatar.model import Avatar
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering, render_points
 from pegasus_ray.avatar.reform import COLOURED, by_form, tinted
 from pegasus_ray.avatar.uncover import bald
+from pegasus_ray.avatar.whites import lit_as
 from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Bytes, Track
@@ -90,6 +91,7 @@ class Swapper:
         self.target, self.attribute, self.config = target, attribute, config
         self.judge = Judge(config.judge)
         self.rig: Rig = load_rig(target.rig)
+        avatar = lit_as(avatar, target_avatar, self.rig)
         self.shape = self.rig.mix_shape(torch.tensor(target.shape), avatar.shape, attribute)
         cover = attribute in COVERS_SCALP
         self.lender = carried(avatar, attribute.part, self.rig, self.shape) if cover else avatar
