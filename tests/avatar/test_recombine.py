@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pegasus_ray.avatar.compose import compose
-from pegasus_ray.avatar.dress import lend, part_of_points, places_of, together
+from pegasus_ray.avatar.dress import join_group, lend, part_of_points, places_of, together
 from pegasus_ray.avatar.generative import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, GenerativeRates, fit_generative
 from pegasus_ray.avatar.generative_storage import dump_generative, generative_tensors, load_generative
@@ -197,6 +197,22 @@ def test_skin_far_darker_than_the_face_is_a_fringe_s_shade_wherever_the_fringe_i
     cleared = clear_skin(replace(avatar, albedo=albedo), one_strand, rig)
     assert float((cleared.albedo[shaded] - avatar.albedo[shaded]).abs().max()) < 0.1
     assert torch.equal(cleared.albedo[~shaded], avatar.albedo[~shaded])
+
+
+def test_skin_in_a_fringe_s_shade_tells_nothing_of_the_light() -> None:
+    rig, avatar = load_rig(), painted_avatar()
+    places, skin = places_of(avatar, rig), part_of_points(avatar) == Part.SKIN
+    brow = skin & (places[:, 1] > 0.0) & (places[:, 1] < 0.03) & (places[:, 2] > -0.06)
+    shade = (1 - 20 * places[:, 1:2]).clamp(0.3, 1)  # darker towards the fringe: as if light came from below
+    shaded = replace(avatar, albedo=torch.where(brow[:, None], shade * avatar.albedo, avatar.albedo))
+    fringe = shaded.select(brow & (places[:, 1] > 0.02))
+    fringe = replace(fringe, offsets=fringe.offsets + torch.tensor([0.0, 0.012, 0.015]))
+    logits = 4.0 * torch.nn.functional.one_hot(torch.tensor(int(Part.HAIR)), len(Part)).float()
+    fringe = replace(fringe, part_logits=logits.expand(len(fringe), -1))
+    bare = bald(join_group(shaded, fringe), rig)
+    crown = (part_of_points(bare) == Part.SKIN) & (places_of(bare, rig)[:, 1] > 0.08)
+    plain = avatar.albedo[skin][0]
+    torch.testing.assert_close(bare.albedo[crown].median(0).values, plain, atol=0.05, rtol=0)
 
 
 def test_what_is_not_there_cannot_be_borrowed() -> None:

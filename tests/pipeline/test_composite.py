@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from pegasus_ray.pipeline.composite import (
-    PRESSED,
     Blend,
     Layer,
     LentPart,
@@ -129,7 +128,39 @@ def test_hair_that_hangs_below_a_hat_stays() -> None:
     labels, hat = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.zeros((SIDE, SIDE), np.float32)
     hat[:16] = 1.0
     gone = pressed_hair(labels, np.zeros((SIDE, SIDE), np.float32), hat)
-    assert gone[:16].all() and not gone[16 + round(PRESSED * SIDE) :].any()
+    assert gone[:16].all() and not gone[16:].any()
+
+
+def test_hair_that_stands_off_beside_a_hat_goes_and_a_fringe_under_its_rim_stays() -> None:
+    labels, hat = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.zeros((SIDE, SIDE), np.float32)
+    hat[8:16, 20:44] = 1.0
+    hat[16:24, 20:24] = hat[16:24, 40:44] = 1.0  # flaps
+    gone = pressed_hair(labels, np.zeros((SIDE, SIDE), np.float32), hat)
+    assert gone[:24, :20].all() and gone[:24, 44:].all(), "the halo of hair beside the hat"
+    assert gone[:16, 24:40].all() and not gone[16:, 24:40].any(), "the fringe between the flaps"
+
+
+def test_what_mixes_into_a_hat_does_not_let_the_frame_through() -> None:
+    base, matte, mask = _grey(), np.ones((SIDE, SIDE), np.float32), _disc((32, 32), 10)
+    lent = replace(_lent(mask), share=0.7 * mask.astype(np.float32), colours=0.7 * mask[..., None] * RED)
+    solid, alpha = (blend_part(base, matte, lent, blend).image[32, 32] for blend in (Blend.SOLID, Blend.ALPHA))
+    np.testing.assert_allclose(solid, RED, atol=1e-3)
+    assert np.abs(alpha - RED).max() > 0.05
+
+
+def test_a_part_of_another_colour_is_redrawn_and_the_skin_around_it_only_moved() -> None:
+    base, matte, part = _grey(), np.ones((SIDE, SIDE), np.float32), _disc((32, 32), 6)
+    bare = np.full((SIDE, SIDE, 3), 0.4, np.float32)
+    whole = np.where(part[..., None], RED, bare + np.float32(0.05)).astype(np.float32)
+    own = _disc((32, 34), 6).astype(np.float32)
+    lent = replace(_lent(part), whole=Layer(image=whole, alpha=matte), bare=Layer(image=bare, alpha=matte), own=own)
+    image = blend_part(base, matte, lent, Blend.REDRAWN).image
+    np.testing.assert_allclose(image[32, 32], RED, atol=1e-3)
+    np.testing.assert_allclose(image[32, 40], whole[32, 40], atol=0.05)  # where the old part was
+    beside = np.array([image[32, column] - base[32, column] for column in range(42, 44)])
+    assert np.abs(beside).max() <= 0.05 + 1e-5, "moved by no more than the renders differ"
+    far = ~_disc((32, 33), 14)
+    assert np.array_equal(image[far], base[far])
 
 
 @pytest.mark.parametrize("darker", [False, True])
@@ -146,8 +177,7 @@ def test_borrowed_hairs_keep_their_colour_and_the_skin_between_them_stays_the_ta
     base = np.broadcast_to(wearer, (SIDE, SIDE, 3)).astype(np.float32)
     image = blend_part(base, np.ones((SIDE, SIDE), np.float32), lent, Blend.STRANDS).image
     np.testing.assert_allclose(image[32, 20], wearer, atol=0.03)
-    gain = wearer / lender
-    np.testing.assert_allclose(image[32, 21], hair * (gain if darker else np.sqrt(gain)), atol=0.03)
+    np.testing.assert_allclose(image[32, 21], hair * np.sqrt(wearer / lender), atol=0.03)
 
 
 def test_a_new_form_changes_the_frame_by_what_it_changes_in_the_render_and_nothing_else() -> None:
