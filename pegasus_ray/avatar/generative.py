@@ -28,6 +28,10 @@ OWN = "own"
 STATE = {"offsets": 3, "log_radii": 1, "opacity_logits": 1, "albedo": 3}
 """What a code changes about a point, and how many numbers each is: F = 8."""
 
+SHRUNK = 6.0
+"""Off the logarithm of the radius of hair under a hat: a faint point that stays large takes a place among a pixel's nearest, and
+where all places are taken the hat behind them is a hole."""
+
 PRESSED, SOLID, FAINT = 8.0, 0.4, 0.1
 """Logits off the opacity of hair under a hat; the mean opacity of a hat that is wholly there; less of it presses nothing."""
 
@@ -112,7 +116,11 @@ class GenerativeAvatar:
         if Attribute.HAT not in self.blocks:
             return avatar
         flat = self.pressed(avatar, rig) if pressed is None else pressed
-        return replace(avatar, opacity_logits=avatar.opacity_logits - PRESSED * flat)
+        return replace(
+            avatar,
+            opacity_logits=avatar.opacity_logits - PRESSED * flat,
+            log_radii=avatar.log_radii - SHRUNK * flat,
+        )
 
     def pressed(self, avatar: Avatar, rig: Rig) -> Tensor:
         """How much a hat that is there presses each point of a decoded avatar, (N,) 0–1: hair under it that would stick out."""

@@ -132,6 +132,8 @@ def test_a_hat_presses_hair_flat_and_no_hat_does_not() -> None:
     fell = (own.opacity_logits - worn.opacity_logits)[start:end]
     assert float(generative.pressed(own, rig).sum()) == 0
     assert float((fell > 4).float().mean()) > 0.2
+    shrank = (own.log_radii - worn.log_radii)[start:end]
+    assert bool((shrank[fell > 4] > 3).all()), "or they would take the hat's place among a pixel's nearest points"
     assert torch.equal(own.opacity_logits[:start], worn.opacity_logits[:start]), "only hair is pressed"
 
 
