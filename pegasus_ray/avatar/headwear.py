@@ -1,6 +1,6 @@
 """Hair under a hat: what would stick out through it or around it lies flat.
 
-Legend: N points.
+Legend: N points, M points of the hat.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ RISE: Final = 0.5
 """By how much it may stand off more, a metre away from the hat."""
 UNDER: Final = 0.01
 """Metres around the hat within which hair is pressed flat."""
-
 MIDDLE: Final = (0.0, 0.03, -0.09)
 """Of the head, seen from the point between the eyes: hair on a ray from there through the hat is in it."""
 COVER: Final = 0.08

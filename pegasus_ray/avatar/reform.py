@@ -38,16 +38,16 @@ REACH: Final = (0.008, 0.016)
 
 def by_form(wearer: Avatar, attribute: Attribute, rig: Rig) -> bool:
     """Whether the attribute is borrowed by form: where the rig's axes say whose they are, and the wearer shows one to form."""
-    return attribute in FORMS and bool(rig.axes_of(attribute).any()) and has_attribute(wearer, attribute)
+    if attribute not in FORMS or not bool(rig.axes_of(attribute).any()):
+        return False
+    return has_attribute(wearer.select(in_place(wearer, attribute.part, rig)), attribute)
 
 
 def tinted(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig) -> Avatar:
-    """The wearer with the feature's points in the source's colours, smoothed, at the same places of the rig."""
+    """The wearer, of whom `by_form` is true, with the feature's points in the source's colours at the same places of the rig."""
     if attribute not in COLOURED:
         return wearer
     chosen = in_place(wearer, attribute.part, rig).nonzero()[:, 0]
-    if len(chosen) == 0:
-        return wearer
     mine, theirs = wearer.select(chosen), source.select(part_of_points(source) == attribute.part)
     places, reach = places_of(mine, rig), COLOURED[attribute]
     light = theirs.lights[theirs.groups, 0] / wearer.lights[0, 0].clamp(min=1e-2)

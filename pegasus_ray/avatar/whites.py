@@ -2,6 +2,8 @@
 
 Skin does not tell: people differ more than lamps do. Without this a mouth from a warm, dim room is a dark stain on a face that
 was filmed by a window.
+
+Source: looked at and measured on real clips and studio people (docs/performance.md, Recombining).
 """
 
 from __future__ import annotations

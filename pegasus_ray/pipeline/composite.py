@@ -188,8 +188,7 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     share = tidy_share(lent.share)
     part = np.clip(close_holes(share), 0, 1)
     if blend in (Blend.FORM, Blend.REDRAWN) and lent.bare is not None:
-        both = part if lent.own is None else np.maximum(part, lent.own)
-        return _reformed(base, matte, part, both, lent, lent.bare, redraw=blend is Blend.REDRAWN)
+        return _reformed(base, matte, part, lent, lent.bare, redraw=blend is Blend.REDRAWN)
     colours = fill_colours(lent.colours, share)
     if blend is Blend.ALPHA:
         if lent.bare is not None:
@@ -214,14 +213,13 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     return Composite(image=image, part=soft, matte=np.maximum(matte, soft), coverage=coverage, seam=seam)
 
 
-def _reformed(
-    base: Image, matte: Mask, part: Mask, both: Mask, lent: LentPart, bare: Layer, *, redraw: bool
-) -> Composite:
+def _reformed(base: Image, matte: Mask, part: Mask, lent: LentPart, bare: Layer, *, redraw: bool) -> Composite:
     """The frame and the difference that the new form makes to the render of the same person, near the part.
 
-    Where the part is or was (`both`), that render itself is shown if the part is to be redrawn.
+    Where the part is or was, that render itself is shown if the part is to be redrawn.
     """
-    whole, near = lent.whole, fade(both > 0.3, FORM_REACH)
+    whole, both = lent.whole, part if lent.own is None else np.maximum(part, lent.own)
+    near = fade(both > 0.3, FORM_REACH)
     image = np.clip(base + near[..., None] * (whole.image - bare.image), 0, 1)
     opacity = np.clip(matte + near * (whole.alpha - bare.alpha), 0, 1)
     if redraw:

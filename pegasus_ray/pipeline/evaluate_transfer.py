@@ -151,9 +151,9 @@ def score_worn(
     else:
         pressed = [np.zeros_like(region) for region in regions]
     near = [dilate(one | two | three, MARGIN) for one, two, three in zip(regions, drawn, pressed, strict=True)]
-    outside = (
-        ~np.stack(near) & np.stack([region.any((0, 1)) for region in regions])[:, None, None]
-    )  # shut eyes change lids
+    # where eyes are shut nothing of them is seen, but their lids have the other form, in the truth too
+    shown = np.array([region.any() for region in regions])
+    outside = ~np.stack(near) & shown[:, None, None]
     difference = np.abs(changed.astype(int) - bare).max(-1)
     score = WornScore(
         psnr_truth=mean_psnr(changed, after, regions),

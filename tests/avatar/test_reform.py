@@ -68,6 +68,9 @@ def test_form_needs_axes_that_say_whose_they_are_and_a_feature_to_form() -> None
     assert not by_form(wearer, Attribute.EYES, imported)
     assert not by_form(eyeless, Attribute.EYES, rig)
     assert not by_form(wearer, Attribute.HAIR, rig)
+    eyes = part_of_points(wearer) == Part.EYES
+    astray = replace(wearer, offsets=wearer.offsets + eyes[:, None] * torch.tensor([0.0, 0.1, 0.0]))
+    assert not by_form(astray, Attribute.EYES, rig), "what passes for eyes is on the forehead"
 
 
 def test_every_code_of_a_feature_colours_the_same_points() -> None:
