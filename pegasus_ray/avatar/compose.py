@@ -35,6 +35,10 @@ from pegasus_ray.schemas.parts import Attribute, Part
 FADED, FOLDED_SIZE, FOLDED_DEPTH = -5.0, 0.5, 0.002
 """Opacity logit of a pool's points where a source has nothing to show, size against the others', metres under the surface."""
 
+SPARE = 2.0
+"""Off the logarithm of the radius of a point that a source has no use for: as large as the others it would take a place among a
+pixel's nearest, faint as it is, and the hair behind it would be a hole."""
+
 
 def compose(
     target: Avatar,
@@ -89,7 +93,7 @@ def _base(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
     features = taken.select(torch.isin(covers, torch.tensor(moved, device=covers.device)))
     base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig))
     if any(attribute in COVERS_SCALP for attribute in attributes):
-        base = uncover(base, hair, rig)
+        base = uncover(base, hair, rig, keep_skin=True)
     return base
 
 
@@ -177,20 +181,23 @@ def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
 
 
 def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Rig) -> Tensor:
-    """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's lie."""
+    """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's lie.
+
+    Of those that are paired with one point the nearest becomes it, and the others fade behind it.
+    """
     if len(source) == 0:
         return _state(_folded(pool, rig, shape))
-    there = source.anchors(rig, shape).positions + source.offsets
+    there = source.roots(rig, shape) + source.offsets
     chosen = match_points(here, there)
-    shared = torch.bincount(chosen, minlength=len(source))[chosen].to(here)
-    opacity = torch.sigmoid(source.opacity_logits[chosen])
-    single = 1 - (1 - opacity).pow(1 / shared)
+    away = (here - there[chosen]).norm(dim=1)
+    nearest = torch.full_like(there[:, 0], torch.inf).scatter_reduce(0, chosen, away, "amin")
+    spare = away > nearest[chosen]
     return _state(
         pool.with_tensors(
             {
-                "offsets": there[chosen] - pool.anchors(rig, shape).positions,
-                "log_radii": source.log_radii[chosen],
-                "opacity_logits": torch.logit(single.clamp(1e-3, 1 - 1e-3)),
+                "offsets": there[chosen] - pool.roots(rig, shape),
+                "log_radii": source.log_radii[chosen] - SPARE * spare,
+                "opacity_logits": torch.where(spare, FADED, source.opacity_logits[chosen]),
                 "albedo": source.albedo[chosen],
             }
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.model import Avatar, join
+from pegasus_ray.avatar.neighbours import nearest
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -79,7 +80,7 @@ def carried(avatar: Avatar, part: Part, rig: Rig, shape: Tensor) -> Avatar:
     """
     chosen = (part_of_points(avatar) == part).nonzero()[:, 0]
     points = avatar.select(chosen)
-    own, new = points.anchors(rig).positions, points.anchors(rig, shape).positions
+    own, new = points.roots(rig), points.roots(rig, shape)
     places = own + points.offsets
     weights = [
         torch.softmax(-(torch.cdist(block, places) / LOCK).square() / 2, 1) for block in torch.split(places, 1024)
@@ -111,12 +112,4 @@ def join_group(first: Avatar, second: Avatar) -> Avatar:
 
 def places_of(avatar: Avatar, rig: Rig, shape: Tensor | None = None) -> Tensor:
     """Where points lie in rest space, (N, 3) metres, on the avatar's own shape or another (K,)."""
-    return avatar.anchors(rig, shape).positions + avatar.offsets
-
-
-def nearest(points: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Distances and indices (N, count) of the nearest `others`, in blocks that fit in memory."""
-    found = [
-        torch.cdist(block, others).topk(min(count, len(others)), largest=False) for block in torch.split(points, 2048)
-    ]
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    return avatar.roots(rig, shape) + avatar.offsets

@@ -18,6 +18,7 @@ from pegasus_ray.avatar.field_avatar import SURE_OPACITY, FieldAvatar, canonical
 from pegasus_ray.avatar.field_points import FieldPoints
 from pegasus_ray.avatar.learner import Groups, Truth, leaf
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.neighbours import nearest
 from pegasus_ray.avatar.perceptual import look, perceptual_loss
 from pegasus_ray.avatar.points import CanonicalPoints, Rendering
 from pegasus_ray.rig.model import Rig
@@ -69,7 +70,7 @@ class FieldLearner:
     ) -> FieldLearner:
         """New networks over points, which get radii that leave no holes and become opaque, or nearly so where they are free."""
         assert config.fields is not None
-        radii = covering_radii(avatar.anchors(rig).positions + avatar.offsets)
+        radii = covering_radii(avatar.roots(rig) + avatar.offsets)
         opacity = FREE_OPACITY if config.fields.free_discs else SURE_OPACITY
         even = replace(avatar, log_radii=radii.log(), opacity_logits=torch.full_like(avatar.opacity_logits, opacity))
         fields = FieldAvatar(rig, even, config.fields, generator, choices=choices).to(avatar.offsets.device)
@@ -202,9 +203,5 @@ def covering_radii(
     neighbours: int = 6,
 ) -> Tensor:
     """Radii (N,) with which discs leave no holes: as far as the nearest few neighbours, and at most twice the median of that."""
-    found = [
-        torch.cdist(some, places).topk(min(neighbours + 1, len(places)), largest=False).values[:, -1]
-        for some in torch.split(places, 1024)
-    ]
-    radii = torch.cat(found)
+    radii = nearest(places, places, neighbours + 1)[0][:, -1]
     return radii.clamp(min=1e-4, max=2 * float(radii.median()))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.dress import part_of_points, places_of
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.neighbours import distance_to
 from pegasus_ray.avatar.uncover import uncover
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
@@ -56,10 +57,10 @@ def pressed_flat(wearer: Avatar, hat: Tensor, rig: Rig) -> Tensor:
     pressed = torch.zeros(len(wearer), dtype=torch.bool, device=hat.device)
     hair = (part_of_points(wearer) == Part.HAIR).nonzero()[:, 0]
     if len(hair) and len(hat):
-        vertices = rig.template + torch.einsum("k,kvc->vc", wearer.shape, rig.shape_basis)
+        vertices = rig.shaped(wearer.shape)
         places = places_of(wearer, rig)[hair]
-        away = _distance(places, hat)
-        pressed[hair] = _distance(places, vertices) >= FLAT + RISE * (away - UNDER).clamp(min=0)
+        away = distance_to(places, hat)
+        pressed[hair] = distance_to(places, vertices) >= FLAT + RISE * (away - UNDER).clamp(min=0)
         pressed[hair] |= _covered(places, hat)
     return pressed
 
@@ -68,9 +69,4 @@ def _covered(places: Tensor, hat: Tensor) -> Tensor:
     """Which places (N, 3) lie in the hat (M, 3) or stick out through it, (N,)."""
     middle = hat.new_tensor(MIDDLE)
     rays, others = (torch.nn.functional.normalize(p - middle, dim=1) for p in (places, hat))
-    return _distance(rays, others) < COVER
-
-
-def _distance(points: Tensor, others: Tensor) -> Tensor:
-    """From each point (N, 3) to the nearest of the others, (N,) metres."""
-    return torch.cat([torch.cdist(block, others).amin(1) for block in torch.split(points, 1024)])
+    return distance_to(rays, others) < COVER

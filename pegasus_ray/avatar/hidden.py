@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.frames import FrameSet
 from pegasus_ray.avatar.model import BASES, PER_POINT, Avatar, vertex_normals
+from pegasus_ray.avatar.neighbours import distance_to, nearest
 from pegasus_ray.avatar.observe import gather_evidence
 from pegasus_ray.rig.model import Rig, surface
 from pegasus_ray.schemas.parts import Part
@@ -92,7 +93,7 @@ def _layer(
     avatar: Avatar, anchored: Tensor, rig: Rig, seen: Tensor, known: Tensor, count: int, generator: torch.Generator
 ) -> Avatar:
     """Opaque points (M,) a little under the skin of head and neck where `avatar` was poorly seen, coloured like what is near."""
-    vertices = rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis)
+    vertices = rig.shaped(avatar.shape)
     triangles, barycentric = _on_skin(rig, vertices, count, generator)
     places = surface(vertices, rig.faces, triangles, barycentric)
     skin = (avatar.offsets.norm(dim=1) < NEAR_SKIN).nonzero()[:, 0]
@@ -134,7 +135,7 @@ def _on_skin(rig: Rig, vertices: Tensor, count: int, generator: torch.Generator)
     fine = sum(rig.parts == part for part in (Part.EYES, Part.EYEBROWS, Part.MOUTH, Part.EARS)) > 0
     plain = (rig.parts == Part.SKIN) | (rig.parts == Part.NECK)
     middles = corners.mean(1)
-    away = torch.cat([torch.cdist(some, middles[fine]).amin(1) for some in torch.split(middles, 2048)]) > MARGIN
+    away = distance_to(middles, middles[fine]) > MARGIN
     odds = (area * plain * away).cpu()
     triangles = torch.multinomial(odds, count, replacement=True, generator=generator).to(area.device)
     u, v = torch.rand(2, count, generator=generator).to(area.device)
@@ -144,10 +145,7 @@ def _on_skin(rig: Rig, vertices: Tensor, count: int, generator: torch.Generator)
 
 def _nearest(places: Tensor, others: Tensor, count: int, *, power: int) -> tuple[Tensor, Tensor]:
     """Of each place (M, 3) the nearest others (M, count) and their shares, which fall with the distance's power."""
-    found = [
-        torch.cdist(some, others).topk(min(count, len(others)), largest=False) for some in torch.split(places, 2048)
-    ]
-    distance, near = torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    distance, near = nearest(places, others, count)
     share = (distance + 1e-3) ** -power
     return near, share / share.sum(1, keepdim=True)
 

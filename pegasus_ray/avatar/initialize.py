@@ -83,7 +83,7 @@ def scatter_points(
         budget: points a region.
         generator: the source of chance; the same seed gives the same points.
     """
-    vertices = rig.template + torch.einsum("k,kvc->vc", shape, rig.shape_basis)
+    vertices = rig.shaped(shape)
     where = regions(rig, vertices)
     fall = budget.hair // 3
     chosen = [

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pegasus_ray.avatar.neighbours import distance_to, nearest
+
 NEIGHBOURS = 24
 """Candidates of each point; one whose candidates are all taken is paired with what is left over."""
 
@@ -20,9 +22,8 @@ def match_points(first: Tensor, second: Tensor) -> Tensor:
     """
     count, other = len(first), len(second)
     candidates = min(NEIGHBOURS, count)
-    found = [torch.cdist(block, first).topk(candidates, largest=False) for block in torch.split(second, 2048)]
-    distance = torch.cat([f.values for f in found]).flatten()
-    mine = torch.cat([f.indices for f in found]).flatten().tolist()
+    distance, found = (answer.flatten() for answer in nearest(second, first, candidates))
+    mine = found.tolist()
     taken, paired = [-1] * count, [False] * other
     for pair in distance.argsort(stable=True).tolist():
         theirs, here = pair // candidates, mine[pair]
@@ -31,11 +32,11 @@ def match_points(first: Tensor, second: Tensor) -> Tensor:
     matched = torch.tensor(taken, device=first.device)
     free, left = (matched < 0).nonzero()[:, 0], (~torch.tensor(paired, device=first.device)).nonzero()[:, 0]
     if len(left):
-        near = torch.cdist(first[free], second[left]).amin(1).argsort(stable=True)[: len(left)]
+        near = distance_to(first[free], second[left]).argsort(stable=True)[: len(left)]
         matched[free[near]] = left[pair_points(first[free[near]], second[left])]
         free = (matched < 0).nonzero()[:, 0]
-    for block in torch.split(free, 2048):
-        matched[block] = torch.cdist(first[block], second).argmin(1)
+    if len(free):
+        matched[free] = nearest(first[free], second, 1)[1][:, 0]
     return matched
 
 

@@ -115,7 +115,7 @@ class Anchors:
         def at(values: Tensor) -> Tensor:
             return surface(values, rig.faces, triangles, barycentric)
 
-        vertices = rig.template + torch.einsum("k,kvc->vc", shape, rig.shape_basis)
+        vertices = rig.shaped(shape)
 
         def basis(values: Tensor) -> Tensor:
             return at(values.transpose(0, 1)).transpose(0, 1).contiguous()
@@ -169,6 +169,10 @@ class Avatar:
     def anchors(self, rig: Rig, shape: Tensor | None = None) -> Anchors:
         """Where the points are bound, on the avatar's own shape or another (K,)."""
         return Anchors.of(rig, self.shape if shape is None else shape, self.triangles, self.barycentric)
+
+    def roots(self, rig: Rig, shape: Tensor | None = None) -> Tensor:
+        """Only `positions` of `anchors`, (N, 3), which is all that most of recombining asks."""
+        return surface(rig.shaped(self.shape if shape is None else shape), rig.faces, self.triangles, self.barycentric)
 
     def canonical(self, anchors: Anchors) -> CanonicalPoints:
         """The points in rest space; differentiable in every tensor of the avatar."""

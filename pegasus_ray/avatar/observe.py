@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.frames import FrameSet
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.neighbours import nearest
 from pegasus_ray.avatar.points import CanonicalPoints, render_points
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Part
@@ -149,11 +150,6 @@ def propagate_parts(positions: Tensor, votes: Tensor, prior: Tensor, *, neighbou
     seen = total[:, 0] > 0.5
     if bool(seen.any()) and not bool(seen.all()):
         known = seen.nonzero()[:, 0]
-        for hidden in torch.split((~seen).nonzero()[:, 0], 2048):
-            near = (
-                torch.cdist(positions[hidden], positions[known])
-                .topk(min(neighbours, len(known)), largest=False)
-                .indices
-            )
-            shares[hidden] = shares[known[near]].mean(1)
+        near = nearest(positions[~seen], positions[known], neighbours)[1]
+        shares[~seen] = shares[known[near]].mean(1)
     return (0.9 * shares + 0.1 * prior).clamp(min=1e-3).log()

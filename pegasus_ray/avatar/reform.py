@@ -15,8 +15,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import has_attribute, nearest, part_of_points, places_of
+from pegasus_ray.avatar.dress import has_attribute, part_of_points, places_of
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.neighbours import nearest
 from pegasus_ray.avatar.shading import shade
 from pegasus_ray.avatar.skin_light import turned_normals
 from pegasus_ray.rig.model import Rig
@@ -76,7 +77,7 @@ def in_place(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
     found = part_of_points(avatar) == part
     corners = rig.faces[rig.parts == part]
     if bool(found.any()) and len(corners):
-        vertices = rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis)
+        vertices = rig.shaped(avatar.shape)
         chosen = found.nonzero()[:, 0]
         found[chosen] = nearest(places_of(avatar, rig)[chosen], vertices[corners].mean(1), 1)[0][:, 0] < STRAY
     return found
@@ -87,7 +88,7 @@ def follow(base: Avatar, part: Tensor, rig: Rig, shape: Tensor) -> Avatar:
     near, far = REACH
     distance, _ = nearest(places_of(base, rig), part, 1)
     share = ((far - distance) / (far - near)).clamp(0, 1)
-    moved = base.anchors(rig, shape).positions - base.anchors(rig).positions
+    moved = base.roots(rig, shape) - base.roots(rig)
     return replace(base, offsets=torch.where(share > 0, base.offsets + share * moved, base.offsets))
 
 

@@ -11,9 +11,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.dress import join_group, nearest, part_of_points, places_of, together
+from pegasus_ray.avatar.dress import join_group, part_of_points, places_of, together
 from pegasus_ray.avatar.initialize import regions
 from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.neighbours import distance_to, nearest
 from pegasus_ray.avatar.skin_light import albedo_under, skin_light
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
@@ -28,6 +29,8 @@ SHADED: Final = 0.72
 """Of the face's tone: darker skin above the eyes has learned a fringe's strands and shade."""
 CAST: Final = 0.045
 """How far below its tips, in metres, a fringe's shade falls."""
+ASIDE: Final = 0.01
+"""And how far to the side."""
 LEAST_LIT: Final = 200
 """Points of skin out of that shade that are enough to tell the light by."""
 LAYERS: Final = ((0.0015, 0.0036), (0.005, 0.0070))
@@ -44,11 +47,18 @@ def bald(avatar: Avatar, rig: Rig) -> Avatar:
     return uncover(avatar.select(~covers), avatar.select(covers), rig)
 
 
-def uncover(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
-    """The avatar that `hair` was taken off, with what it hid made anew, and skin behind a fringe cleared of its colour."""
+def uncover(avatar: Avatar, hair: Avatar, rig: Rig, *, keep_skin: bool = False) -> Avatar:
+    """The avatar that `hair` was taken off, with what it hid made anew, and skin behind a fringe cleared of its colour.
+
+    With `keep_skin` the skin beside the hair stays where it is, in its cleared colour: for an avatar that may put its own hair
+    on again, whose edge it fits.
+    """
     if len(hair) == 0:
         return avatar
-    kept = avatar.select(~_soiled(avatar, hair, rig))
+    soiled = _soiled(avatar, hair, rig)
+    if keep_skin:
+        soiled &= ~_is_brow(avatar, rig)
+    kept = avatar.select(~soiled)
     return join_group(clear_skin(kept, hair, rig), _completed(kept, hair, rig))
 
 
@@ -58,25 +68,25 @@ def _soiled(avatar: Avatar, hair: Avatar, rig: Rig) -> Tensor:
     soiled = torch.stack([part == covered for covered in COVERED]).any(0) & (_hairy(avatar, rig)[avatar.triangles] > 0)
     places = places_of(avatar, rig)[soiled]
     if len(places):
-        soiled[soiled.nonzero()[:, 0]] = nearest(places, _hiding(hair, rig), 1)[0][:, 0] < UNDER_HAIR
+        soiled[soiled.nonzero()[:, 0]] = distance_to(places, _hiding(hair, rig)) < UNDER_HAIR
     return soiled
 
 
 def _hiding(hair: Avatar, rig: Rig) -> Tensor:
     """Where hair stands and where it grows, (2M, 3)."""
-    roots = hair.anchors(rig).positions
+    roots = hair.roots(rig)
     return torch.cat([roots, roots + hair.offsets])
 
 
 def _hairy(avatar: Avatar, rig: Rig) -> Tensor:
     """The rig's triangles that hair may hide and that are completed: scalp, forehead, nape and torso, by area, (F,)."""
-    where = regions(rig, rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis))
+    where = regions(rig, rig.shaped(avatar.shape))
     return torch.stack([where.scalp, where.forehead, where.fall, where.cloth]).amax(0)
 
 
 def _brow_and_scalp(avatar: Avatar, rig: Rig) -> Tensor:
     """The rig's triangles above the brows, where no lash or lid is dark of its own, (F,) bool."""
-    where = regions(rig, rig.template + torch.einsum("k,kvc->vc", avatar.shape, rig.shape_basis))
+    where = regions(rig, rig.shaped(avatar.shape))
     return (where.forehead > 0) | (where.scalp > 0)
 
 
@@ -97,15 +107,15 @@ def _layer(
 ) -> Avatar:
     """One layer of what is completed, in the places, colours and parts that `like` has nearby."""
     blank = _scattered(like, _hairy(like, rig), radius, generator)
-    anchors, around = blank.anchors(rig), like.anchors(rig)
-    bare = nearest(anchors.positions, places_of(like, rig), 1)[0][:, 0] > GAP
-    bare &= nearest(anchors.positions, hiding, 1)[0][:, 0] < UNDER_HAIR
+    roots = blank.roots(rig)
+    bare = distance_to(roots, places_of(like, rig)) > GAP
+    bare &= distance_to(roots, hiding) < UNDER_HAIR
     blank = blank.select(bare)
     if len(blank) == 0:
         return blank
     anchors, part = blank.anchors(rig), part_of_points(like)
     scalp = anchors.skin_weights[:, rig.joint_names.index("head")] > 0.9
-    near = nearest(anchors.positions, around.positions, 8)[1]
+    near = nearest(anchors.positions, like.roots(rig), 8)[1]
     of = torch.where(scalp, int(Part.SKIN), part[near].mode(1).values)
     same = (part[near] == of[:, None]).float()
     share = (same / same.sum(1, keepdim=True).clamp(min=1))[..., None]
@@ -150,7 +160,7 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     darker than the face.
     """
     places, over = (places_of(a, rig) for a in (avatar, hair))
-    brow = (part_of_points(avatar) == Part.SKIN) & (places[:, 1] > 0.0)
+    brow = _is_brow(avatar, rig)
     free = (part_of_points(avatar) == Part.SKIN) & ~brow
     if not bool(brow.any()) or len(hair) == 0:
         return avatar
@@ -166,6 +176,11 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     albedo, basis = avatar.albedo.clone(), avatar.colour_basis.clone()
     albedo[dirty], basis[:, dirty] = _skin_nearby(avatar.select(dirty), avatar.select(free), rig, hair), 0.0
     return avatar.with_tensors({"albedo": albedo, "colour_basis": basis})
+
+
+def _is_brow(avatar: Avatar, rig: Rig) -> Tensor:
+    """Which points (N,) are skin so high that it is cleared of a fringe's colour."""
+    return (part_of_points(avatar) == Part.SKIN) & (places_of(avatar, rig)[:, 1] > 0.0)
 
 
 def _is_covered(points: Tensor, hair: Tensor, reach: float) -> Tensor:
@@ -204,9 +219,8 @@ def _skin_nearby(bare: Avatar, skin: Avatar, rig: Rig, hair: Avatar) -> Tensor:
 
 def _under_fringe(places: Tensor, hair: Tensor) -> Tensor:
     """Whether hair (M, 3) hangs before and above each place (N, 3), (N,)."""
-    found = []
-    for block in torch.split(places, 1024):
-        away = hair[None] - block[:, None]
-        above = (away[..., 1] > 0) & (away[..., 1] < CAST)
-        found.append(((away[..., 0].abs() < 0.01) & (away[..., 2] > 0) & above).any(1))
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)
+    found = torch.zeros(len(places), dtype=torch.bool, device=places.device)
+    for block in torch.split(torch.arange(len(places)), 512):
+        x, y, z = (hair[None, :, axis] - places[block, None, axis] for axis in range(3))
+        found[block] = ((x.abs() < ASIDE) & (y > 0) & (y < CAST) & (z > 0)).any(1)
+    return found

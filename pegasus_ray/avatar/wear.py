@@ -21,13 +21,13 @@ from pegasus_ray.avatar.dress import (
     join_group,
     lend,
     lifted,
-    nearest,
     part_of_points,
     places_of,
     together,
 )
 from pegasus_ray.avatar.headwear import under_hat
 from pegasus_ray.avatar.model import Avatar, join
+from pegasus_ray.avatar.neighbours import nearest
 from pegasus_ray.avatar.reform import by_form, follow, reformed, tinted
 from pegasus_ray.avatar.shading import TERMS
 from pegasus_ray.avatar.uncover import bald
@@ -84,7 +84,7 @@ def wear(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig, *, smoo
 
 def _reshaped(points: Avatar, rig: Rig, shape: Tensor, stored: Tensor) -> Avatar:
     """Points that stand on the rig of shape `stored` (K,) where they stood on that of `shape` (K,)."""
-    moved = points.anchors(rig, shape).positions - points.anchors(rig, stored).positions
+    moved = points.roots(rig, shape) - points.roots(rig, stored)
     return replace(points, offsets=points.offsets + moved)
 
 
@@ -108,7 +108,7 @@ def underlay(mine: Avatar, skin: Avatar, rig: Rig) -> Avatar:
     if len(mine) == 0 or len(skin) == 0:
         return mine
     anchors = mine.anchors(rig)
-    _, near = nearest(anchors.positions, skin.anchors(rig).positions + skin.offsets, 12)
+    _, near = nearest(anchors.positions, places_of(skin, rig), 12)
     logits = torch.zeros_like(mine.part_logits)
     logits[:, Part.SKIN] = 4.0
     return replace(

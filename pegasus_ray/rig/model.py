@@ -131,6 +131,10 @@ class Rig:
             return rest
         return rest + torch.einsum("bq,qvc->bvc", pose_features(self, pose), self.pose_basis)
 
+    def shaped(self, shape: Tensor) -> Tensor:
+        """The vertices (V, 3) of a shape (K,) at rest, in metres."""
+        return self.template + torch.einsum("k,kvc->vc", shape, self.shape_basis)
+
     def joints(self, shape: Tensor, expression: Tensor | None = None) -> Tensor:
         """The joints of shapes (B, K) in rest space, (B, J, 3) metres.
 

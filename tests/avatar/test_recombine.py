@@ -265,6 +265,20 @@ def test_codes_reproduce_their_sources_before_any_training() -> None:
         assert torch.allclose(there, (hair.anchors(rig, own.shape).positions + hair.offsets).mean(0), atol=0.004)
 
 
+def test_points_that_a_poorer_source_has_no_use_for_take_no_place() -> None:
+    rig = load_rig()
+    poor = painted_avatar(1)
+    hair = part_of_points(poor) == Part.HAIR
+    poor = poor.select(~hair | (torch.arange(len(poor)) % 2 == 0))
+    block = compose(painted_avatar(), {HAIR: [("poor", poor)]}, rig, code_size=4).blocks[HAIR]
+    worn = block.decode(block.code("poor"))
+    solid = torch.sigmoid(worn.opacity_logits) > 0.1
+    left = len(lend(poor, HAIR, rig))
+    assert len(worn) > left
+    assert abs(int(solid.sum()) - left) <= 0.05 * left, "one for each of the source's points"
+    assert worn.log_radii[~solid].max() < worn.log_radii[solid].median() - 1
+
+
 def test_one_code_changes_one_attribute() -> None:
     rig, generative = load_rig(), two_sources()
     changed = generative.decode(generative.codes({HAIR: generative.blocks[HAIR].code("anna")}), rig)
