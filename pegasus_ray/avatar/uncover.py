@@ -21,6 +21,10 @@ from pegasus_ray.schemas.parts import Part
 
 FRINGE: Final = 0.06
 """How far before the skin, in metres, hair still shades and hides it."""
+AROUND_HAIR: Final = 0.02
+"""How far from hair, in metres, skin may still be taken for soiled by it: beyond that it stays as it is."""
+STANDS_OFF: Final = 0.08
+"""How far over the surface that it grows from, in metres, hair may stand and hide it."""
 UNDER_HAIR: Final = 0.012
 """How near taken hair, or its roots, a surface must be to need completion, in metres."""
 GAP: Final = 0.004
@@ -66,16 +70,26 @@ def _soiled(avatar: Avatar, hair: Avatar, rig: Rig) -> Tensor:
     """Which points (N,) pass for skin or cloth where `hair` was: nothing there was seen free of it."""
     part = part_of_points(avatar)
     soiled = torch.stack([part == covered for covered in COVERED]).any(0) & (_hairy(avatar, rig)[avatar.triangles] > 0)
-    places = places_of(avatar, rig)[soiled]
-    if len(places):
-        soiled[soiled.nonzero()[:, 0]] = distance_to(places, _hiding(hair, rig)) < UNDER_HAIR
+    if bool(soiled.any()):
+        passing = avatar.select(soiled)
+        soiled[soiled.nonzero()[:, 0]] = _hidden(places_of(passing, rig), passing.anchors(rig).normals, hair, rig)
     return soiled
 
 
-def _hiding(hair: Avatar, rig: Rig) -> Tensor:
-    """Where hair stands and where it grows, (2M, 3)."""
-    roots = hair.roots(rig)
-    return torch.cat([roots, roots + hair.offsets])
+def _hidden(places: Tensor, normals: Tensor, hair: Avatar, rig: Rig) -> Tensor:
+    """Whether hair stands or grows at places (N, 3) of a surface, (N,).
+
+    Where it only grows it must stand near by, or over the place: hair may be bound to a forehead that it has left free.
+    """
+    roots, stands = hair.roots(rig), places_of(hair, rig)
+    hidden = distance_to(places, torch.cat([roots, stands])) < UNDER_HAIR
+    far = (hidden & (distance_to(places, stands) > AROUND_HAIR)).nonzero()[:, 0]
+    for block in torch.split(far, 512):
+        away = stands[None] - places[block, None]
+        height = (away * normals[block, None]).sum(-1)
+        aside = (away.square().sum(-1) - height.square()).clamp(min=0).sqrt()
+        hidden[block] = ((height > 0) & (height < STANDS_OFF) & (aside < AROUND_HAIR)).any(1)
+    return hidden
 
 
 def _hairy(avatar: Avatar, rig: Rig) -> Tensor:
@@ -94,23 +108,20 @@ def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
     """Points on the rig wherever `hair` stood or grew and `avatar` has nothing; they move as the rig does."""
     part = part_of_points(avatar)
     shown = torch.stack([part == covered for covered in COVERED]).any(0) & (torch.sigmoid(avatar.opacity_logits) > 0.3)
-    like, hiding = avatar.select(shown), _hiding(hair, rig)
+    like = avatar.select(shown)
     if not bool((part_of_points(like) == Part.SKIN).any()):
         return avatar.select(shown & False)
     generator = torch.Generator().manual_seed(0)
-    made = [_layer(like, hair, hiding, rig, depth, radius, generator) for depth, radius in LAYERS]
+    made = [_layer(like, hair, rig, depth, radius, generator) for depth, radius in LAYERS]
     return join_group(*made)
 
 
-def _layer(
-    like: Avatar, hair: Avatar, hiding: Tensor, rig: Rig, depth: float, radius: float, generator: torch.Generator
-) -> Avatar:
+def _layer(like: Avatar, hair: Avatar, rig: Rig, depth: float, radius: float, generator: torch.Generator) -> Avatar:
     """One layer of what is completed, in the places, colours and parts that `like` has nearby."""
     blank = _scattered(like, _hairy(like, rig), radius, generator)
-    roots = blank.roots(rig)
-    bare = distance_to(roots, places_of(like, rig)) > GAP
-    bare &= distance_to(roots, hiding) < UNDER_HAIR
-    blank = blank.select(bare)
+    blank = blank.select(distance_to(blank.roots(rig), places_of(like, rig)) > GAP)
+    anchors = blank.anchors(rig)
+    blank = blank.select(_hidden(anchors.positions, anchors.normals, hair, rig))
     if len(blank) == 0:
         return blank
     anchors, part = blank.anchors(rig), part_of_points(like)
