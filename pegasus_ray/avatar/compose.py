@@ -35,9 +35,9 @@ from pegasus_ray.schemas.parts import Attribute, Part
 FADED, FOLDED_SIZE, FOLDED_DEPTH = -5.0, 0.5, 0.002
 """Opacity logit of a pool's points where a source has nothing to show, size against the others', metres under the surface."""
 
-SPARE = 2.0
-"""Off the logarithm of the radius of a point that a source has no use for: as large as the others it would take a place among a
-pixel's nearest, faint as it is, and the hair behind it would be a hole."""
+SPARE = 1.0
+"""Off the logarithm of the radius of a point that a source has no use for, which lies in another one: as large as that it would
+take its place among a pixel's nearest, and hair behind both would be a hole."""
 
 
 def compose(
@@ -183,7 +183,7 @@ def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
 def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Rig) -> Tensor:
     """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's lie.
 
-    Of those that are paired with one point the nearest becomes it, and the others fade behind it.
+    Of those that are paired with one point the nearest becomes it, and the others shrink into it.
     """
     if len(source) == 0:
         return _state(_folded(pool, rig, shape))
@@ -197,7 +197,7 @@ def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Ri
             {
                 "offsets": there[chosen] - pool.roots(rig, shape),
                 "log_radii": source.log_radii[chosen] - SPARE * spare,
-                "opacity_logits": torch.where(spare, FADED, source.opacity_logits[chosen]),
+                "opacity_logits": source.opacity_logits[chosen],
                 "albedo": source.albedo[chosen],
             }
         )

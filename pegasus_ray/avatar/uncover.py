@@ -37,6 +37,8 @@ ASIDE: Final = 0.01
 """And how far to the side."""
 LEAST_LIT: Final = 200
 """Points of skin out of that shade that are enough to tell the light by."""
+LOCAL, NEARBY: Final = 0.3, 0.01
+"""Share of skin nearby, against skin as a whole, in the tone of skin far from any; how near, in metres, it is not far."""
 LAYERS: Final = ((0.0015, 0.0036), (0.005, 0.0070))
 """Of the surface that is made, and of its backing: metres under the rig, and radius of its points."""
 OVERLAP: Final = 2.56
@@ -223,8 +225,9 @@ def _skin_nearby(bare: Avatar, skin: Avatar, rig: Rig, hair: Avatar) -> Tensor:
     light = skin_light(skin, around.normals)
     tone = skin.albedo / albedo_under(light, skin.lights[0], around.normals).clamp(min=0.05)
     distance, near = nearest(anchors.positions + bare.offsets, places, 24)
-    weight = torch.softmax(-distance / 0.01, dim=-1)
-    quiet = 0.5 * tone.median(0).values + 0.5 * (tone[near] * weight[..., None]).sum(1)
+    weight = torch.softmax(-distance / NEARBY, dim=-1)
+    local = LOCAL + (1 - LOCAL) * torch.exp(-distance[:, :1] / NEARBY)
+    quiet = (1 - local) * tone.median(0).values + local * (tone[near] * weight[..., None]).sum(1)
     return (quiet * albedo_under(light, skin.lights[0], anchors.normals)).clamp(0, 2)
 
 

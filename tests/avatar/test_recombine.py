@@ -272,11 +272,12 @@ def test_points_that_a_poorer_source_has_no_use_for_take_no_place() -> None:
     poor = poor.select(~hair | (torch.arange(len(poor)) % 2 == 0))
     block = compose(painted_avatar(), {HAIR: [("poor", poor)]}, rig, code_size=4).blocks[HAIR]
     worn = block.decode(block.code("poor"))
-    solid = torch.sigmoid(worn.opacity_logits) > 0.1
-    left = len(lend(poor, HAIR, rig))
+    sizes, left = worn.log_radii.sort().values, len(lend(poor, HAIR, rig))
     assert len(worn) > left
-    assert abs(int(solid.sum()) - left) <= 0.05 * left, "one for each of the source's points"
-    assert worn.log_radii[~solid].max() < worn.log_radii[solid].median() - 1
+    assert torch.allclose(sizes[-left:], lend(poor, HAIR, rig).log_radii.sort().values, atol=1e-4), (
+        "each point is there once"
+    )
+    assert bool((sizes[:-left] < sizes[-left]).all()), "and what is left over is smaller"
 
 
 def test_one_code_changes_one_attribute() -> None:
