@@ -37,8 +37,10 @@ ASIDE: Final = 0.01
 """And how far to the side."""
 LEAST_LIT: Final = 200
 """Points of skin out of that shade that are enough to tell the light by."""
-LOCAL, NEARBY: Final = 0.3, 0.01
-"""Share of skin nearby, against skin as a whole, in the tone of skin far from any; how near, in metres, it is not far."""
+LOCAL: Final = 0.3
+"""Share of skin nearby, against skin as a whole, in the tone of skin far from any."""
+NEARBY: Final = 0.01
+"""How near, in metres, it is not far."""
 LAYERS: Final = ((0.0015, 0.0036), (0.005, 0.0070))
 """Of the surface that is made, and of its backing: metres under the rig, and radius of its points."""
 OVERLAP: Final = 2.56
