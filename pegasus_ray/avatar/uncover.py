@@ -50,8 +50,9 @@ COVERED: Final = (Part.SKIN, Part.NECK, Part.CLOTH)
 
 
 def bald(avatar: Avatar, rig: Rig) -> Avatar:
-    """The avatar without hair and hat, what they hid completed from the rig; specks that pass for hair elsewhere stay."""
+    """The avatar without hair and hat, what they hid completed from the rig; specks that pass for hair on a cheek stay."""
     covers = together(avatar, Part.HAIR, rig) | together(avatar, Part.HAT, rig)
+    covers |= (part_of_points(avatar) == Part.HAIR) & _brow_and_scalp(avatar, rig)[avatar.triangles]
     return uncover(avatar.select(~covers), avatar.select(covers), rig)
 
 
