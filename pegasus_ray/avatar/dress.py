@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.model import Avatar, join
-from pegasus_ray.avatar.neighbours import nearest
+from pegasus_ray.avatar.neighbours import distance_to, nearest
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -27,6 +27,8 @@ LOCK = 0.03
 """Metres over which the change from one head to another is smoothed for what hangs on it."""
 DEEP, ON_CLOTH = 0.03, 0.006
 """Metres under cloth from which hair is brought out, and how far above the cloth it lies then."""
+THROUGH, ABOVE = 0.002, 0.001
+"""How near to a brow's points skin is lent with them, and how far above the lender's skin both lie then, in metres."""
 STRAY = 0.012
 """Metres to its third neighbour beyond which a borrowed point is left behind."""
 
@@ -55,7 +57,17 @@ def lend(avatar: Avatar, attribute: Attribute, rig: Rig | None = None) -> Avatar
         return avatar.select(part_of_points(avatar) == attribute.part)
     lent = avatar.select(together(avatar, attribute.part, rig))
     places = places_of(lent, rig)
-    return lent.select(nearest(places, places, 4)[0][:, -1] < STRAY)
+    lent = lent.select(nearest(places, places, 4)[0][:, -1] < STRAY)
+    return _on_skin(lent, avatar, rig) if attribute is Attribute.EYEBROWS else lent
+
+
+def _on_skin(brows: Avatar, avatar: Avatar, rig: Rig) -> Avatar:
+    """Brows with the skin that runs through them, a little above the rest: another's skin would come up between the hairs."""
+    skin = avatar.select(part_of_points(avatar) == Part.SKIN)
+    if len(brows) == 0:
+        return brows
+    brows = join_group(brows, skin.select(distance_to(places_of(skin, rig), places_of(brows, rig)) < THROUGH))
+    return replace(brows, offsets=brows.offsets + ABOVE * brows.anchors(rig).normals)
 
 
 def together(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
