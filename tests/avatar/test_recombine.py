@@ -19,7 +19,7 @@ from pegasus_ray.avatar.model import PER_POINT, Avatar
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.avatar.reform import REACH
 from pegasus_ray.avatar.skin_light import albedo_under, skin_light
-from pegasus_ray.avatar.uncover import UNDER_HAIR, bald, clear_skin
+from pegasus_ray.avatar.uncover import UNDER_HAIR, bald, clear_skin, uncover
 from pegasus_ray.avatar.wear import wear
 from pegasus_ray.pipeline.personalize import own_clip
 from pegasus_ray.rig.load import load_rig
@@ -361,3 +361,22 @@ def test_training_lowers_the_loss_and_resumes_exactly(tmp_path: Path) -> None:
     assert again == figures and not checkpoint.exists()
     for name, value in generative_tensors(trained).items():
         assert torch.equal(generative_tensors(resumed)[name], value), name
+
+
+def test_a_neck_that_hair_hid_is_not_made_of_the_cloth_under_it() -> None:
+    rig, wearer = load_rig(), painted_avatar(points=30000)
+    wearer = wearer.select(part_of_points(wearer) != Part.HAIR)
+    neck = rig.parts[wearer.triangles] == Part.NECK
+    aside = places_of(wearer, rig)[:, 0].abs() > 0.02
+    hair = wearer.select(neck & aside)
+    made = uncover(wearer.select(~(neck & aside)), hair, rig)
+    made = made.select(torch.arange(len(made)) >= int((~(neck & aside)).sum()))
+    on_neck = rig.parts[made.triangles] == Part.NECK
+    assert int(on_neck.sum()) > 100
+    height, collar = (
+        places_of(made, rig)[:, 1],
+        places_of(wearer.select(rig.parts[wearer.triangles] == Part.CLOTH), rig),
+    )
+    over = on_neck & (height > collar[:, 1].max())
+    assert int(over.sum()) > 50
+    assert bool((part_of_points(made.select(over)) != Part.CLOTH).all())
