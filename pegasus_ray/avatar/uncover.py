@@ -29,8 +29,6 @@ UNDER_HAIR: Final = 0.012
 """How near taken hair, or its roots, a surface must be to need completion, in metres."""
 GAP: Final = 0.004
 """Metres to the nearest point that was kept beyond which a surface needs completion."""
-THICK: Final = 0.015
-"""How far over the rig, in metres, what was kept may lie and still be the surface there."""
 SHADED: Final = 0.72
 """Of the face's tone: darker skin above the eyes has learned a fringe's strands and shade."""
 CAST: Final = 0.045
@@ -126,10 +124,9 @@ def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
 def _layer(like: Avatar, hair: Avatar, rig: Rig, depth: float, radius: float, generator: torch.Generator) -> Avatar:
     """One layer of what is completed, in the places, colours and parts that `like` has nearby."""
     blank = _scattered(like, _hairy(like, rig), radius, generator)
+    blank = blank.select(distance_to(blank.roots(rig), places_of(like, rig)) > GAP)
     anchors = blank.anchors(rig)
-    bare = _hidden(anchors.positions, anchors.normals, hair, rig)
-    bare &= ~_has_surface(anchors.positions, anchors.normals, places_of(like, rig))
-    blank = blank.select(bare)
+    blank = blank.select(_hidden(anchors.positions, anchors.normals, hair, rig))
     if len(blank) == 0:
         return blank
     anchors, part = blank.anchors(rig), part_of_points(like)
@@ -157,14 +154,6 @@ def _over_collar(places: Tensor, cloth: Tensor) -> Tensor:
         return torch.ones(len(places), dtype=torch.bool, device=places.device)
     top = cloth[nearest(places, cloth, 24)[1], 1].quantile(0.8, dim=1)
     return torch.as_tensor(places[:, 1] > top)
-
-
-def _has_surface(places: Tensor, normals: Tensor, kept: Tensor) -> Tensor:
-    """Whether kept points (M, 3) lie at places (N, 3) of the rig or, as cloth does, over them, (N,)."""
-    away = kept[nearest(places, kept, 24)[1]] - places[:, None]
-    height = (away * normals[:, None]).sum(-1)
-    across = (away.square().sum(-1) - height.square()).clamp(min=0).sqrt()
-    return torch.as_tensor(((across < GAP) & (height > -GAP) & (height < THICK)).any(1))
 
 
 def _scattered(like: Avatar, area: Tensor, radius: float, generator: torch.Generator) -> Avatar:
