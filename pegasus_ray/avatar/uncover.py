@@ -23,6 +23,10 @@ FRINGE: Final = 0.06
 """How far before the skin, in metres, hair still shades and hides it."""
 AROUND_HAIR: Final = 0.02
 """How far from hair, in metres, skin may still be taken for soiled by it: beyond that it stays as it is."""
+FACING: Final = 0.3
+"""How far skin's normal must point forward to have been seen where no hair lies before it."""
+REACH: Final = 0.006
+"""How near, in metres across as seen from the front, hair must lie before skin to cover it."""
 STANDS_OFF: Final = 0.08
 """How far over the surface that it grows from, in metres, hair may stand and hide it."""
 UNDER_HAIR: Final = 0.012
@@ -72,12 +76,14 @@ def uncover(avatar: Avatar, hair: Avatar, rig: Rig, *, keep_skin: bool = False) 
 
 
 def _soiled(avatar: Avatar, hair: Avatar, rig: Rig) -> Tensor:
-    """Which points (N,) pass for skin or cloth where `hair` was: nothing there was seen free of it."""
+    """Which points (N,) pass for skin or cloth where `hair` was; skin that was seen from the front beside it stays."""
     part = part_of_points(avatar)
     soiled = torch.stack([part == covered for covered in COVERED]).any(0) & (_hairy(avatar, rig)[avatar.triangles] > 0)
     if bool(soiled.any()):
         passing = avatar.select(soiled)
-        soiled[soiled.nonzero()[:, 0]] = _hidden(places_of(passing, rig), passing.anchors(rig).normals, hair, rig)
+        places, normals = places_of(passing, rig), passing.anchors(rig).normals
+        free = (part[soiled] != Part.CLOTH) & (normals[:, 2] > FACING) & ~_is_covered(places, places_of(hair, rig))
+        soiled[soiled.nonzero()[:, 0]] = _hidden(places, normals, hair, rig) & ~free
     return soiled
 
 
@@ -180,12 +186,11 @@ def _scattered(like: Avatar, area: Tensor, radius: float, generator: torch.Gener
     )
 
 
-def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) -> Avatar:
+def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
     """The avatar with the skin that was under `hair` in the colour of the skin that was not.
 
     What lies behind a fringe was never seen free of it: its points have learned shadow and strands. A point counts as covered
-    where hair lies before it within `reach` metres across, as seen from the front, and, on forehead and scalp, where it is far
-    darker than the face.
+    where hair lies before it, as seen from the front, and, on forehead and scalp, where it is far darker than the face.
     """
     places, over = (places_of(a, rig) for a in (avatar, hair))
     brow = _is_brow(avatar, rig)
@@ -193,7 +198,7 @@ def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig, *, reach: float = 0.006) 
     if not bool(brow.any()) or len(hair) == 0:
         return avatar
     chosen = brow.nonzero()[:, 0]
-    covered = torch.cat([_is_covered(places[block], over, reach) for block in torch.split(chosen, 1024)])
+    covered = _is_covered(places[chosen], over)
     if bool(free.any()):
         tone, above = avatar.albedo.mean(1), _brow_and_scalp(avatar, rig)[avatar.triangles[chosen]]
         covered |= above & (tone[chosen] < SHADED * tone[free].median())
@@ -211,11 +216,14 @@ def _is_brow(avatar: Avatar, rig: Rig) -> Tensor:
     return (part_of_points(avatar) == Part.SKIN) & (places_of(avatar, rig)[:, 1] > 0.0)
 
 
-def _is_covered(points: Tensor, hair: Tensor, reach: float) -> Tensor:
+def _is_covered(points: Tensor, hair: Tensor) -> Tensor:
     """Whether hair (M, 3) lies before each point (N, 3), (N,)."""
-    across = torch.cdist(points[:, :2], hair[:, :2])
-    before = hair[None, :, 2] - points[:, None, 2]
-    return ((across < reach) & (before > -0.004) & (before < FRINGE)).any(1)
+    covered = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    for block in torch.split(torch.arange(len(points)), 1024):
+        across = torch.cdist(points[block, :2], hair[:, :2])
+        before = hair[None, :, 2] - points[block, None, 2]
+        covered[block] = ((across < REACH) & (before > -0.004) & (before < FRINGE)).any(1)
+    return covered
 
 
 def _cloth_nearby(places: Tensor, cloth: Avatar, rig: Rig) -> Tensor:
