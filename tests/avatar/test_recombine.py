@@ -16,6 +16,7 @@ from pegasus_ray.avatar.generative_fit import Clip, GenerativeConfig, Generative
 from pegasus_ray.avatar.generative_storage import dump_generative, generative_tensors, load_generative
 from pegasus_ray.avatar.matching import match_points, pair_points
 from pegasus_ray.avatar.model import PER_POINT, Avatar
+from pegasus_ray.avatar.neighbours import distance_to
 from pegasus_ray.avatar.points import render_points
 from pegasus_ray.avatar.reform import REACH
 from pegasus_ray.avatar.skin_light import albedo_under, skin_light
@@ -380,3 +381,18 @@ def test_a_neck_that_hair_hid_is_not_made_of_the_cloth_under_it() -> None:
     over = on_neck & (height > collar[:, 1].max())
     assert int(over.sum()) > 50
     assert bool((part_of_points(made.select(over)) != Part.CLOTH).all())
+
+
+def test_skin_that_was_seen_beside_hair_stays() -> None:
+    rig, avatar = load_rig(), painted_avatar(points=20000)
+    kept = (part_of_points(avatar) != Part.HAIR) | (avatar.roots(rig)[:, 0] > 0.03)  # hair on one side only
+    avatar = avatar.select(kept)
+    places, normals = places_of(avatar, rig), avatar.anchors(rig).normals
+    chosen = part_of_points(avatar) == Part.HAIR
+    ahead = (part_of_points(avatar) == Part.SKIN) & (normals[:, 2] > 0.31)
+    across = torch.cdist(places[ahead, :2], places[chosen, :2]).amin(1)
+    seen = places[ahead][across > 0.0065]
+    near = distance_to(seen, places[chosen]) < UNDER_HAIR
+    assert int(near.sum()) > 10, "some of it lies beside hair"
+    left = places_of(uncover(avatar.select(~chosen), avatar.select(chosen), rig), rig)
+    assert float(distance_to(seen, left).max()) < 1e-6
