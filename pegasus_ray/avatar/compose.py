@@ -25,6 +25,7 @@ from pegasus_ray.avatar.dress import (
 from pegasus_ray.avatar.generative import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.matching import match_points
 from pegasus_ray.avatar.model import Avatar, MotionCode
+from pegasus_ray.avatar.neighbours import nearest
 from pegasus_ray.avatar.reform import by_form, tinted
 from pegasus_ray.avatar.uncover import uncover
 from pegasus_ray.avatar.wear import recoloured, underlay
@@ -70,6 +71,8 @@ def compose(
         blocks[attribute] = _pool(lent, shapes, names, rig, code_size, generator, paired=paired)
         if attribute in COVERS_SCALP:
             blocks[attribute] = replace(blocks[attribute], points=_still(blocks[attribute].points))
+        elif not paired:
+            blocks[attribute] = replace(blocks[attribute], points=_moving_as(blocks[attribute], target, rig))
     bases = [_base(target, tuple(sources), rig)]
     bases += [_relit(avatar.select(~_taken(avatar, tuple(sources))), target) for _, avatar in people]
     shapes, names = [target.shape, *(avatar.shape for _, avatar in people)], (OWN, *(name for name, _ in people))
@@ -190,13 +193,13 @@ def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Ri
     there = source.roots(rig, shape) + source.offsets
     chosen = match_points(here, there)
     away = (here - there[chosen]).norm(dim=1)
-    nearest = torch.full_like(there[:, 0], torch.inf).scatter_reduce(0, chosen, away, "amin")
-    spare = away > nearest[chosen]
+    least = torch.full_like(there[:, 0], torch.inf).scatter_reduce(0, chosen, away, "amin")
+    unused = away > least[chosen]
     return _state(
         pool.with_tensors(
             {
                 "offsets": there[chosen] - pool.roots(rig, shape),
-                "log_radii": source.log_radii[chosen] - SPARE * spare,
+                "log_radii": source.log_radii[chosen] - SPARE * unused,
                 "opacity_logits": source.opacity_logits[chosen],
                 "albedo": source.albedo[chosen],
             }
@@ -231,6 +234,15 @@ def _still(pool: Avatar) -> Avatar:
     """Hair and hats answer to no expression: whose would it be?"""
     return pool.with_tensors(
         {name: torch.zeros_like(getattr(pool, name)) for name in ("position_basis", "colour_basis")}
+    )
+
+
+def _moving_as(block: CodedPoints, target: Avatar, rig: Rig) -> Avatar:
+    """A feature's points with the motion that the target has where they lie under the target's own code: it is their face."""
+    own = block.decode(block.codes[0])
+    near = nearest(places_of(own, rig, target.shape), places_of(target, rig), 1)[1][:, 0]
+    return block.points.with_tensors(
+        {name: getattr(target, name)[:, near] for name in ("position_basis", "colour_basis")}
     )
 
 

@@ -281,6 +281,20 @@ def test_points_that_a_poorer_source_has_no_use_for_take_no_place() -> None:
     assert bool((sizes[:-left] < sizes[-left]).all()), "and what is left over is smaller"
 
 
+def test_borrowed_brows_move_as_the_face_that_wears_them() -> None:
+    rig, target, source = load_rig(), painted_avatar(), painted_avatar(1, points=14000)
+    brows = part_of_points(target) == Part.EYEBROWS
+    moving = torch.randn(target.position_basis.shape, generator=torch.Generator().manual_seed(0))
+    target = target.with_tensors({"position_basis": moving})
+    block = compose(target, {Attribute.EYEBROWS: [("anna", source)]}, rig, code_size=4).blocks[Attribute.EYEBROWS]
+    assert len(block.points) > int(brows.sum()), (
+        "the source has more points, whose own motion would tear the target's brows"
+    )
+    own = block.decode(block.codes[0])
+    near = torch.cdist(places_of(target, rig)[brows], places_of(own, rig)).argmin(1)
+    assert torch.allclose(own.position_basis[:, near], target.position_basis[:, brows], atol=1e-5)
+
+
 def test_one_code_changes_one_attribute() -> None:
     rig, generative = load_rig(), two_sources()
     changed = generative.decode(generative.codes({HAIR: generative.blocks[HAIR].code("anna")}), rig)
