@@ -19,7 +19,7 @@ def nearest(points: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]
     On a processor by a tree; on an accelerator all distances are measured, in blocks that fit in memory. No gradients.
     """
     count = min(count, len(others))
-    if points.is_cuda or count == 0:
+    if points.device.type != "cpu" or count == 0:
         with torch.no_grad():
             found = [torch.cdist(block, others).topk(count, largest=False) for block in torch.split(points, BLOCK)]
         return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
@@ -29,5 +29,5 @@ def nearest(points: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]
 
 
 def distance_to(points: Tensor, others: Tensor) -> Tensor:
-    """From each of `points` (N, 3) to the nearest of `others` (M, 3), (N,)."""
+    """From each of `points` (N, 3) to the nearest of `others` (M, 3; at least one), (N,)."""
     return nearest(points, others, 1)[0][:, 0]
