@@ -17,12 +17,12 @@ import typer
 from pegasus_ray.cli.output import note, report_error
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.settings import merge, override, parse_assignments, read_changes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.stages.settings import merge, override, parse_assignments, read_changes
 
 if TYPE_CHECKING:
-    from pegasus_ray.pipeline.config import PipelineConfig
+    from pegasus_ray.stages.config import PipelineConfig
 
 UNUSABLE = 2
 """Exit code: usage or environment."""
@@ -78,7 +78,7 @@ class Settings(Place):
 
     def pipeline(self, flags: dict[str, Any] | None = None) -> PipelineConfig:
         """The stages' configuration: preset, then file, then the command's own flags, then `--set`."""
-        from pegasus_ray.pipeline.config import preset
+        from pegasus_ray.stages.config import preset
 
         changes = self.changes(flags)
         return override(preset(self.preset), {name: value for name, value in changes.items() if name != "engine"})

@@ -16,7 +16,7 @@ from rich.table import Table
 from pegasus_ray.schemas.errors import PegasusError
 
 if TYPE_CHECKING:
-    from pegasus_ray.pipeline.work import Event, OnEvent
+    from pegasus_ray.jobs.work import Event, OnEvent
 
 _COLUMNS = (
     SpinnerColumn(),

@@ -32,7 +32,7 @@ def synthesize(target: Target, attributes: AttributesOption = "", avatars: Avata
 
     Example: pegasus synthesize --target franck --attributes hair,nose --library people
     """
-    from pegasus_ray.pipeline.plan import plan_swaps
+    from pegasus_ray.jobs.plan import plan_swaps
 
     wanted, lenders = attributes_of(attributes), _names(avatars)
     carry_out(plan_swaps(run.open(), target, run.pipeline(), attributes=wanted, avatars=lenders), run)
@@ -46,7 +46,7 @@ def personalize(target: Target, attributes: AttributesOption = "", avatars: Avat
 
     Example: pegasus personalize --target franck --library people
     """
-    from pegasus_ray.pipeline.plan import plan_personalize
+    from pegasus_ray.jobs.plan import plan_personalize
 
     wanted, lenders = attributes_of(attributes), _names(avatars)
     carry_out(plan_personalize(run.open(), target, run.pipeline(), attributes=wanted, avatars=lenders), run)
@@ -76,7 +76,7 @@ def transfer(
 
     Example: pegasus transfer --source 5b0c --user anna --attributes hair --code hair=bert --library people
     """
-    from pegasus_ray.pipeline.plan import plan_transfer
+    from pegasus_ray.jobs.plan import plan_transfer
 
     wanted, codes = attributes_of(attributes), assignments_of(code or [])
     carry_out(plan_transfer(run.open(), source, _names(user), run.pipeline(), attributes=wanted, codes=codes), run)

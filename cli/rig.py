@@ -54,7 +54,7 @@ def import_flame(
 
     Example: pegasus rig import-flame generic_model.pkl
     """
-    from pegasus_ray.pipeline.import_rig import import_flame
+    from pegasus_ray.stages.import_rig import import_flame
 
     with one_progress("rig", "importing") as progress:
         imported = import_flame(file, name, progress, landmarks)

@@ -14,8 +14,8 @@ from pegasus_ray.cli.output import answer, jobs_progress, note, table
 from pegasus_ray.schemas.manifests import Stage
 
 if TYPE_CHECKING:
-    from pegasus_ray.pipeline.plan import WorkPlan
-    from pegasus_ray.pipeline.work import Outcome
+    from pegasus_ray.jobs.plan import WorkPlan
+    from pegasus_ray.jobs.work import Outcome
 
 
 def carry_out(plan: WorkPlan, run: Run, *, after: Callable[[], object] | None = None) -> None:

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import torch
 
-from pegasus_ray.avatar.frames import Parameters
-from pegasus_ray.avatar.initialize import PointBudget, scatter_points
-from pegasus_ray.avatar.model import Avatar, MotionCode
-from pegasus_ray.avatar.points import render_points
+from pegasus_ray.avatar.points.avatar import Avatar, MotionCode
+from pegasus_ray.avatar.points.canonical import render_points
+from pegasus_ray.avatar.points.frames import Parameters
+from pegasus_ray.avatar.points.initialize import PointBudget, scatter_points
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Part

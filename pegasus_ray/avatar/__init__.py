@@ -1,1 +1,1 @@
-"""The avatar model: points bound to a rig, codes, shading, losses, the fitting loop."""
+"""The avatar: points, fields, borrowing, fitting, generative avatars, files."""

@@ -16,8 +16,8 @@ from pegasus_ray.engine.cluster import room_for
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.relay import posting, relay
 from pegasus_ray.engine.schedule import Schedule, Try
+from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, explain, failure
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Job, OnEvent, Outcome, attempt, explain, failure
 from pegasus_ray.schemas.errors import Reason
 
 POLL = 1.0

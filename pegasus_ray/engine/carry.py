@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.executor import executor
+from pegasus_ray.jobs.plan import WorkPlan
+from pegasus_ray.jobs.work import OnEvent, Outcome
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.plan import WorkPlan
-from pegasus_ray.pipeline.work import OnEvent, Outcome
 
 
 def carry_out(plan: WorkPlan, library: Library, engine: EngineConfig, on_event: OnEvent) -> list[Outcome]:

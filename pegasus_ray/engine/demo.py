@@ -10,21 +10,21 @@ from pathlib import Path
 
 from pegasus_ray.engine.carry import carry_out, is_done
 from pegasus_ray.engine.config import EngineConfig
+from pegasus_ray.jobs.plan import Source, WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
+from pegasus_ray.jobs.studio import StudioConfig, StudioJob, film_video
+from pegasus_ray.jobs.work import Event, OnEvent, Outcome
 from pegasus_ray.library.library import Library
-from pegasus_ray.perception.assets import available, fetch
-from pegasus_ray.perception.landmarks import FACE_MODEL
-from pegasus_ray.perception.matte import MATTE_MODEL
-from pegasus_ray.pipeline.config import PipelineConfig, preset
-from pegasus_ray.pipeline.look import assemble, draw_look
-from pegasus_ray.pipeline.plan import Source, WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
-from pegasus_ray.pipeline.settings import override
-from pegasus_ray.pipeline.studio_job import StudioConfig, StudioJob, film_video
-from pegasus_ray.pipeline.work import Event, OnEvent, Outcome
+from pegasus_ray.perception.assets.files import available, fetch
+from pegasus_ray.perception.nets.landmarks import FACE_MODEL
+from pegasus_ray.perception.nets.matte import MATTE_MODEL
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Stage
 from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.stages.config import PipelineConfig, preset
+from pegasus_ray.stages.settings import override
 from pegasus_ray.studio.cast import Cast, demo_people
 from pegasus_ray.studio.people import Person
+from pegasus_ray.viewer.dressed_person import assemble, draw_look
 from pegasus_ray.viewer.report import write_report
 
 SIZE = 128

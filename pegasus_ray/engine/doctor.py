@@ -64,7 +64,7 @@ def _gpu() -> Check:
 
 
 def _assets() -> Iterator[Check]:
-    from pegasus_ray.perception.assets import inventory
+    from pegasus_ray.perception.assets.files import inventory
 
     for stock in inventory():
         if stock.asset.group != "models":

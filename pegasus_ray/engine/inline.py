@@ -10,8 +10,9 @@ from typing import Protocol
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.schedule import Schedule
+from pegasus_ray.jobs.work import Event, Job, OnEvent, Outcome, attempt
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Event, Job, OnEvent, Outcome, Progress, attempt
+from pegasus_ray.schemas.progress import Progress
 
 
 class Executor(Protocol):

@@ -14,8 +14,8 @@ from pegasus_ray.engine.relay import orderly
 from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.engine.swaps import run_on_data
 from pegasus_ray.engine.train import run_on_train
+from pegasus_ray.jobs.work import Job, OnEvent, Outcome, settled
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Job, OnEvent, Outcome, settled
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
 

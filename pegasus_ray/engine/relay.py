@@ -9,7 +9,8 @@ from typing import Any
 
 import ray
 
-from pegasus_ray.pipeline.work import Event, Job, OnEvent, Progress
+from pegasus_ray.jobs.work import Event, Job, OnEvent
+from pegasus_ray.schemas.progress import Progress
 
 INTERVAL = 1.0
 """Seconds between collections."""

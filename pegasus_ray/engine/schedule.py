@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pegasus_ray.jobs.work import Event, Job, OnEvent, Outcome, item_of, set_aside, settled
 from pegasus_ray.library.ledger import write_plan
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Event, Job, OnEvent, Outcome, item_of, set_aside, settled
 from pegasus_ray.schemas.errors import Reason
 
 

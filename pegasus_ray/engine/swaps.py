@@ -15,10 +15,7 @@ import ray.data
 
 from pegasus_ray.engine.cluster import room_for
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.library.ledger import LEDGER, Attempt, write_plan
-from pegasus_ray.library.library import Library
-from pegasus_ray.library.shards import Shard, missing_shards
-from pegasus_ray.pipeline.work import (
+from pegasus_ray.jobs.work import (
     Event,
     Job,
     OnEvent,
@@ -32,6 +29,9 @@ from pegasus_ray.pipeline.work import (
     set_threads,
     settled,
 )
+from pegasus_ray.library.ledger import LEDGER, Attempt, write_plan
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.shards import Shard, missing_shards
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 _Rows = dict[str, np.ndarray]

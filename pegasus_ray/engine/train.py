@@ -23,8 +23,8 @@ from ray.train.torch import TorchTrainer
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.relay import posting, relay
 from pegasus_ray.engine.schedule import Schedule
+from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, failure
 from pegasus_ray.library.library import CHECKPOINTS, Library
-from pegasus_ray.pipeline.work import Job, OnEvent, Outcome, attempt, failure
 from pegasus_ray.schemas.errors import Reason
 
 CHECKPOINT_EVERY = 20.0

@@ -22,7 +22,7 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from pegasus_ray.library.track import LANDMARKS
-from pegasus_ray.perception.landmarks import FaceMesh
+from pegasus_ray.perception.nets.landmarks import FaceMesh
 from pegasus_ray.rig.bake import brow_band
 from pegasus_ray.rig.closest import Surface
 from pegasus_ray.rig.embedding import EMBEDDING, save_embedding

@@ -17,19 +17,19 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pegasus_ray.perception.assets import digest_of
-from pegasus_ray.perception.bystanders import without_bystanders
-from pegasus_ray.perception.crop import Crop, choose_crop, resize, resize_matted
-from pegasus_ray.perception.follow import LONGEST, Followed, Follower, summarize
-from pegasus_ray.perception.identity import identity_file, identity_model_of, require_one_person, sample
-from pegasus_ray.perception.landmarks import FACE_MODEL, Face, landmark_model_of
-from pegasus_ray.perception.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
-from pegasus_ray.perception.parser import fill_matte, parser_files, parser_of, resize_labels
-from pegasus_ray.perception.quality import COVERED, features, quality_of
-from pegasus_ray.perception.shoulders import with_shoulders
-from pegasus_ray.perception.side_by_side import in_order, one_each
-from pegasus_ray.perception.square import Bytes, Floats
-from pegasus_ray.perception.video import Clip, Frame, open_clip
+from pegasus_ray.perception.assets.files import digest_of
+from pegasus_ray.perception.footage.bystanders import without_bystanders
+from pegasus_ray.perception.footage.crop import Crop, choose_crop, resize, resize_matted
+from pegasus_ray.perception.footage.follow import LONGEST, Followed, Follower, summarize
+from pegasus_ray.perception.footage.quality import COVERED, features, quality_of
+from pegasus_ray.perception.footage.shoulders import with_shoulders
+from pegasus_ray.perception.footage.video import Clip, Frame, open_clip
+from pegasus_ray.perception.nets.identity import identity_file, identity_model_of, require_one_person, sample
+from pegasus_ray.perception.nets.landmarks import FACE_MODEL, Face, landmark_model_of
+from pegasus_ray.perception.nets.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
+from pegasus_ray.perception.nets.parser import fill_matte, parser_files, parser_of, resize_labels
+from pegasus_ray.perception.nets.square import Bytes, Floats
+from pegasus_ray.perception.nets.threads import in_order, one_each
 from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
 
 Result = TypeVar("Result")

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 
 from pegasus_ray.library.track import Track
-from pegasus_ray.perception.crop import resize
-from pegasus_ray.perception.rig_state import view_terms
-from pegasus_ray.perception.square import Bytes, Floats
+from pegasus_ray.perception.footage.crop import resize
+from pegasus_ray.perception.nets.square import Bytes, Floats
+from pegasus_ray.perception.tracking.rig_state import view_terms
 from pegasus_ray.render.camera import Camera
 from pegasus_ray.rig.model import Pose, Rig, bone_transforms, rodrigues, skin, surface
 from pegasus_ray.schemas.parts import Label

@@ -1,7 +1,7 @@
 """The measured landmark embedding of the open rig, committed beside the code.
 
 `python -m pegasus_ray.perception.embedding` makes it: it renders the rig, runs the landmark model and casts its points
-back on the mesh. `python -m pegasus_ray.pipeline.measure_drift` then adds how the points drift as the head turns.
+back on the mesh. `python -m pegasus_ray.evaluate.measure_drift` then adds how the points drift as the head turns.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pegasus_ray.jobs.plan import called
+from pegasus_ray.jobs.results import read_track
 from pegasus_ray.library.images import decode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.swaps import load_swap
 from pegasus_ray.library.track import Bytes
-from pegasus_ray.pipeline.plan import called
-from pegasus_ray.pipeline.results import read_track
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.viewer.drawings import draw_avatar, draw_codes, draw_transfer

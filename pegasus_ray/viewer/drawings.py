@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pegasus_ray.avatar.dress import COVERS_SCALP
-from pegasus_ray.avatar.model import Avatar
+from pegasus_ray.avatar.borrow.parts import COVERS_SCALP
+from pegasus_ray.avatar.points.avatar import Avatar
+from pegasus_ray.evaluate.avatar import evaluate_avatar
+from pegasus_ray.jobs.results import read_avatar, read_generative, read_track
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
-from pegasus_ray.pipeline.evaluate import evaluate_avatar
-from pegasus_ray.pipeline.render import render_clip
-from pegasus_ray.pipeline.results import read_avatar, read_generative, read_track
-from pegasus_ray.pipeline.transfer import dressed
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.schemas.parts import Attribute, labels_of
+from pegasus_ray.stages.render import render_clip
+from pegasus_ray.stages.transfer import dressed
 from pegasus_ray.viewer.pictures import Window, close_ups, enlarge, rows_of, spread
 
 FEATURES = [label for attribute in Attribute if attribute not in COVERS_SCALP for label in labels_of(attribute.part)]

@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pegasus_ray.jobs.plan import called
 from pegasus_ray.library.ledger import failures, history, status
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.plan import called
-from pegasus_ray.pipeline.work import Progress
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, Manifest, Stage
+from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.viewer.cards import Card, card_of, name_of
 from pegasus_ray.viewer.pictures import legend
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.cli.options import Place, Run, assignments_of, attributes_of, command
-from pegasus_ray.pipeline.config import PRESETS, preset
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.stages.config import PRESETS, preset
 
 
 def test_set_wins_over_flags_and_flags_over_the_file(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pegasus_ray.engine import train
+from pegasus_ray.jobs.work import Summary
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.shards import Shard, plan_shards, seal_swap
-from pegasus_ray.pipeline.work import Progress, Summary
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
+from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.schemas.tables import OK, SCORES
 
 Behaviour = Literal["do", "fail", "fail late", "slow", "crash", "die always", "hungry", "resume", "patient resume"]

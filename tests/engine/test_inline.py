@@ -10,9 +10,9 @@ import pytest
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.inline import InlineExecutor
+from pegasus_ray.jobs.work import Event, Outcome, item_of
 from pegasus_ray.library.ledger import release, status
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Event, Outcome, item_of
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Stage
 from tests.engine.fakes import FakeJob, FakeSwapJob, key

@@ -10,13 +10,13 @@ import pytest
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.executor import executor
 from pegasus_ray.engine.ray_executor import RayExecutor
+from pegasus_ray.jobs.work import Event, Outcome
 from pegasus_ray.library.ledger import history, status
 from pegasus_ray.library.library import Library
-from pegasus_ray.pipeline.work import Event, Outcome
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, Stage
 from tests.engine.fakes import FakeJob, FakeSwapJob, key
-from tests.pipeline import small
+from tests.jobs import small
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

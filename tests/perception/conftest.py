@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.library.track import Track
-from pegasus_ray.perception.assets import fetch
-from pegasus_ray.perception.landmarks import FACE_MODEL, FaceMesh
-from pegasus_ray.perception.matte import MATTE_MODEL
+from pegasus_ray.perception.assets.files import fetch
+from pegasus_ray.perception.nets.landmarks import FACE_MODEL, FaceMesh
+from pegasus_ray.perception.nets.matte import MATTE_MODEL
 from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.errors import PegasusError
 
@@ -50,9 +50,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Filmed:
 
 
 def film(seed: int, folder: Path) -> Filmed:
+    from pegasus_ray.studio.film.render import render
     from pegasus_ray.studio.motion import perform
     from pegasus_ray.studio.people import person
-    from pegasus_ray.studio.render import render
 
     somebody = person(seed)
     truth = render(somebody, perform(somebody, 6, fps=5.0), size=192, detail=0.4)

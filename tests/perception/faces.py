@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pegasus_ray.perception import face_regions as regions
-from pegasus_ray.perception.square import Bytes, Floats
+from pegasus_ray.perception.nets import face_regions as regions
+from pegasus_ray.perception.nets.square import Bytes, Floats
 
 SKIN, HAIR, SHIRT, WALL = (205, 150, 125), (60, 40, 30), (70, 90, 160), (190, 200, 195)
 

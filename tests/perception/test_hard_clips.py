@@ -10,16 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from pegasus_ray.perception.assets import fetch
-from pegasus_ray.perception.identity import DLIB_MODEL
+from pegasus_ray.perception.assets.files import fetch
+from pegasus_ray.perception.footage.shots import View
+from pegasus_ray.perception.nets.identity import DLIB_MODEL
+from pegasus_ray.perception.nets.parser import PARSER_MODEL
 from pegasus_ray.perception.observe import Observations, ObserveConfig, observe
-from pegasus_ray.perception.parser import PARSER_MODEL
-from pegasus_ray.perception.shots import View
 from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
-
-from .conftest import Filmed
-from .videos import turn
+from tests.perception.conftest import Filmed
+from tests.perception.videos import turn
 
 CONFIG = ObserveConfig(size=96, parser="landmarks", identity="none", min_frames=3, threads=1)
 SIDE = 192

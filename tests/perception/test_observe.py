@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pegasus_ray.perception.crop import resize
+from pegasus_ray.perception.footage.crop import resize
 from pegasus_ray.perception.observe import Observations, ObserveConfig, observe
 from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
-
-from .conftest import Filmed
+from tests.perception.conftest import Filmed
 
 CONFIG = ObserveConfig(size=128, parser="landmarks", min_frames=3, threads=1)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pegasus_ray.perception.crop import resize
+from pegasus_ray.perception.footage.crop import resize
 from pegasus_ray.perception.overlay import FITTED, LABEL_COLOURS, TINT, draw_overlay
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import Label
-
-from .conftest import Filmed
+from tests.perception.conftest import Filmed
 
 
 def red(picture: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Putting one avatar's attribute on another."""

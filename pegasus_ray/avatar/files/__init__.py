@@ -1,0 +1,1 @@
+"""Avatars as files: safetensors and a checked config.json."""

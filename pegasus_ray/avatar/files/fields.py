@@ -1,0 +1,118 @@
+"""The networks of a field avatar beside the explicit avatar they were baked to: `fields.safetensors`, sizes in `config.json`.
+
+Bindings, radii, opacity, parts and motion codes are the explicit avatar's; the generic canonical places are stored here.
+
+Legend: N points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from pegasus_ray.avatar.fields.avatar import FieldAvatar, Fields
+from pegasus_ray.avatar.fields.codes import BLOCKS
+from pegasus_ray.avatar.fields.config import FieldConfig
+from pegasus_ray.avatar.files.avatar import describe_avatar, dump_avatar
+from pegasus_ray.avatar.points.avatar import Avatar
+from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.avatars import AvatarConfig, FieldSizes
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+FILE = "fields.safetensors"
+PLACES = "offsets"
+
+
+def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...] = ()) -> dict[str, bytes]:
+    """The files of an avatar with networks: those of `dump_avatar`, and theirs."""
+    config = describe_avatar(avatar, attributes)
+    config = config.model_copy(update={"preset": "paper", "fields": sizes_of(fields.networks)})
+    places = {PLACES: fields.points.offsets.detach().cpu().contiguous()}
+    files = dump_avatar(avatar, attributes) | {FILE: dump_networks(fields.networks, places)}
+    return files | {"config.json": config.model_dump_json(indent=2).encode()}
+
+
+def sizes_of(networks: FieldAvatar) -> FieldSizes:
+    """What `config.json` says of networks."""
+    return FieldSizes(**asdict(networks.config), choices=networks.codes.choices)
+
+
+def dump_networks(networks: FieldAvatar, beside: Mapping[str, Tensor] | None = None) -> bytes:
+    """The file of networks, with other tensors beside theirs."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in networks.state_dict().items()}
+    file: bytes = save(tensors | dict(beside or {}))
+    return file
+
+
+def load_fields(
+    files: Mapping[str, bytes], avatar: Avatar, config: AvatarConfig, rig: Rig, *, name: str = "avatar"
+) -> Fields | None:
+    """The networks of an avatar from its files; nothing where it has none.
+
+    Args:
+        files: by name, whoever wrote them.
+        avatar: what `load_avatar` made of them.
+        config: theirs, likewise.
+        rig: that the avatar is bound to.
+        name: for messages.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where the networks are not those that the configuration describes.
+    """
+    if config.fields is None:
+        return None
+    networks, beside = load_networks(
+        files, avatar, config.fields, rig, beside={PLACES: avatar.offsets.shape}, name=name
+    )
+    return Fields(networks=networks, points=replace(avatar, offsets=beside[PLACES].clone()))
+
+
+def load_networks(
+    files: Mapping[str, bytes],
+    points: Avatar,
+    sizes: FieldSizes,
+    rig: Rig,
+    *,
+    beside: Mapping[str, torch.Size] | None = None,
+    name: str = "avatar",
+) -> tuple[FieldAvatar, dict[str, Tensor]]:
+    """Networks over points from their file, whoever wrote it, and the tensors that must lie beside them.
+
+    Args:
+        files: by name.
+        points: that the networks are evaluated at.
+        sizes: of the networks.
+        rig: that the points are bound to.
+        beside: shapes of the other tensors by name.
+        name: for messages.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where the file does not hold what is described.
+    """
+    described = sizes.model_dump()
+    choices = described.pop("choices")
+    if set(choices) != set(BLOCKS) or not all(1 <= count <= 4096 for count in choices.values()):
+        raise PegasusError(Reason.BAD_REFERENCE, f"its codes are not {', '.join(BLOCKS)}", subject=name)
+    try:
+        tensors = load(files[FILE])
+    except KeyError:
+        raise PegasusError(Reason.BAD_REFERENCE, f"it has no {FILE}", subject=name) from None
+    except SafetensorError as error:
+        raise PegasusError(Reason.BAD_REFERENCE, f"its {FILE} is broken: {error}", subject=name) from None
+    networks = FieldAvatar(rig, points, FieldConfig(**described), torch.Generator(), choices=choices)
+    expected = {key: value.shape for key, value in networks.state_dict().items()} | dict(beside or {})
+    if {key: value.shape for key, value in tensors.items()} != expected:
+        raise PegasusError(
+            Reason.BAD_REFERENCE, "its networks are not of the sizes that its config.json says", subject=name
+        )
+    if not all(value.dtype == torch.float32 and bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise PegasusError(Reason.BAD_REFERENCE, "its networks hold numbers that are not finite", subject=name)
+    others = {key: tensors.pop(key) for key in beside or {}}
+    networks.load_state_dict(tensors)
+    return networks.requires_grad_(False), others

@@ -1,0 +1,140 @@
+"""A generative avatar as `avatar.safetensors` and `config.json`, by the same rules as an avatar's.
+
+Tensors are named after their block: `identity.points.offsets`, `hair.basis`, `hair.codes`, `hair.shapes`. One of fields has its
+networks in `fields.safetensors`, and beside them the performance that it is decoded over: `performance.expression`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save
+from torch import Tensor
+
+from pegasus_ray.avatar.fields.codes import IDENTITY
+from pegasus_ray.avatar.files.avatar import (
+    avatar_tensors,
+    check_tensors,
+    describe_avatar,
+    expected_shapes,
+    read_tensors,
+    rebuild_avatar,
+)
+from pegasus_ray.avatar.files.fields import FILE, dump_networks, load_networks, sizes_of
+from pegasus_ray.avatar.fit.training_file import under
+from pegasus_ray.avatar.generative.avatar import OWN, STATE, CodedPoints, GenerativeAvatar
+from pegasus_ray.avatar.generative.field_avatar import FieldGenerative
+from pegasus_ray.avatar.points.frames import Parameters
+from pegasus_ray.rig.load import load_rig
+from pegasus_ray.schemas.avatars import AvatarConfig, BlockConfig
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.parts import Attribute
+
+CODED = ("basis", "codes", "shapes")
+PERFORMANCE = "performance."
+WIDTHS = {"head": 6, "torso": 6, "jaw": 3, "eyes": 6, "camera": 3}
+"""Numbers a frame of a performance, beside its expression's."""
+
+
+def generative_tensors(generative: GenerativeAvatar) -> dict[str, Tensor]:
+    """All tensors of a generative avatar by name."""
+    tensors: dict[str, Tensor] = {}
+    for name, block in _blocks(generative).items():
+        tensors |= {f"{name}.points.{key}": value for key, value in avatar_tensors(block.points).items()}
+        tensors |= {f"{name}.{key}": getattr(block, key).contiguous() for key in CODED}
+    return tensors
+
+
+def describe_generative(generative: GenerativeAvatar) -> AvatarConfig:
+    """The `config.json` of a generative avatar."""
+    blocks = {name: BlockConfig(points=len(b.points), sources=b.sources) for name, b in _blocks(generative).items()}
+    plain = describe_avatar(generative.identity.points, tuple(generative.blocks))
+    size = generative.identity.codes.shape[1]
+    described = plain.model_copy(update={"kind": "generative", "blocks": blocks, "code_size": size})
+    if not isinstance(generative, FieldGenerative):
+        return described
+    frames, sizes = len(generative.performance), sizes_of(generative.networks)
+    return described.model_copy(update={"preset": "paper", "fields": sizes, "performance": frames})
+
+
+def dump_generative(generative: GenerativeAvatar) -> dict[str, bytes]:
+    """The files of a generative avatar by name."""
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in generative_tensors(generative).items()
+    }
+    files = {
+        "avatar.safetensors": save(tensors),
+        "config.json": describe_generative(generative).model_dump_json(indent=2).encode(),
+    }
+    if not isinstance(generative, FieldGenerative):
+        return files
+    performance = {
+        PERFORMANCE + name: getattr(generative.performance, name).contiguous()
+        for name in Parameters.__dataclass_fields__
+    }
+    return files | {FILE: dump_networks(generative.networks, performance)}
+
+
+def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple[GenerativeAvatar, AvatarConfig]:
+    """A generative avatar from its files, whoever wrote them.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where the files are not a generative avatar of this format, with what is wrong.
+    """
+    try:
+        config = AvatarConfig.model_validate_json(files["config.json"])
+    except KeyError:
+        raise PegasusError(Reason.BAD_REFERENCE, "it has no config.json", subject=name) from None
+    except ValidationError as error:
+        message = f"its config.json is not one of ours: {error.errors()[0]['msg']}"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name) from None
+    known = {IDENTITY, *(attribute.value for attribute in Attribute)}
+    if config.kind != "generative" or IDENTITY not in config.blocks or set(config.blocks) - known:
+        raise PegasusError(Reason.BAD_REFERENCE, "it is not a generative avatar", subject=name)
+    if any(block.sources[0] != OWN for block in config.blocks.values()):
+        raise PegasusError(Reason.BAD_REFERENCE, f"a block's first code is not {OWN!r}", subject=name)
+    tensors = read_tensors(files, name=name)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for label, block in config.blocks.items():
+        count, codes = block.points, len(block.sources)
+        points = config.model_copy(update={"points": count})
+        shapes |= {f"{label}.points.{key}": shape for key, shape in expected_shapes(points).items()}
+        shapes[f"{label}.basis"] = (config.code_size, count, sum(STATE.values()))
+        shapes[f"{label}.codes"] = (codes, config.code_size)
+        shapes[f"{label}.shapes"] = (codes, config.axes)
+    check_tensors(tensors, shapes, name=name)
+    blocks = {label: _coded(config, label, block, tensors) for label, block in config.blocks.items()}
+    identity = blocks.pop(IDENTITY)
+    avatar = GenerativeAvatar(identity=identity, blocks={Attribute(label): b for label, b in blocks.items()})
+    return _with_networks(avatar, files, config, name), config
+
+
+def _with_networks(
+    avatar: GenerativeAvatar, files: Mapping[str, bytes], config: AvatarConfig, name: str
+) -> GenerativeAvatar:
+    """The avatar with the fields that its configuration speaks of."""
+    sizes = config.fields
+    if sizes is None:
+        return avatar
+    fits = all(sizes.choices.get(label) == len(block.sources) for label, block in config.blocks.items())
+    if not fits or sizes.code != config.code_size or config.performance == 0:
+        message = "its networks have other codes than its points, or no performance to be decoded over"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
+    rig, widths = load_rig(config.rig), {"expression": config.expressions, **WIDTHS}
+    frames = {PERFORMANCE + key: torch.Size((config.performance, width)) for key, width in widths.items()}
+    networks, beside = load_networks(files, avatar.identity.points, sizes, rig, beside=frames, name=name)
+    performance = Parameters(**under(beside, PERFORMANCE))
+    return FieldGenerative(identity=avatar.identity, blocks=avatar.blocks, networks=networks, performance=performance)
+
+
+def _coded(config: AvatarConfig, label: str, block: BlockConfig, tensors: Mapping[str, Tensor]) -> CodedPoints:
+    prefix = f"{label}.points."
+    points = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    coded = {key: tensors[f"{label}.{key}"] for key in CODED}
+    return CodedPoints(points=rebuild_avatar(config.rig, points), sources=block.sources, **coded)
+
+
+def _blocks(generative: GenerativeAvatar) -> dict[str, CodedPoints]:
+    return {IDENTITY: generative.identity, **{a.value: block for a, block in generative.blocks.items()}}

@@ -1,0 +1,1 @@
+"""Fitting an avatar to frames: losses, learners, the training loop, checkpoints."""

@@ -1,0 +1,174 @@
+"""What an avatar is for one code: points in the rig's rest space, ready to be posed, shaded and splatted.
+
+Everything in `CanonicalPoints` depends on the code and the shape alone, never on the frame: it is evaluated once and shared
+by all frames. A frame then costs skinning, shading and one rasterisation.
+
+Legend: B frames, N points, J joints, E expressions, Q pose features, Z motion components, P parts, S side in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.points.shading import shade
+from pegasus_ray.render.camera import Camera
+from pegasus_ray.render.rasterize import Raster, rasterize
+from pegasus_ray.rig.model import Pose, Rig, bone_transforms, pose_features, skin, skin_normals
+
+NEAR = 0.05
+"""Points nearer to the camera than this, in metres, are not drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanonicalPoints:
+    """The points of one avatar under one code and one shape (the frame-free part of paper Eqs. 5–10)."""
+
+    joints: Tensor  # (J, 3) metres, rest space
+    positions: Tensor  # (N, 3) metres, rest space
+    normals: Tensor  # (N, 3) unit length, rest space
+    radii: Tensor  # (N,) metres
+    opacity: Tensor  # (N,) 0–1
+    albedo: Tensor  # (N, 3)
+    part_logits: Tensor  # (N, P) over `Part`
+    expression_basis: Tensor  # (E, N, 3) metres a unit of expression
+    pose_basis: Tensor  # (Q, N, 3) metres a unit of a pose feature; Q is 0 on a rig without pose correctives
+    skin_weights: Tensor  # (N, J)
+    position_basis: Tensor  # (Z, N, 3) metres a unit of the motion code
+    colour_basis: Tensor  # (Z, N, 3)
+    light: Tensor  # (9, 3) or (N, 9, 3): spherical-harmonic light, one column a colour channel
+
+    def __len__(self) -> int:
+        return int(self.positions.shape[0])
+
+    def pose(self, rig: Rig, drive: Drive) -> tuple[Tensor, Tensor]:
+        """Positions and unit normals (B, N, 3) in camera space: see `pose_points`."""
+        return pose_points(self, rig, drive)
+
+    def colours(self, normals: Tensor, motion: Tensor) -> Tensor:
+        """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): see `colour_points`."""
+        return colour_points(self, normals, motion)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """What changes from frame to frame."""
+
+    expression: Tensor  # (B, E)
+    pose: Pose
+    motion: (
+        Tensor  # (B, Z) or (B, Z, N): `MotionCode.encode` of expression and head rotation, one a frame or one a point
+    )
+    camera: Camera
+
+    def __len__(self) -> int:
+        return int(self.expression.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """A batch of rendered frames."""
+
+    image: Tensor  # (B, S, S, 3) over white; may leave 0–1 while an avatar is being fitted
+    alpha: Tensor  # (B, S, S)
+    parts: Tensor  # (B, S, S, P) share of each part in the pixel; sums to alpha
+    normals: Tensor  # (B, S, S, 3) camera space, weighted by alpha
+    extra: Tensor  # (B, S, S, C) whatever else the caller had composited
+    raster: Raster
+    pixels: Tensor  # (B, N, 2) where the points' centres fall
+    radii: Tensor  # (B, N) pixels
+
+
+def rest_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> Tensor:
+    """The points moved by their bases, before skinning (paper Eq. 8): (B, N, 3) in metres, rest space."""
+    moved = drive.expression @ points.expression_basis.flatten(1) + _combine(drive.motion, points.position_basis)
+    if len(points.pose_basis):
+        moved = moved + pose_features(rig, drive.pose) @ points.pose_basis.flatten(1)
+    return points.positions + moved.view(-1, len(points), 3)
+
+
+def pose_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> tuple[Tensor, Tensor]:
+    """Positions (B, N, 3) in metres and unit normals (B, N, 3), both in camera space (paper Eqs. 1–2).
+
+    Normals carry no gradient: the pose is refined on where points fall, not on how they are lit.
+    """
+    transforms = bone_transforms(rig, drive.pose, points.joints[None])
+    with torch.no_grad():
+        normals = skin_normals(points.normals, points.skin_weights, transforms)
+    return skin(rest_points(points, rig, drive), points.skin_weights, transforms), normals
+
+
+def signals(rig: Rig, drive: Drive) -> Tensor:
+    """What bases of motion answer to, (B, Q + E + Z): pose features, expressions, motion codes (one a frame)."""
+    return torch.cat([pose_features(rig, drive.pose), drive.expression, drive.motion], dim=-1)
+
+
+def colour_points(points: CanonicalPoints, normals: Tensor, motion: Tensor) -> Tensor:
+    """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): shading · albedo, plus what moves."""
+    moved = _combine(motion, points.colour_basis)
+    return shade(normals, points.light) * points.albedo + moved.view(-1, len(points), 3)
+
+
+def _combine(motion: Tensor, basis: Tensor) -> Tensor:
+    """Σ_z motion_z basis_z, flattened to (B, N·3); `motion` is (B, Z) or, where points answer to different codes, (B, Z, N)."""
+    if motion.dim() == 2:
+        return motion @ basis.flatten(1)
+    return torch.einsum("bzn,znc->bnc", motion, basis).flatten(1)
+
+
+def render_points(
+    points: CanonicalPoints,
+    rig: Rig,
+    drive: Drive,
+    size: int,
+    *,
+    per_pixel: int = 16,
+    full: bool = True,
+    facing: bool = False,
+    extra: Tensor | None = None,
+    part: int | None = None,
+    backend: str = "warp",
+) -> Rendering:
+    """Draw a batch of frames.
+
+    Args:
+        points: the avatar under its code.
+        rig: the rig that it is bound to.
+        drive: expression, pose and camera of each frame.
+        size: side of the picture in pixels.
+        per_pixel: nearest points that are blended in a pixel.
+        full: also composite parts and normals; without it both are zero-sized and the frame is cheaper.
+        part: composite as `extra` the colours of this part's points alone, weighted by their share.
+        facing: composite normals also where `full` is off.
+        extra: (N, C) more features to composite, such as the membership of a part.
+        backend: the rasteriser's name.
+    """
+    positions, normals = points.pose(rig, drive)
+    pixels, depth = drive.camera.project(positions, size)
+    radii = torch.where(depth > NEAR, drive.camera.radius(points.radii, depth, size), 0.0)
+    features = points.colours(normals, drive.motion)
+    shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1) if full or part is not None else None
+    if part is not None and shares is not None:
+        extra = features * shares[..., part : part + 1]
+    if full and shares is not None:
+        features = torch.cat([features, shares], dim=-1)
+    if full or facing:
+        features = torch.cat([features, normals], dim=-1)
+    if extra is not None:
+        features = torch.cat([features, extra.expand(len(drive), -1, -1)], dim=-1)
+    raster = rasterize(pixels, depth, radii, points.opacity, features, size=size, per_pixel=per_pixel, backend=backend)
+    image = raster.features[..., :3] + (1 - raster.alpha)[..., None]
+    tail = 0 if extra is None else extra.shape[-1]
+    rest, last = raster.features[..., 3 : features.shape[-1] - tail], raster.features[..., features.shape[-1] - tail :]
+    return Rendering(
+        image=image,
+        alpha=raster.alpha,
+        parts=rest[..., :-3],
+        normals=rest[..., -3:],
+        extra=last,
+        raster=raster,
+        pixels=pixels,
+        radii=radii,
+    )

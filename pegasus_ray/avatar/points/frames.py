@@ -1,0 +1,106 @@
+"""A track's frames as tensors at one resolution, and the rig parameters that drive them.
+
+Legend: T frames, B a batch of them, S side, E expressions, Z motion components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from pegasus_ray.avatar.points.avatar import Avatar
+from pegasus_ray.avatar.points.canonical import Drive
+from pegasus_ray.library.track import Track
+from pegasus_ray.render.camera import Camera
+from pegasus_ray.rig.model import Pose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Rig parameters of a clip, a row a frame; leaves of a graph while they are refined."""
+
+    expression: Tensor  # (T, E)
+    head: Tensor  # (T, 6)
+    torso: Tensor  # (T, 6)
+    jaw: Tensor  # (T, 3)
+    eyes: Tensor  # (T, 6)
+    camera: Tensor  # (T, 3)
+
+    @staticmethod
+    def of(track: Track, *, device: torch.device | str = "cpu") -> Parameters:
+        """The parameters as they were tracked."""
+        arrays = {field.name: np.ascontiguousarray(getattr(track, field.name)) for field in fields(Parameters)}
+        # Copied, for alignment: a product's last bit depends on where its operands lie, and NumPy puts them anywhere.
+        return Parameters(**{name: torch.tensor(array, device=device) for name, array in arrays.items()})
+
+    def __len__(self) -> int:
+        return int(self.expression.shape[0])
+
+    def rows(self, index: Tensor) -> Parameters:
+        """Only some frames (B,)."""
+        return Parameters(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def drive(self, avatar: Avatar, *, motion_noise: float = 0.0, generator: torch.Generator | None = None) -> Drive:
+        """Drive `avatar` with these parameters, every row a frame.
+
+        Args:
+            avatar: whose motion codes encode the expression and the head's rotation.
+            motion_noise: deviation of the noise added to the motion code, which keeps its bases from learning single frames.
+            generator: the source of that noise.
+        """
+        motion = avatar.motion(self.expression.detach(), self.head.detach(), self.torso.detach())
+        if motion_noise > 0:
+            noise = torch.randn(motion.shape[:2], generator=generator).to(motion)
+            motion = motion + motion_noise * noise.view(*motion.shape[:2], *[1] * (motion.dim() - 2))
+        return Drive(
+            expression=self.expression,
+            pose=Pose(head=self.head, torso=self.torso, jaw=self.jaw, eyes=self.eyes),
+            motion=motion,
+            camera=Camera.of(self.camera),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameSet:
+    """A clip at one resolution, on white."""
+
+    images: Tensor  # (T, S, S, 3) 0–1
+    mattes: Tensor  # (T, S, S) 0–1
+    labels: Tensor  # (T, S, S) uint8 `Label`
+    parameters: Parameters
+
+    @staticmethod
+    def of(track: Track, size: int, *, device: torch.device | str = "cpu") -> FrameSet:
+        """The track resampled to `size` (area mean for colours, nearest for labels)."""
+        images = _resize(track.on_white(), size, cv2.INTER_AREA)
+        mattes = _resize(track.mattes, size, cv2.INTER_AREA)
+        labels = _resize(track.parts, size, cv2.INTER_NEAREST)
+        return FrameSet(
+            images=torch.from_numpy(images).to(device).float() / 255,
+            mattes=torch.from_numpy(mattes).to(device).float() / 255,
+            labels=torch.from_numpy(labels).to(device),
+            parameters=Parameters.of(track, device=device),
+        )
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Side of the frames in pixels."""
+        return int(self.images.shape[1])
+
+    def drive(self, avatar: Avatar, index: Tensor) -> Drive:
+        """The tracked parameters of frames `index` (B,)."""
+        return self.parameters.rows(index).drive(avatar)
+
+
+def _resize(frames: np.ndarray, size: int, interpolation: int) -> np.ndarray:
+    """Frames (T, S, S, ...) uint8 to another side."""
+    if frames.shape[1] == size:
+        return np.ascontiguousarray(frames)
+    return np.stack([cv2.resize(frame, (size, size), interpolation=interpolation) for frame in frames])

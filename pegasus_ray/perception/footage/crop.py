@@ -1,0 +1,86 @@
+"""The fixed square of a clip that a track keeps, in whole pixels of the video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pegasus_ray.perception.nets.square import Bytes, Floats
+
+_REACH = 2.25  # least side of the crop / side of the face's box, where the picture has room
+_LEAST = 1.7  # where it has not, the crop leaves the picture rather than be smaller than this
+_MOST = 3.5  # and a head that moves more than this allows for is lost on the way
+_BESIDE, _ABOVE, _BELOW = 0.35, 0.5, 0.55  # room for ears, hair and shoulders, in sides of the face's box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """A square of a picture; it may reach beyond it."""
+
+    x: int  # first column, pixels of the picture
+    y: int  # first row
+    side: int
+
+    def take(self, image: Bytes) -> Bytes:
+        """The square out of an image (H, W, 3), (side, side, 3); beyond the image its border repeats."""
+        height, width = image.shape[:2]
+        columns = np.clip(np.arange(self.x, self.x + self.side), 0, width - 1)
+        rows = np.clip(np.arange(self.y, self.y + self.side), 0, height - 1)
+        return np.ascontiguousarray(image[rows[:, None], columns])
+
+    def fractions(self, points: Floats) -> Floats:
+        """Points (…, 2) in pixels of the picture to fractions of the square's side."""
+        return np.asarray((points - np.array([self.x, self.y])) / self.side, dtype=np.float32)
+
+
+def choose_crop(boxes: Floats, width: int, height: int) -> Crop:
+    """One square for all frames of a clip.
+
+    Args:
+        boxes: lowest and highest x, y of the landmarks in each frame, (T, 2, 2) pixels.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+    """
+    face = float(np.median((boxes[:, 1] - boxes[:, 0]).max(-1)))
+    (left, top), (right, bottom) = np.percentile(boxes[:, 0], 2, axis=0), np.percentile(boxes[:, 1], 98, axis=0)
+    left, right = left - _BESIDE * face, right + _BESIDE * face
+    top, bottom = top - _ABOVE * face, bottom + _BELOW * face
+    wanted = min(max(right - left, bottom - top, _REACH * face), _MOST * face)
+    side = round(min(wanted, max(min(width, height), _LEAST * face)))
+    return Crop(
+        x=_place((left + right) / 2, side, width),
+        y=_place((top + bottom) / 2, side, height),
+        side=side,
+    )
+
+
+def resize(image: Bytes, size: int) -> Bytes:
+    """A square image (W, W, …) at another resolution: the mean over each pixel's area, or cubic where it grows."""
+    if image.shape[0] == size:
+        return image
+    shrinks = image.shape[0] > size
+    return np.asarray(
+        cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC), dtype=np.uint8
+    )
+
+
+def resize_matted(image: Bytes, matte: Bytes, size: int) -> tuple[Bytes, Bytes]:
+    """An image (W, W, 3) and its matte (W, W) at another resolution, with no background mixed into the person's colour.
+
+    Over any plain colour the result is what the finer picture over it would have become.
+    """
+    share = matte.astype(np.float32)[..., None] / 255
+    method = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    weighed = cv2.resize(np.concatenate([image * share, share], -1), (size, size), interpolation=method)
+    opacity = np.clip(weighed[..., 3:], 0, 1)
+    person = np.clip(weighed[..., :3] / np.maximum(opacity, 1 / 255), 0, 255)
+    whole = np.round(opacity[..., 0] * 255).astype(np.uint8)
+    return np.where(whole[..., None] > 0, np.round(person).astype(np.uint8), resize(image, size)), whole
+
+
+def _place(middle: float, side: int, length: int) -> int:
+    """First pixel of a side around `middle`, inside the picture if it fits."""
+    begin = round(middle - side / 2)
+    return min(max(begin, 0), length - side) if side <= length else min(max(begin, length - side), 0)

@@ -1,0 +1,1 @@
+"""Fitting the rig and the torso to what the networks saw."""

@@ -1,0 +1,268 @@
+"""The least-squares problem of a rig and a video's landmarks, in blocks.
+
+Each frame's pose and expression touch only that frame's landmarks, the identity and the focal length touch all.
+Gauss–Newton with damping eliminates the frames' blocks (Schur complement), so that a step costs one small dense solve a
+frame and one for the identity. Outliers weigh less (Huber, reweighted at each step).
+
+Legend: T frames, L landmarks used, K shape axes, E expressions, P = 6 + E unknowns a frame, Q = K + 1 shared unknowns.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Final
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse import linalg as splinalg
+from torch import Tensor
+
+from pegasus_ray.perception.tracking.config import FitRigConfig
+from pegasus_ray.perception.tracking.rig_state import BoundPoints, State, by_pose
+from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors
+
+OUTER_EYES: Final = (33, 263)
+FIRST_IRIS: Final = 468
+CHUNK: Final = 32  # frames whose Jacobians are in memory at once
+STEADY: Final = (0.0035, 0.0035, 0.0035, 0.001, 0.001, 0.002)
+"""Radians and metres off the mean of its neighbours that cost a pose as much as a landmark error of 1 %, at smoothness 1."""
+
+
+class Stage(Enum):
+    """What moves: the poses; identity and focal length too; all; poses and expressions."""
+
+    POSE = auto()
+    SHAPE = auto()
+    ALL = auto()
+    FRAMES = auto()
+
+    @property
+    def expressive(self) -> bool:
+        """Whether the expressions move."""
+        return self in (Stage.ALL, Stage.FRAMES)
+
+    @property
+    def shared(self) -> bool:
+        """Whether identity and focal length move."""
+        return self in (Stage.SHAPE, Stage.ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """Normal equations in blocks: frames' own (T, P, P), coupling (T, P, Q), shared (Q, Q), and the gradients."""
+
+    own: Tensor
+    coupling: Tensor
+    shared: Tensor
+    own_gradient: Tensor  # (T, P)
+    shared_gradient: Tensor  # (Q,)
+
+
+class LandmarkProblem:
+    """Landmarks (T, 478, 2) and blendshape scores (T, E) of a video, and what rig parameters make of them."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        landmarks: Tensor,
+        blendshapes: Tensor,
+        times: Tensor,
+        centre: tuple[float, float],
+        focal: float,
+        config: FitRigConfig,
+    ) -> None:
+        places = rig.landmarks
+        number = torch.arange(len(places.weights))
+        left_out = (number % 5 == 0) & (number < FIRST_IRIS) & config.every_fifth_left_out
+        used = places.weights > 0
+        weights = torch.where(left_out, 0.0, places.weights)[used]
+
+        drift = None if places.drift is None else places.drift[:, used]
+        self.points = BoundPoints.of(rig, places.triangles[used], places.barycentric[used], drift)
+        self.seen = landmarks[:, used]  # (T, L, 2)
+        self.fitted, self.left_out = weights > 0, left_out[used]
+        self.weights = weights / weights.sum()  # (L,)
+        corners = landmarks[:, OUTER_EYES[0]] - landmarks[:, OUTER_EYES[1]]
+        self.unit: Tensor = 100 / corners.norm(dim=1).clamp(min=1e-3).median()  # percent of the outer-eye distance
+        self.eyes = self.points.template[[int(used[:corner].sum()) for corner in OUTER_EYES]]
+        self.centre = torch.tensor(centre)
+        self.log_focal = math.log(focal)
+        self.start_expression = config.expression_start * rig.expression_of(blendshapes)
+        self.lowest, self.highest = rig.expression_limits
+        self.config = config
+        near = times.diff() < config.near
+        self.between = 1 + (near[1:] & near[:-1]).nonzero()[:, 0].numpy()  # frames with both neighbours near
+
+    def start(self) -> State:
+        """Heads that look into the camera, as far away as their size says."""
+        frames = len(self.seen)
+        focal = math.exp(self.log_focal)
+        apart = float((self.eyes[0] - self.eyes[1]).norm())
+        depth = torch.full((frames,), focal * apart / (100 / float(self.unit)))
+        middle = (self.seen.mean(1) - self.centre) * depth[:, None] / focal
+        return State(
+            rotation=torch.eye(3).expand(frames, 3, 3),
+            translation=torch.cat([middle, depth[:, None]], 1),
+            expression=self.start_expression.clone(),
+            shape=torch.zeros(len(self.points.shape_basis)),
+            log_focal=self.log_focal,
+        )
+
+    def solve(self, state: State, stage: Stage) -> State:
+        """Damped Gauss–Newton steps until they gain nothing."""
+        loss, damping = self.loss(state), 1e-3
+        for _ in range(self.config.steps):
+            system, before = self.system(state, stage), loss
+            while damping < 1e6:
+                moved = self._move(state, system, damping)
+                loss = self.loss(moved)
+                if loss < before:
+                    break
+                damping *= 10
+            else:
+                return state
+            state, damping = moved, max(damping / 10, 1e-6)
+            if before - loss < self.config.settled * before:
+                break
+        return state
+
+    def smooth(self, state: State) -> State:
+        """The poses with their accelerations held against the landmarks' say, all frames solved at once."""
+        if self.config.smoothness == 0 or len(self.between) == 0:
+            return state
+        frames, rows = len(self.seen), len(self.between)
+        bend = sparse.coo_array(
+            (
+                np.repeat([1.0, -0.5, -0.5], rows),
+                (np.tile(np.arange(rows), 3), np.concatenate([self.between, self.between - 1, self.between + 1])),
+            ),
+            shape=(rows, frames),
+        )
+        stiffness = self.config.smoothness / self.config.robust / np.square(STEADY)
+        steady = sparse.kron(bend.T @ bend, sparse.diags_array(stiffness)).tocsc()
+        for _ in range(3):
+            system = self.system(state, Stage.POSE)
+            pose = torch.cat([rotation_vectors(state.rotation), state.translation], 1).double().flatten().numpy()
+            curvature = sparse.block_diag(list(system.own.numpy())).tocsc() + steady
+            step = splinalg.spsolve(curvature, -system.own_gradient.flatten().numpy() - steady @ pose)
+            moved = torch.from_numpy(np.asarray(step, dtype=np.float32)).reshape(frames, 6)
+            state = replace(
+                state,
+                rotation=rodrigues(moved[:, :3]) @ state.rotation,
+                translation=state.translation + moved[:, 3:],
+            )
+        return state
+
+    def _residuals(self, points: Tensor, log_focal: float) -> Tensor:
+        """Errors of camera-space points (T, L, 3) on the picture in percent, (T, L, 2)."""
+        projected = math.exp(log_focal) * points[..., :2] / points[..., 2:].clamp(min=0.05) + self.centre
+        return (projected - self.seen) * self.unit
+
+    def errors(self, state: State) -> tuple[Tensor, Tensor]:
+        """Mean error a frame of the landmarks fitted and of those left out, percent, (T,) each."""
+        length = self._residuals(self.points.place(state)[1], state.log_focal).norm(dim=2)
+        left_out = length[:, self.left_out].mean(1) if self.left_out.any() else torch.zeros(0)
+        return length[:, self.fitted].mean(1), left_out
+
+    def loss(self, state: State) -> float:
+        """Mean over frames of the robust error and the priors of a frame, and the shared priors."""
+        config = self.config
+        length = self._residuals(self.points.place(state)[1], state.log_focal).norm(dim=2)
+        edge = config.robust
+        robust = torch.where(length < edge, length**2 / (2 * edge), length - edge / 2)
+        outside = state.expression - state.expression.clamp(self.lowest, self.highest)
+        total = (robust @ self.weights).mean()
+        total = total + config.expression_prior * ((state.expression - self.start_expression) ** 2).sum(1).mean()
+        total = total + config.range_penalty * (outside**2).sum(1).mean()
+        total = total + config.shape_prior * (state.shape**2).sum()
+        return float(total) + config.focal_prior * (state.log_focal - self.log_focal) ** 2
+
+    def system(self, state: State, stage: Stage) -> System:
+        """Half the second derivatives and gradients of T × loss; only the stage's unknowns are in it."""
+        blocks = []
+        for begin in range(0, len(self.seen), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            frame, whole, errors = self._jacobian(state.select(part), self.seen[part], stage)
+            flat = whole.flatten(0, 1)
+            blocks.append(
+                (
+                    frame.mT @ frame,
+                    frame.mT @ whole,
+                    (frame.mT @ errors[..., None])[..., 0],
+                    flat.mT @ flat,
+                    flat.mT @ errors.flatten(),
+                )
+            )
+        own, coupling, own_gradient, shared, shared_gradient = zip(*blocks, strict=True)
+        system = System(
+            own=torch.cat(own).double(),
+            coupling=torch.cat(coupling).double(),
+            shared=torch.stack(shared).double().sum(0),
+            own_gradient=torch.cat(own_gradient).double(),
+            shared_gradient=torch.stack(shared_gradient).double().sum(0),
+        )
+        self._add_priors(system, state, stage)
+        return system
+
+    def _add_priors(self, system: System, state: State, stage: Stage) -> None:
+        config, frames = self.config, len(self.seen)
+        if stage.expressive:
+            outside = state.expression - state.expression.clamp(self.lowest, self.highest)
+            start = state.expression - self.start_expression
+            system.own.diagonal(dim1=1, dim2=2)[:, 6:] += 2 * (
+                config.expression_prior + config.range_penalty * (outside != 0)
+            )
+            system.own_gradient[:, 6:] += 2 * (config.expression_prior * start + config.range_penalty * outside)
+        if stage.shared:
+            diagonal = system.shared.diagonal()
+            diagonal[:-1] += 2 * frames * config.shape_prior
+            diagonal[-1] += 2 * frames * config.focal_prior
+            system.shared_gradient[:-1] += 2 * frames * config.shape_prior * state.shape
+            system.shared_gradient[-1] += 2 * frames * config.focal_prior * (state.log_focal - self.log_focal)
+
+    def _jacobian(self, state: State, seen: Tensor, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
+        """Derivatives by frames' unknowns (t, 2L, P) and by the shared ones (t, 2L, Q), and errors (t, 2L), weighted.
+
+        The weights make the squares' gradient that of the robust error.
+        """
+        about, points = self.points.place(state)
+        offset, turn, project, inward = by_pose(about, points, state, self.unit)
+        turn = turn + project @ self.points.slide(state)
+        errors = (offset + self.centre - seen) * self.unit
+        scale = (self.weights / errors.norm(dim=2).clamp(min=self.config.robust)).sqrt()[..., None, None]
+        frame, whole = torch.cat([turn, project], -1), inward[..., :0]
+        if stage.expressive:
+            frame = torch.cat([frame, torch.einsum("tlpc,elc->tlpe", inward, self.points.expression_basis)], -1)
+        if stage.shared:
+            by_shape = torch.einsum("tlpc,klc->tlpk", inward, self.points.shape_basis)
+            whole = torch.cat([by_shape, offset[..., None] * self.unit], -1)
+        frame, whole = frame * scale, whole * scale
+        return frame.flatten(1, 2), whole.flatten(1, 2), (errors * scale[..., 0]).flatten(1)
+
+    def _move(self, state: State, system: System, damping: float) -> State:
+        """Solves the damped equations and takes the step."""
+        factor = torch.linalg.cholesky(damp(system.own, damping))
+        solved = torch.cholesky_solve(torch.cat([system.coupling, system.own_gradient[..., None]], -1), factor)
+        reduced = damp(system.shared, damping) - torch.einsum("tpq,tpr->qr", system.coupling, solved[..., :-1])
+        gradient = system.shared_gradient - torch.einsum("tpq,tp->q", system.coupling, solved[..., -1])
+        whole = -torch.linalg.solve(reduced, gradient)
+        frame = -solved[..., -1] - solved[..., :-1] @ whole
+        moved = replace(
+            state,
+            rotation=rodrigues(frame[:, :3].float()) @ state.rotation,
+            translation=state.translation + frame[:, 3:6].float(),
+        )
+        if frame.shape[1] > 6:
+            moved = replace(moved, expression=state.expression + frame[:, 6:].float())
+        if len(whole):
+            log_focal = state.log_focal + float(whole[-1])
+            moved = replace(moved, shape=state.shape + whole[:-1].float(), log_focal=log_focal)
+        return moved
+
+
+def damp(matrix: Tensor, damping: float) -> Tensor:
+    """Levenberg's and Marquardt's larger diagonal."""
+    return matrix + torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1) * damping)

@@ -1,0 +1,1 @@
+"""A studio person as meshes: head, hair, clothes, glasses, paint."""

@@ -1,0 +1,1 @@
+"""Filming a studio person: ray casting, shading, the frames and their exact truth."""

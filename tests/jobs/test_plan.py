@@ -1,0 +1,127 @@
+"""Invariants of plans: pairs come from what manifests say may be given, tables of videos say who gives what, nothing runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pegasus_ray.jobs.plan import (
+    Source,
+    plan_avatars,
+    plan_personalize,
+    plan_studio,
+    plan_swaps,
+    plan_transfer,
+    read_sources,
+)
+from pegasus_ray.jobs.studio import StudioConfig
+from pegasus_ray.library.library import Library
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance, Stage
+from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.stages.config import PipelineConfig
+
+HAIR, NOSE, HAT = Attribute.HAIR, Attribute.NOSE, Attribute.HAT
+
+
+def avatar(
+    library: Library, number: int, gives: tuple[Attribute, ...], *, track: int | None = None, rig: str = "open"
+) -> str:
+    key = f"{number:016x}"
+    inputs = (InputEntry(name="track", key=f"{track or number + 100:016x}"),)
+    facts = Provenance(source=f"person-{number}", inputs=inputs, rig=rig, attributes=gives)
+    return library.commit(Kind.AVATARS, key, {"avatar.safetensors": b"x"}, facts).key
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    library = Library(tmp_path / "lib")
+    avatar(library, 1, (HAIR, NOSE))  # the target
+    avatar(library, 2, (HAIR, NOSE))
+    avatar(library, 3, (HAT,))
+    avatar(library, 4, (HAIR,), rig="flame")  # bound to another rig
+    avatar(library, 5, (HAIR,), track=101)  # the target's own video, fitted otherwise
+    return library
+
+
+def pairs(library: Library, **chosen: object) -> set[tuple[int, Attribute]]:
+    jobs = plan_swaps(library, "person-1", PipelineConfig(), **chosen).jobs
+    return {(int(job.avatar, 16), job.attribute) for job in jobs}
+
+
+def test_pairs_are_what_others_may_give(library: Library) -> None:
+    assert pairs(library) == {(2, HAIR), (2, NOSE), (3, HAT)}
+    assert pairs(library, attributes=[HAIR]) == {(2, HAIR)}
+    assert pairs(library, avatars=["person-3"]) == {(3, HAT)}
+
+
+def test_nobody_gives_it(library: Library) -> None:
+    with pytest.raises(PegasusError) as caught:
+        plan_swaps(library, "person-1", PipelineConfig(), attributes=[Attribute.MOUTH])
+    assert caught.value.reason is Reason.MISSING_ATTRIBUTE
+    with pytest.raises(PegasusError, match="synthesize --target person-1"):
+        plan_personalize(library, "person-1", PipelineConfig())
+
+
+def test_personalize_takes_the_swaps_that_are_made(library: Library) -> None:
+    planned = plan_swaps(library, "person-1", PipelineConfig()).jobs
+    for job in planned[:2]:
+        library.commit(Kind.SWAPS, job.key, {"part.parquet": b"x"}, Provenance())
+    (job,) = plan_personalize(library, "person-1", PipelineConfig()).jobs
+    assert set(job.swaps) == {made.key for made in planned[:2]}
+
+
+def test_a_transfer_gives_what_the_source_has(library: Library) -> None:
+    plan = plan_transfer(library, "person-2", ["person-3", "person-1"], PipelineConfig(), attributes=[HAIR])
+    assert plan.counts(library) == {Stage.TRANSFER: (2, 0)}, "a job a user"
+    with pytest.raises(PegasusError, match="somebody to wear it"):
+        plan_transfer(library, "person-2", [], PipelineConfig(), attributes=[HAIR])
+    for wrong in ([HAT], []):
+        with pytest.raises(PegasusError, match="gives hair, nose"):
+            plan_transfer(library, "person-2", ["person-3"], PipelineConfig(), attributes=wrong)
+
+
+def test_one_chain_a_video_and_missing_ones_named(library: Library, tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"not looked at while planning")
+    sources = [Source(reference=str(video), attributes=(HAIR,), consent="yes"), Source(reference="gone.mp4")]
+    plan = plan_avatars(sources, library, PipelineConfig())
+    track, fit = plan.jobs
+    assert (track.stage, fit.stage, fit.needs, fit.lends) == (Stage.TRACK, Stage.FIT, (track.key,), (HAIR,))
+    assert [(item.subject, item.reason) for item in plan.failed] == [("gone.mp4", Reason.NOT_FOUND)]
+    assert not (tmp_path / "lib" / "tracks").exists()
+
+
+def test_a_held_track_needs_only_its_fit(library: Library) -> None:
+    library.commit(Kind.TRACKS, "a" * 16, {"frames.parquet": b"x"}, Provenance(source="anna.mp4"))
+    (fit,) = plan_avatars([Source(reference="anna")], library, PipelineConfig()).jobs
+    assert (fit.needs, fit.subject) == (("a" * 16,), "anna.mp4")
+
+
+def test_a_table_says_who_gives_what(tmp_path: Path) -> None:
+    table = tmp_path / "videos.csv"
+    table.write_text('path, attributes, subject, consent\na.mp4, hair;nose, anna, "signed, 2026"\nb.mp4,,,\n')
+    assert read_sources(table) == [
+        Source(reference=str(tmp_path / "a.mp4"), attributes=(HAIR, NOSE), subject="anna", consent="signed, 2026"),
+        Source(reference=str(tmp_path / "b.mp4")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["file\na.mp4\n", "path,attributes\na.mp4,beard\n", "path,subject\n,anna\n", "path\na.mp4,more\n"]
+)
+def test_a_table_that_is_wrong_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "videos.csv"
+    table.write_text(text)
+    with pytest.raises(PegasusError, match="line 2") as caught:
+        read_sources(table)
+    assert caught.value.reason is Reason.BAD_CONFIG
+
+
+def test_studio_people_are_planned_by_seed() -> None:
+    config = StudioConfig(frames=2, size=16)
+    plain = plan_studio(range(3), config).jobs
+    assert len({job.key for job in plain}) == 3
+    assert plan_studio([1], config).jobs[0].key == plain[1].key
+    assert plan_studio([1], config, swaps={HAIR: "2"}).jobs[0].key != plain[1].key
