@@ -1,4 +1,4 @@
-"""Commands that measure: evaluate, bench."""
+"""Commands that compare results with the truth: evaluate avatar, people, studio, tracking, ablation; and the group of all."""
 
 from __future__ import annotations
 
@@ -8,53 +8,41 @@ from typing import Annotated, Any
 
 import typer
 
-from pegasus_ray.cli.evaluate_recombining import evaluate_generative, evaluate_people, evaluate_swap, evaluate_transfer
-from pegasus_ray.cli.options import JsonFlag, Place, Settings, command
+from pegasus_ray.cli.evaluate_recombining import FilmFrames, evaluate_generative, evaluate_swap, evaluate_transfer
+from pegasus_ray.cli.options import JsonFlag, PictureSize, Place, Run, Settings, command
 from pegasus_ray.cli.output import answer, one_progress, table
+from pegasus_ray.cli.running import prepare
 from pegasus_ray.schemas.manifests import Kind
 
 PANEL = "Measure"
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="An avatar's key or name.")]
-Size = Annotated[int, typer.Option("--size", min=16, help="Side of the pictures in pixels.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")]
+Sheet = Annotated[Path | None, typer.Option("--out", "-o", metavar="PNG", help="Truth above render, to look at.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register this file's commands."""
-    for name, about, commands in (
-        (
-            "evaluate",
-            "Hold results against what they should be.",
-            {
-                "avatar": evaluate_avatar,
-                "people": evaluate_people,
-                "studio": evaluate_studio,
-                "tracking": evaluate_tracking,
-                "swap": evaluate_swap,
-                "generative": evaluate_generative,
-                "transfer": evaluate_transfer,
-                "ablation": evaluate_ablation,
-            },
-        ),
-        (
-            "bench",
-            "How long the work takes on this machine.",
-            {"raster": bench_raster, "render": bench_render, "step": bench_step, "fit": bench_fit},
-        ),
+    """Register the commands of `pegasus evaluate`, those of `evaluate_recombining` among them."""
+    evaluate = typer.Typer(
+        help="Compare results with what they should be.", no_args_is_help=True, rich_markup_mode="rich"
+    )
+    for name, function in (
+        ("avatar", evaluate_avatar),
+        ("people", evaluate_people),
+        ("studio", evaluate_studio),
+        ("tracking", evaluate_tracking),
+        ("swap", evaluate_swap),
+        ("generative", evaluate_generative),
+        ("transfer", evaluate_transfer),
+        ("ablation", evaluate_ablation),
     ):
-        group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="rich")
-        for part, made in commands.items():
-            group.command(part)(made)
-        app.add_typer(group, name=name, rich_help_panel=PANEL)
+        evaluate.command(name)(function)
+    app.add_typer(evaluate, name="evaluate", rich_help_panel=PANEL)
 
 
 @command
 def evaluate_avatar(
     key: Key,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="PNG", help="Truth above render, to look at.")
-    ] = None,
+    out: Sheet = None,
     *,
     place: Place,
 ) -> None:
@@ -95,17 +83,54 @@ def evaluate_avatar(
 
 
 @command
+def evaluate_people(
+    people: Annotated[int, typer.Option("--people", min=1, help="How many people.")] = 3,
+    size: PictureSize = 256,
+    frames: FilmFrames = 80,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first person's; the others follow.")] = 900,
+    out: Sheet = None,
+    *,
+    run: Run,
+) -> None:
+    """Fit avatars of studio people, and draw frames that no fit saw (unseen) and the head turned by 30° (aside).
+
+    Each person's figures are as those of `evaluate avatar`. Tracks and avatars stay in the library.
+
+    Example: pegasus evaluate people --people 2 --size 192 --library exam --json
+    """
+    from pegasus_ray.evaluate import people as evaluate
+    from pegasus_ray.evaluate.exam import ExamConfig
+    from pegasus_ray.jobs.studio import StudioConfig
+    from pegasus_ray.library.images import encode_png
+
+    film = StudioConfig(frames=frames, size=size, fps=ExamConfig().fps)
+    exam = evaluate.PeopleExam(people=people, seed=seed, film=film, fit=run.pipeline().fit)
+    if not prepare(exam.plan(), run):
+        return
+    with one_progress("evaluate", "people") as progress:
+        report = evaluate.evaluate_people(exam, run.open(), progress)
+    if out is not None:
+        out.write_bytes(encode_png(report.sheet))
+    facts = report.facts()
+    shown = facts["people"] | {"mean": facts}
+    columns = [(where, figure) for where in ("unseen", "aside") for figure in ("psnr", "ssim", "psnr_face")]
+    rows = [(name, *(f"{row[where][figure]:.3f}" for where, figure in columns)) for name, row in shown.items()]
+    text = [table(("", *(f"#{where} {figure}" for where, figure in columns)), rows)]
+    answer(facts | {"size": size, "preset": run.preset}, as_json=run.json, text=text)
+
+
+@command
 def evaluate_studio(
     people: Annotated[int, typer.Option("--people", min=1, help="How many people.")] = 8,
     frames: Annotated[int, typer.Option("--frames", min=1, help="Frames of each, spread over a performance.")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The first person's; the others follow.")] = 900,
-    size: Size = 256,
+    size: PictureSize = 256,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that film.")] = 2,
     json: JsonFlag = False,
 ) -> None:
-    """Have studio people judged by nets that were trained on photographs: is there a face, are its parts where the truth is?
+    """Check with networks trained on photographs whether studio people have a face, and its parts where the truth has them.
 
-    iou is that of the 19-class parser's map with the truth; for the parser's own file see `pegasus assets fetch`.
+    iou compares the 19-class parser's map with the truth; the parser's file comes with `pegasus assets fetch`.
 
     Example: pegasus evaluate studio --people 4 --frames 6 --size 256 --json
     """
@@ -123,26 +148,24 @@ def evaluate_tracking(
     people: Annotated[int, typer.Option("--people", min=1, help="How many people are filmed and tracked.")] = 6,
     frames: Annotated[int, typer.Option("--frames", min=8, help="Frames a person, twelve and a half a second.")] = 60,
     seed: Annotated[int, typer.Option("--seed", help="Of the first person; below 900 are those for tuning.")] = 900,
-    size: Size = 256,
+    size: PictureSize = 256,
     *,
     settings: Settings,
 ) -> None:
-    """Film studio people, track the films as anybody's video, and hold the tracks against the truth.
+    """Film studio people, track the films like any video, and compare the tracks with the truth.
 
-    Rotations are also told after a constant turn of the head's own axes (turned): identities may tilt them. Films stay
-    in the library.
+    Errors of rotation are also given after a constant turn of the head's own axes (turned), which identities may tilt. Films
+    stay in the library.
 
     Example: pegasus evaluate tracking --people 2 --frames 40 --size 192 --library exams --json
     """
-    from dataclasses import replace
-
     import torch
 
     from pegasus_ray.evaluate import tracking
     from pegasus_ray.jobs.studio import StudioConfig
 
     config = settings.pipeline().track
-    torch.set_num_threads(1)  # as tracking jobs do: the fit's small products lose by a second thread
+    torch.set_num_threads(1)  # as in tracking jobs: a second thread makes the fit's small matrix products slower
     observe = replace(config.observe, size=size, max_frames=frames)
     exam = tracking.TrackingExam(
         people=people, seed=seed, film=StudioConfig(frames=frames, size=size), track=replace(config, observe=observe)
@@ -185,139 +208,9 @@ def evaluate_ablation(
     exam = ablation.AblationConfig(
         size=size, frames=frames, steps=steps, seeds=seeds, person=person, perceptual=perceptual
     )
-    names = [name.strip() for name in variants.split(",") if name.strip()] or ablation.TABLE
+    names = [name.strip() for name in variants.split(",") if name.strip()] or ablation.PAPER_VARIANTS
     with one_progress("ablation", preset) as progress:
         facts = ablation.run_ablation(exam, config, names, progress=progress)
-    rows = [(name, *(f"{mean:.4g} ± {spread:.2g}" for mean, spread in facts[name].values())) for name in names]
+    rows = [(name, *(f"{mean:.4g} ± {deviation:.2g}" for mean, deviation in facts[name].values())) for name in names]
     head = ("variant", "psnr", "ssim", f"perceptual ({facts['perceptual_model']})")
     answer(facts, as_json=settings.json, text=[table(head[: len(rows[0])], rows)])
-
-
-@command
-def bench_raster(
-    points: Annotated[int, typer.Option("--points", min=1, help="Points in the picture.")] = 20000,
-    size: Size = 256,
-    per_pixel: Annotated[int, typer.Option("--per-pixel", min=1, help="Nearest points blended in a pixel.")] = 16,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of which the median is taken.")] = 5,
-    backend: Annotated[str, typer.Option("--backend", help="warp, torch or pytorch3d.")] = "warp",
-    against: Annotated[
-        str, typer.Option("--against", help="What it is compared with; its own name: nothing.")
-    ] = "torch",
-    features: Annotated[int, typer.Option("--features", min=1, help="Numbers a point carries.")] = 3,
-    threads: Threads = 1,
-    json: JsonFlag = False,
-) -> None:
-    """Time the point rasteriser, forward and backward, beside the plain reference.
-
-    Example: pegasus bench raster --points 20000 --size 256 --json
-    """
-    import torch
-
-    from pegasus_ray.render import bench
-
-    torch.set_num_threads(threads)
-    facts = bench.bench_raster(points, size, per_pixel, repeats, backend, features=features, against=against)
-    _tell(facts, json)
-
-
-@command
-def bench_render(
-    key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="An avatar's key or name; a plain head without it.")
-    ] = None,
-    points: Annotated[int, typer.Option("--points", min=100, help="Points of the plain head.")] = 50_000,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Of which the median is taken.")] = 20,
-    size: Size = 256,
-    threads: Threads = 1,
-    *,
-    settings: Settings,
-) -> None:
-    """Time the drawing of an avatar, by its networks where it has some. Needs no library without an avatar.
-
-    Example: pegasus bench render --points 50000 --size 512
-    """
-    import torch
-
-    from pegasus_ray.evaluate import bench
-    from pegasus_ray.jobs.results import read_avatar, read_fields, read_track
-
-    torch.set_num_threads(threads)
-    if key is None:
-        timing = bench.bench_render_stand_in(settings.pipeline().fit, points=points, frames=frames, size=size)
-    else:
-        library = settings.open()
-        manifest = library.find(key, Kind.AVATARS)
-        avatar = read_avatar(library, manifest.key)
-        track = read_track(library.location, manifest.input("track"))
-        timing = bench.bench_render(avatar, track, frames=frames, size=size, fields=read_fields(library, manifest.key))
-    _tell(timing.facts(), settings.json)
-
-
-@command
-def bench_step(
-    track: Annotated[
-        str | None, typer.Argument(metavar="[TRACK]", help="A track's key or name; a plain head without it.")
-    ] = None,
-    points: Annotated[int, typer.Option("--points", min=100, help="Points of the avatar.")] = 4000,
-    size: Size = 256,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames of a step, which share a code.")] = 8,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps measured, after a first one.")] = 5,
-    perceptual: Annotated[
-        str | None, typer.Option("--perceptual", help="vgg16, efficientnet-lite0 or none; the preset's own without it.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of torch; the preset's own without it.")
-    ] = None,
-    *,
-    settings: Settings,
-) -> None:
-    """Time the steps of a fit: seconds_per_frame is a step's, divided by its frames. Needs no library.
-
-    Example: pegasus bench step --preset paper --points 4000 --size 256 --frames 8 --perceptual none --threads 2
-    """
-    import torch
-
-    from pegasus_ray.evaluate import bench
-    from pegasus_ray.jobs.results import read_track
-
-    flags = {} if perceptual is None else {"fit": {"perceptual": perceptual}}
-    config = settings.pipeline(flags).fit
-    torch.set_num_threads(threads or config.threads)
-    held = None
-    if track is not None:
-        library = settings.open()
-        held = read_track(library.location, library.find(track, Kind.TRACKS).key)
-    facts = bench.bench_step(
-        config, points=points, size=size, frames=frames, steps=steps, track=held, preset=settings.preset
-    )
-    _tell(facts, settings.json)
-
-
-@command
-def bench_fit(
-    track: Annotated[str, typer.Argument(metavar="TRACK", help="A track's key or name.")],
-    *,
-    settings: Settings,
-) -> None:
-    """Time a whole fit, and say what it is worth on frames that it has not seen. Nothing is kept.
-
-    Example: pegasus bench fit franck.mp4 --library people
-    """
-    import torch
-
-    from pegasus_ray.evaluate import bench
-    from pegasus_ray.jobs.results import read_track
-
-    library, config = settings.open(), settings.pipeline().fit
-    torch.set_num_threads(config.threads)
-    held = read_track(library.location, library.find(track, Kind.TRACKS).key)
-    with one_progress("fit", held.source) as progress:
-        facts = bench.bench_fit(held, config, preset=settings.preset, progress=progress)
-    _tell(facts, settings.json)
-
-
-def _tell(facts: dict[str, Any], as_json: bool) -> None:
-    rows = (
-        (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value) for name, value in facts.items()
-    )
-    answer(facts, as_json=as_json, text=[table(("", "#"), rows)])

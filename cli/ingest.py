@@ -20,7 +20,7 @@ PANEL = "People into the library"
 Videos = Annotated[
     list[str] | None, typer.Argument(metavar="VIDEO", help="Videos of one head each, or keys of tracks.")
 ]
-Table = Annotated[
+VideoTable = Annotated[
     Path | None,
     typer.Option(
         "--videos", metavar="CSV", help="A table of videos with the columns path, attributes, subject, consent."
@@ -69,7 +69,7 @@ def render_studio(
     Example: pegasus studio render people --people 3 --frames 60 --size 128 --swap hair=runa
     """
     from pegasus_ray.jobs.plan import plan_studio
-    from pegasus_ray.jobs.studio import StudioConfig, draw_contact, export_videos
+    from pegasus_ray.jobs.studio import StudioConfig, draw_contact_sheet, export_videos
 
     given = context.get_parameter_source("library")
     if given is None or given.name == "DEFAULT":
@@ -77,18 +77,19 @@ def render_studio(
     config = StudioConfig(frames=frames, size=size)
     plan = plan_studio(range(seed, seed + people), config, swaps=assignments_of(swap or []))
 
-    def show() -> None:
+    def export() -> None:
+        """Write the videos, and a contact sheet if there are any."""
         library, keys = run.open(), [job.key for job in plan.jobs]
         if export_videos(library, keys, out, config.fps):
-            draw_contact(library, keys, out / "contact.png")
+            draw_contact_sheet(library, keys, out / "contact.png")
 
-    carry_out(plan, run, after=show)
+    carry_out(plan, run, after=export)
 
 
 @command
 def track(
     videos: Videos = None,
-    table: Table = None,
+    table: VideoTable = None,
     max_frames: MaxFrames = None,
     size: Size = None,
     overlay: Annotated[
@@ -100,7 +101,7 @@ def track(
     *,
     run: Run,
 ) -> None:
-    """Look at videos: find the face, matte, parts and rig parameters of each frame. Makes tracks.
+    """Track videos: find the face, matte, parts and rig parameters of each frame. Makes tracks.
 
     One person is followed; `items[].figures` of the --json answer counts the frames that were left out, by reason.
 
@@ -108,7 +109,7 @@ def track(
     """
     from pegasus_ray.jobs.plan import plan_tracks
 
-    config = run.pipeline(_looking(max_frames, size))
+    config = run.pipeline(_observe_changes(max_frames, size))
     plan = plan_tracks(_sources(videos, table, "", ""), config)
     if overlay is None:
         carry_out(plan, run)
@@ -122,7 +123,7 @@ def track(
 @command
 def build_db(
     videos: Videos = None,
-    table: Table = None,
+    table: VideoTable = None,
     max_frames: MaxFrames = None,
     size: Size = None,
     attributes: AttributesOption = "",
@@ -130,7 +131,7 @@ def build_db(
     *,
     run: Run,
 ) -> None:
-    """Make an avatar of each video: look at it, then fit a point model to it. Makes tracks and avatars.
+    """Make an avatar of each video: track it, then fit a point model to it. Makes tracks and avatars.
 
     Videos that cannot be used are named and left out (exit code 1). The same command again does only what is missing,
     after an interruption too. --attributes says what the videos are there to give; without it, whatever they show.
@@ -139,17 +140,22 @@ def build_db(
     """
     from pegasus_ray.jobs.plan import plan_avatars
 
-    config = run.pipeline(_looking(max_frames, size))
+    config = run.pipeline(_observe_changes(max_frames, size))
     carry_out(plan_avatars(_sources(videos, table, attributes, consent), run.open(), config), run)
 
 
-def _looking(max_frames: int | None, size: int | None) -> dict[str, Any]:
-    """The two flags as changes of the settings."""
+def _observe_changes(max_frames: int | None, size: int | None) -> dict[str, Any]:
+    """The two flags, where they are given, as changes of the settings."""
     given = {"max_frames": max_frames, "size": size}
     return {"track": {"observe": {name: value for name, value in given.items() if value is not None}}}
 
 
 def _sources(videos: list[str] | None, table: Path | None, attributes: str, consent: str) -> list[Source]:
+    """The named videos, and those of the table.
+
+    Raises:
+        PegasusError: BAD_CONFIG where there are none.
+    """
     from pegasus_ray.jobs.plan import Source, read_sources
 
     shared = attributes_of(attributes)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pegasus_ray import __version__
-from pegasus_ray.cli import evaluate, ingest, maintain, recombine, render, setup
+from pegasus_ray.cli import bench, evaluate, ingest, maintain, recombine, render, setup
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,8 +18,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (setup, ingest, recombine, render, evaluate, maintain):
-    group.add_to(app)
+for commands in (setup, ingest, recombine, render, evaluate, bench, maintain):
+    commands.add_to(app)
 
 
 def _version(wanted: bool) -> None:

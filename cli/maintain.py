@@ -10,7 +10,7 @@ import typer
 from pegasus_ray.cli.options import SOME_FAILED, Place, command
 from pegasus_ray.cli.output import answer, note, table
 from pegasus_ray.library.ledger import failures, status
-from pegasus_ray.library.library import GRACE
+from pegasus_ray.library.library import GRACE_SECONDS
 from pegasus_ray.schemas.manifests import Kind
 
 PANEL = "The library"
@@ -18,12 +18,12 @@ PANEL = "The library"
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for name, made in (("status", tell_status), ("retry", retry), ("verify", verify), ("gc", gc)):
-        app.command(name, rich_help_panel=PANEL)(made)
+    for name, function in (("status", print_status), ("retry", retry), ("verify", verify), ("gc", gc)):
+        app.command(name, rich_help_panel=PANEL)(function)
 
 
 @command
-def tell_status(place: Place) -> None:
+def print_status(place: Place) -> None:
     """What a library holds, what is at work, what waits, what failed.
 
     Example: pegasus status --library demo/library
@@ -43,9 +43,9 @@ def tell_status(place: Place) -> None:
     ]
     columns = ("stage", "#done", "#running", "#waiting", "#failed", "#quarantined")
     text: list[object] = [table(columns, ([stage, *numbers.values()] for stage, numbers in counts.items()))]
-    held = [[kind, *item.values()] for kind, items in results.items() for item in items]
-    if held:
-        rows = ([kind, key, source, ", ".join(attributes)] for kind, key, source, attributes in held)
+    items = [[kind, *item.values()] for kind, made in results.items() for item in made]
+    if items:
+        rows = ([kind, key, source, ", ".join(attributes)] for kind, key, source, attributes in items)
         text += ["", table(("kind", "key", "source", "attributes"), rows)]
     if failed:
         text += ["", table(("input", "stage", "reason", "message", "key"), (item.values() for item in failed))]
@@ -93,7 +93,7 @@ def verify(place: Place) -> None:
 def gc(
     grace: Annotated[
         float, typer.Option("--grace", metavar="HOURS", help="Leave alone what is younger: a run may be at work on it.")
-    ] = GRACE / 3600,
+    ] = GRACE_SECONDS / 3600,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be swept, and do nothing.")] = False,
     *,
     place: Place,

@@ -1,6 +1,6 @@
-"""Options that many commands share, told once: groups of them as dataclasses, which a command takes as one argument.
+"""Options that many commands share, each defined once: as dataclasses of options, which a command takes as one argument.
 
-What is heavy to import (torch, Ray) is imported by the functions that need it, so that `--help` answers at once.
+Modules that are slow to import (torch, Ray) are imported inside the functions that need them, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ AttributesOption = Annotated[
     str,
     typer.Option("--attributes", metavar="NAMES", help=f"Some of {', '.join(Attribute)}, separated by commas."),
 ]
+PictureSize = Annotated[int, typer.Option("--size", min=16, help="Side of the pictures in pixels.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the library is, and how to answer."""
+    """The options of every command that reads a library: where it is, and how to answer."""
 
     library: Annotated[
         str,
@@ -55,13 +56,13 @@ class Place:
     json: JsonFlag = False
 
     def open(self) -> Library:
-        """The library, which need not be there yet."""
+        """The library, which need not exist yet."""
         return Library(self.library)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Place):
-    """And what configures the stages."""
+    """The options of a place, and those that configure the stages."""
 
     preset: Annotated[
         str,
@@ -77,21 +78,21 @@ class Settings(Place):
     ] = field(default_factory=list)
 
     def pipeline(self, flags: dict[str, Any] | None = None) -> PipelineConfig:
-        """The stages' configuration: preset, then file, then the command's own flags, then `--set`."""
+        """The stages' configuration: the preset, changed by the file, then the command's own flags, then `--set`."""
         from pegasus_ray.stages.config import preset
 
         changes = self.changes(flags)
         return override(preset(self.preset), {name: value for name, value in changes.items() if name != "engine"})
 
     def changes(self, flags: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What file, flags and `--set` change."""
+        """The changes by file, flags and `--set` together, later ones over earlier ones."""
         read = read_changes(self.config) if self.config else {}
         return merge(merge(read, flags or {}), parse_assignments(self.set))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Settings):
-    """What every command that makes something takes."""
+    """The options of every command that makes something: settings, and how the work is carried out."""
 
     engine: Annotated[
         Literal["ray", "inline"],
@@ -105,36 +106,36 @@ class Run(Settings):
         bool, typer.Option("--plan", help="Say what would be done and how much of it there is, and do nothing.")
     ] = False
 
-    def spread(self) -> EngineConfig:
-        """How the work is to be spread."""
+    def engine_config(self) -> EngineConfig:
+        """The engine's configuration: the two options, changed by file and `--set`."""
         start = EngineConfig(kind=self.engine, address=self.address)
         return override(start, self.changes().get("engine", {}), within="engine")
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command: each field of a group of options becomes an option of its own, and what a user can act
-    on is told in a sentence instead of a traceback.
+    """Make a function a command.
 
-    An expected error ends with exit code 2; with `--json` it is the answer.
+    Where a parameter is a dataclass of options, each of its fields becomes an option of the command, in the parameter's place.
+    Errors that a user can do something about are printed as a sentence instead of a traceback, and end with exit code 2; with
+    `--json` they are the answer.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    own = [
-        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.name not in groups
-    ]
-    shared = {name: _parameters(kind) for name, kind in groups.items()}
+    options_of = {name: _parameters(kind) for name, kind in groups.items()}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        own = parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters += options_of.get(parameter.name, [own])
 
     @wraps(function)
-    def told(**given: Any) -> None:
+    def run_command(**given: Any) -> None:
         as_json = bool(given.get("json"))
         try:
-            made = {
-                name: groups[name](**{parameter.name: given.pop(parameter.name) for parameter in parameters})
-                for name, parameters in shared.items()
+            grouped = {
+                name: groups[name](**{option.name: given.pop(option.name) for option in options})
+                for name, options in options_of.items()
             }
-            function(**given, **made)
+            function(**given, **grouped)
         except PegasusError as error:
             report_error(error, as_json=as_json)
             raise typer.Exit(UNUSABLE) from error
@@ -142,17 +143,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             note("stopped; the same command goes on from here")
             raise typer.Exit(STOPPED) from None
 
-    parameters = [*own, *(parameter for group in shared.values() for parameter in group)]
-    told.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return told
+    run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run_command
 
 
 def attributes_of(names: str) -> tuple[Attribute, ...]:
-    """The attributes in a list separated by commas; none in an empty one.
+    """The attributes in a list separated by commas, each once; none in an empty one.
 
     Raises:
-        PegasusError: BAD_CONFIG for a name that is none.
+        PegasusError: BAD_CONFIG for a name that is no attribute.
     """
     found = []
     for name in filter(None, (name.strip() for name in names.split(","))):
@@ -163,7 +163,7 @@ def attributes_of(names: str) -> tuple[Attribute, ...]:
 
 
 def assignments_of(texts: Iterable[str]) -> dict[Attribute, str]:
-    """What each attribute is given, of texts like `hair=anna`.
+    """The attributes and values of texts like `hair=anna`.
 
     Raises:
         PegasusError: BAD_CONFIG for a text of another form.
@@ -179,7 +179,7 @@ def assignments_of(texts: Iterable[str]) -> dict[Attribute, str]:
 
 
 def _parameters(group: Any) -> list[inspect.Parameter]:
-    """The fields of a group of options as parameters."""
+    """The fields of a dataclass of options as keyword parameters."""
     hints = get_type_hints(group, include_extras=True)
     return [
         inspect.Parameter(

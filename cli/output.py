@@ -1,24 +1,28 @@
-"""What a command says: one answer on standard output, everything else on standard error."""
+"""What commands print: one answer on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
 from pegasus_ray.schemas.errors import PegasusError
+from pegasus_ray.schemas.progress import Progress
 
 if TYPE_CHECKING:
     from pegasus_ray.jobs.work import Event, OnEvent
 
-_COLUMNS = (
+JSON_DIGITS = 6
+"""Digits after the point of the numbers in a JSON answer."""
+BAR_COLUMNS = (
     SpinnerColumn(),
     TextColumn("{task.fields[stage]}", style="dim"),
     TextColumn("{task.description}"),
@@ -39,12 +43,12 @@ def answer(facts: Mapping[str, object], *, as_json: bool, text: Iterable[object]
 
 
 def note(text: str) -> None:
-    """Tell a person something on standard error; `text` may hold rich's markup."""
+    """Print a line on standard error; `text` may hold rich's markup."""
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def report_error(error: PegasusError, *, as_json: bool) -> None:
-    """Name what went wrong and the way out."""
+    """Print what went wrong and the way out; as JSON also on standard output."""
     if as_json:
         facts = {"subject": error.subject, "reason": error.reason.value, "message": error.message}
         answer({"error": facts}, as_json=True)
@@ -53,7 +57,7 @@ def report_error(error: PegasusError, *, as_json: bool) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, title: str = "") -> Table:
-    """A table for a person. Columns whose name begins with `#` hold numbers."""
+    """A table of text. Columns whose name begins with `#` hold numbers and are aligned to the right."""
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for column in columns:
         made.add_column(column.lstrip("#"), justify="right" if column[:1] == "#" else "left", overflow="fold")
@@ -64,31 +68,31 @@ def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, title: st
 
 @contextmanager
 def jobs_progress() -> Iterator[OnEvent]:
-    """Bars on standard error, one an item at work; quiet where nobody watches."""
+    """Progress bars on standard error, one for each item at work; nothing where standard error is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda event: None
         return
-    with Progress(*_COLUMNS, console=console, transient=True) as bars:
+    with ProgressBars(*BAR_COLUMNS, console=console, transient=True) as bars:
         yield _JobBars(bars)
 
 
 @contextmanager
-def one_progress(stage: str, subject: str) -> Iterator[Callable[[float, str], None]]:
-    """One bar for a piece of work that is no job: told the share done and a short text."""
+def one_progress(stage: str, subject: str) -> Iterator[Progress]:
+    """One progress bar on standard error, for work that is no job; nothing where standard error is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda share, text: None
         return
-    with Progress(*_COLUMNS, console=console, transient=True) as bars:
+    with ProgressBars(*BAR_COLUMNS, console=console, transient=True) as bars:
         task = bars.add_task(escape(subject), total=1.0, stage=stage, text="")
         yield lambda share, text: bars.update(task, completed=share, text=escape(text))
 
 
 class _JobBars:
-    """A bar for each item that is at work; a line when it ends."""
+    """Shows a bar for each item that is at work, and prints a line when the item ends."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: ProgressBars) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
@@ -105,15 +109,15 @@ class _JobBars:
         if task is not None:
             self._bars.remove_task(task)
         mark = {"done": "[green]✓[/green]", "skipped": "[dim]·[/dim]", "failed": "[red]✗[/red]"}[outcome.status]
-        said = escape(outcome.message) if outcome.status == "failed" else ""
+        message = escape(outcome.message) if outcome.status == "failed" else ""
         seconds = f"[dim]{outcome.seconds:.0f} s[/dim] " if outcome.seconds >= 1 else ""
-        self._bars.console.print(f"{mark} [dim]{event.stage.value}[/dim] {escape(event.subject)} {seconds}{said}")
+        self._bars.console.print(f"{mark} [dim]{event.stage.value}[/dim] {escape(event.subject)} {seconds}{message}")
 
 
 def _rounded(value: object) -> object:
-    """Six digits after the point are enough for a reader."""
+    """A JSON value with all its numbers rounded to `JSON_DIGITS`."""
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, JSON_DIGITS)
     if isinstance(value, Mapping):
         return {str(name): _rounded(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -20,8 +20,8 @@ Avatars = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for made in (synthesize, personalize, transfer):
-        app.command(made.__name__, rich_help_panel=PANEL)(made)
+    for function in (synthesize, personalize, transfer):
+        app.command(function.__name__, rich_help_panel=PANEL)(function)
 
 
 @command
@@ -83,4 +83,5 @@ def transfer(
 
 
 def _names(text: str) -> list[str]:
+    """The names in a list separated by commas."""
     return [name for part in text.split(",") if (name := part.strip())]

@@ -12,14 +12,14 @@ from pegasus_ray.cli.output import answer, one_progress
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 PANEL = "Look"
-SHEET = 6
-"""Pictures of a PNG where no number is asked for."""
+FRAMES_OF_SHEET = 6
+"""How many frames a sheet of pictures shows, at most, without --frames."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for made in (render, report):
-        app.command(made.__name__, rich_help_panel=PANEL)(made)
+    for function in (render, report):
+        app.command(function.__name__, rich_help_panel=PANEL)(function)
 
 
 @command
@@ -74,46 +74,38 @@ def render(
     Example: pegasus render franck --wear hair=cap12_edit --out franck.mp4 --library people
     """
     from pegasus_ray.schemas.manifests import Kind
-    from pegasus_ray.viewer.dressed_person import assemble, draw_look, export_points, parse_mix
-    from pegasus_ray.viewer.strips import draw_strips, parse_ends
+    from pegasus_ray.viewer.codes import parse_code_mix, parse_code_pair
+    from pegasus_ray.viewer.draw_person import Shot, draw_person, export_points
+    from pegasus_ray.viewer.dressed_person import Outfit, dress_person
+    from pegasus_ray.viewer.strips import Strips, draw_strips
 
     if out.suffix not in (".mp4", ".png", ".ply"):
         raise PegasusError(Reason.BAD_CONFIG, "give a name that ends in .mp4, .png or .ply", subject=str(out))
     library = settings.open()
-    mixes = {name: parse_mix(text) for name, text in assignments_of(mix or []).items()}
+    mixes = {name: parse_code_mix(text) for name, text in assignments_of(mix or []).items()}
+    outfit = Outfit(wear=assignments_of(wear or []), mixes=mixes)
     if strip:
-        ends = {name: parse_ends(text) for name, text in assignments_of(strip).items()}
+        ends = {name: parse_code_pair(text) for name, text in assignments_of(strip).items()}
         if out.suffix != ".png":
             raise PegasusError(
                 Reason.BAD_CONFIG, "a strip is a picture: give a name that ends in .png", subject=str(out)
             )
         with one_progress("render", who) as progress:
-            drawn = draw_strips(
-                library,
-                who,
-                ends,
-                settings.pipeline().transfer,
-                out,
-                wear=assignments_of(wear or []),
-                mixes=mixes,
-                driver=library.find(drive, Kind.TRACKS).key if drive else None,
-                steps=steps,
-                size=size,
-                progress=progress,
-            )
+            driver = library.find(drive, Kind.TRACKS).key if drive else None
+            strips = Strips(person=who, ends=ends, steps=steps, outfit=outfit, driver=driver, size=size)
+            drawn = draw_strips(library, strips, settings.pipeline().transfer, out, progress=progress)
         answer({"out": str(out), "frames": drawn}, as_json=settings.json, text=[f"{out}: {drawn} pictures"])
         return
-    look = assemble(library, who, settings.pipeline().transfer, wear=assignments_of(wear or []), mixes=mixes)
+    person = dress_person(library, who, outfit, settings.pipeline().transfer)
     if out.suffix == ".ply":
-        count = export_points(look, out)
+        count = export_points(person, out)
         answer({"out": str(out), "points": count}, as_json=settings.json, text=[f"{out}: {count} points"])
         return
-    driver = library.find(drive, Kind.TRACKS).key if drive else look.track
-    most = frames or (SHEET if out.suffix == ".png" else None)
-    with one_progress("render", look.name) as progress:
-        drawn = draw_look(
-            library, look, driver, out, unseen=unseen, turntable=turntable, most=most, size=size, progress=progress
-        )
+    driver = library.find(drive, Kind.TRACKS).key if drive else person.track
+    most = frames or (FRAMES_OF_SHEET if out.suffix == ".png" else None)
+    shot = Shot(driver=driver, unseen=unseen, turntable=turntable, most=most, size=size)
+    with one_progress("render", person.name) as progress:
+        drawn = draw_person(library, person, shot, out, progress=progress)
     answer({"out": str(out), "frames": drawn}, as_json=settings.json, text=[f"{out}: {drawn} frames"])
 
 

@@ -1,4 +1,4 @@
-"""Carrying a plan out, and telling how it went: the same for every command that makes something."""
+"""Carrying out a plan and printing how it went, the same for every command that makes something."""
 
 from __future__ import annotations
 
@@ -19,31 +19,54 @@ if TYPE_CHECKING:
 
 
 def carry_out(plan: WorkPlan, run: Run, *, after: Callable[[], object] | None = None) -> None:
-    """Run a plan and answer; with `--plan` only say what would be done.
+    """Carry out a plan and print the outcomes; with `--plan` only print the plan.
 
     Args:
         plan: what to do.
         run: where and how.
-        after: what is to follow once the plan is carried out.
+        after: called between carrying out and printing.
 
     Raises:
         Exit: with code 1 if some items failed.
     """
     if run.plan:
-        tell_plan(plan, run)
+        print_plan(plan, run)
         return
-    from pegasus_ray.engine import carry
+    from pegasus_ray.engine.run_plan import run_plan
 
     began = time.monotonic()
     with jobs_progress() as on_event:
-        outcomes = carry.carry_out(plan, run.open(), run.spread(), on_event)
+        outcomes = run_plan(plan, run.open(), run.engine_config(), on_event)
     if after is not None:
         after()
-    tell_outcomes(outcomes, plan.stage, time.monotonic() - began, run)
+    print_outcomes(outcomes, plan.stage, time.monotonic() - began, run)
 
 
-def tell_plan(plan: WorkPlan, run: Run) -> None:
-    """What would be done."""
+def prepare(plan: WorkPlan, run: Run) -> bool:
+    """Carry out what an examination needs; with `--plan` only print the plan.
+
+    Returns:
+        whether everything is there now; with `--plan` it is not.
+
+    Raises:
+        Exit: with code 1 where some items failed, after naming them: the others alone are not examined.
+    """
+    if run.plan:
+        print_plan(plan, run)
+        return False
+    from pegasus_ray.engine.run_plan import run_plan
+
+    with jobs_progress() as on_event:
+        outcomes = run_plan(plan, run.open(), run.engine_config(), on_event)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        print_failures(failed)
+        raise typer.Exit(SOME_FAILED)
+    return True
+
+
+def print_plan(plan: WorkPlan, run: Run) -> None:
+    """Print which items of a plan are done and which are to do, and their counts by stage."""
     library = run.open()
     items = [
         {
@@ -56,14 +79,14 @@ def tell_plan(plan: WorkPlan, run: Run) -> None:
     ]
     counts = {stage.value: {"to_do": todo, "done": done} for stage, (todo, done) in plan.counts(library).items()}
     text = [table(("stage", "key", "input", "state"), (item.values() for item in items))] if items else []
-    told = [f"{stage}: {count['to_do']} to do, {count['done']} done" for stage, count in counts.items()]
-    facts = {"plan": items, "counts": counts, "failed": _failed(plan.failed)}
-    answer(facts, as_json=run.json, text=[*text, *told])
-    tell_failures(plan.failed)
+    lines = [f"{stage}: {count['to_do']} to do, {count['done']} done" for stage, count in counts.items()]
+    facts = {"plan": items, "counts": counts, "failed": _failure_facts(plan.failed)}
+    answer(facts, as_json=run.json, text=[*text, *lines])
+    print_failures(plan.failed)
 
 
-def tell_outcomes(outcomes: Sequence[Outcome], stage: Stage, seconds: float, run: Run) -> None:
-    """The answer of a run: keys of the results of `stage`, and what failed of all stages.
+def print_outcomes(outcomes: Sequence[Outcome], stage: Stage, seconds: float, run: Run) -> None:
+    """Print the answer of a run: the keys of the results of `stage`, and the failures of all stages.
 
     Raises:
         Exit: with code 1 if some items failed.
@@ -73,7 +96,7 @@ def tell_outcomes(outcomes: Sequence[Outcome], stage: Stage, seconds: float, run
     facts = {
         "done": [outcome.key for outcome in ends if outcome.status == "done"],
         "skipped": [outcome.key for outcome in ends if outcome.status == "skipped"],
-        "failed": _failed(failed),
+        "failed": _failure_facts(failed),
         "seconds": seconds,
         "items": [
             {
@@ -94,12 +117,13 @@ def tell_outcomes(outcomes: Sequence[Outcome], stage: Stage, seconds: float, run
     )
     text = [table(("stage", "input", "key", "status", "#seconds"), rows)]
     answer(facts, as_json=run.json, text=[*text, f"{seconds:.0f} s"])
-    tell_failures(failed)
+    print_failures(failed)
     if failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _failed(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+def _failure_facts(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    """For `--json`: what failed, and why."""
     return [
         {
             "input": outcome.subject,
@@ -111,8 +135,8 @@ def _failed(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
     ]
 
 
-def tell_failures(failed: Sequence[Outcome]) -> None:
-    """Name the items that failed on standard error."""
+def print_failures(failed: Sequence[Outcome]) -> None:
+    """Print the items that failed, and why, on standard error."""
     for outcome in failed:
         note(
             f"[red]failed[/red] {outcome.stage.value} [bold]{escape(outcome.subject)}[/bold]: {escape(outcome.message)}"

@@ -1,4 +1,4 @@
-"""Commands to begin with: demo, doctor, assets; and rig."""
+"""Commands to begin with: demo, doctor, assets, and the group rig."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.markup import escape
 from pegasus_ray.cli import rig
 from pegasus_ray.cli.options import SOME_FAILED, UNUSABLE, JsonFlag, Place, command
 from pegasus_ray.cli.output import answer, jobs_progress, one_progress, table
-from pegasus_ray.cli.running import tell_failures
+from pegasus_ray.cli.running import print_failures
 
 PANEL = "Begin"
 
@@ -38,7 +38,7 @@ def demo(
     ] = "ray",
     json: JsonFlag = False,
 ) -> None:
-    """The whole way on people who do not exist: a few minutes on two processors, no GPU.
+    """Run the whole way on people who do not exist, in a few minutes on two processors without a GPU.
 
     One person lends hair, nose and more to another; one is tracked from a video file like any video, the others come
     with the truth; a new user borrows at once. The same command again finds everything done.
@@ -70,14 +70,14 @@ def demo(
         ],
     )
     failed = [outcome for outcome in shown.outcomes if outcome.status == "failed"]
-    tell_failures(failed)
+    print_failures(failed)
     if failed:
         raise typer.Exit(SOME_FAILED)
 
 
 @command
 def doctor(place: Place) -> None:
-    """Look whether this machine can do the work, and say what is missing. Exit code 2 if something needed is.
+    """Check whether this machine can do the work, and say what is missing. Exit code 2 if something needed is.
 
     Example: pegasus doctor
     """
@@ -95,7 +95,7 @@ def doctor(place: Place) -> None:
 
 @command
 def list_assets(json: JsonFlag = False) -> None:
-    """List the model files and sample videos, whence they come, their licence, and whether this machine has them.
+    """List the model files and sample videos, where they come from, their licence, and whether this machine has them.
 
     Example: pegasus assets list
     """
@@ -116,11 +116,11 @@ def list_assets(json: JsonFlag = False) -> None:
         }
         for stock in inventory()
     ]
-    answer({"assets": rows}, as_json=json, text=[line for row in rows for line in _told(row)])
+    answer({"assets": rows}, as_json=json, text=[line for row in rows for line in _describe_asset(row)])
 
 
-def _told(row: Mapping[str, Any]) -> Iterator[str]:
-    """An asset for a person: name, size and whether it is here; what for; licence and source."""
+def _describe_asset(row: Mapping[str, Any]) -> Iterator[str]:
+    """Lines about an asset: name, size and whether it is here; what it is for; licence and source."""
     mark = {"here": "[green]✓[/green]", "damaged": "[red]✗[/red]"}.get(row["state"], "·")
     size = f"{row['size'] / 1e6:.1f} MB" if row["size"] else "size known to the Hub"
     yield f"{mark} [bold]{escape(row['name'])}[/bold]  {size}, {row['state']}"
@@ -143,5 +143,5 @@ def fetch_assets(
     from pegasus_ray.perception.assets.files import fetch
 
     with one_progress("assets", "fetching") as progress:
-        paths = fetch(names or ["models"], lambda name, done, total: progress(done / max(total, 1), name))
+        paths = fetch(names or ["models"], progress)
     answer({"files": [str(path) for path in paths]}, as_json=json, text=[str(path) for path in paths])

@@ -1,1 +1,1 @@
-"""Words that every room shares: parts and attributes, frame tables, manifests, errors. Imports nothing of ours."""
+"""What all packages share: parts and attributes, schemas of tables, manifests, errors. It imports no other package of ours."""

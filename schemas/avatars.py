@@ -1,4 +1,4 @@
-"""What stands in an avatar's `config.json`: a closed schema with bounds, checked before any tensor is read."""
+"""An avatar's `config.json`: a closed schema with bounds, which is checked before any tensor is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BlockConfig(BaseModel):
 
 
 class FieldSizes(BaseModel):
-    """The networks of an avatar of the preset `paper`: sizes and switches, as they were when it was fitted."""
+    """Sizes and switches of the networks of an avatar of the preset `paper`, as they were when it was fitted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,11 +48,11 @@ class FieldSizes(BaseModel):
     free_discs: bool = False
     chunk: int = Field(ge=1, le=MAX_POINTS)
     choices: dict[str, int] = Field(default_factory=dict, max_length=16)
-    """How many codes each block has."""
+    """The number of codes of each block."""
 
 
 class AvatarConfig(BaseModel):
-    """An explicit avatar, or a generative one with its blocks."""
+    """An avatar, or a generative one with its blocks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,6 +71,6 @@ class AvatarConfig(BaseModel):
     """A generative avatar's blocks by name; an avatar has none."""
     code_size: int = Field(default=0, ge=0, le=1024)
     fields: FieldSizes | None = None
-    """Of an avatar that has networks beside its points, in `fields.safetensors`."""
+    """The networks of an avatar that has any beside its points; their weights are in `fields.safetensors`."""
     performance: int = Field(default=0, ge=0, le=4096)
-    """Frames of the performance over which a generative avatar of fields is decoded."""
+    """Number of frames of the performance over which a generative avatar with networks is decoded."""

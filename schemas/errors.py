@@ -1,4 +1,4 @@
-"""Errors as typed values: each names the input, what is wrong with it, and the way out."""
+"""Errors as typed values: each names the input, what is wrong with it, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an item failed: the closed vocabulary of `failed[].reason` in `--json` and of the ledger."""
+    """Why an item failed. The values are those of `failed[].reason` in `--json` and of the ledger."""
 
     NOT_FOUND = "not_found"
     EMPTY_FILE = "empty_file"
@@ -30,14 +30,14 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
-class Loss(StrEnum):
-    """Why a frame of a video was looked at and left out: the closed vocabulary of a track's `dropped`."""
+class DropReason(StrEnum):
+    """Why a frame of a video was examined and left out of the track."""
 
-    NO_FACE = "no_face"  # nobody's, or not that of the person who is followed
+    NO_FACE = "no_face"  # none at all, or not that of the person who is followed
     ANOTHER_SHOT = "another_shot"  # before or after a cut
-    LEAVES_PICTURE = "leaves_picture"  # part of the face, or all of it, is beyond the border
+    LEAVES_PICTURE = "leaves_picture"  # part or all of the face lies beyond the border
     OUTSIDE_CROP = "outside_crop"  # too far from where the head is most of the time
-    IMPLAUSIBLE = "implausible"  # the landmarks are no face of this person
+    IMPLAUSIBLE = "implausible"  # the landmarks do not form a face of this person
 
 
 class PegasusError(Exception):
@@ -45,7 +45,7 @@ class PegasusError(Exception):
 
     Args:
         reason: the machine-readable kind.
-        message: one sentence: what happened and the way out.
+        message: one sentence: what happened and what to do.
         subject: the input it is about (a path, a key, an option), if there is one.
     """
 
@@ -59,7 +59,7 @@ class PegasusError(Exception):
         return f"{self.subject}: {self.message}" if self.subject else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keyword-only arguments survive pickling, so that the error crosses a Ray boundary whole."""
+        """Pickle the keyword-only argument too, so that the error passes between Ray processes complete."""
         return (_rebuild, (self.reason, self.message, self.subject))
 
 

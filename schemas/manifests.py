@@ -1,6 +1,6 @@
-"""What a library writes beside its payloads: manifests, ledger events and plans.
+"""What a library writes beside its payload files: manifests, ledger events and plans.
 
-Closed models: an unknown field is an error.
+The models are closed: an unknown field is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Kind(StrEnum):
-    """The shelves of a library: what a stage makes."""
+    """What a stage makes. Results of a kind lie in the library's folder of that name."""
 
     TRACKS = "tracks"
     AVATARS = "avatars"
@@ -35,7 +35,7 @@ FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {
     Kind.MODELS: 3,
     Kind.TRANSFERS: 3,
 }
-"""Part of each key: raise a kind's version when the same input and configuration come to give another result."""
+"""Part of each key. Raise a kind's version when the same input and configuration come to give another result."""
 
 
 class _Closed(BaseModel):
@@ -43,7 +43,7 @@ class _Closed(BaseModel):
 
 
 class FileEntry(_Closed):
-    """A payload file: the name that readers ask for, and where its bytes lie in the result's folder."""
+    """A payload file: the name by which readers ask for it, and the file in the result's folder that holds it."""
 
     name: str
     path: str
@@ -60,26 +60,26 @@ class InputEntry(_Closed):
 
 
 class Provenance(_Closed):
-    """How a result came to be, as far as it decides or explains what is in it.
+    """How a result was made, as far as that determines or explains its content.
 
-    Timings and attempts are the ledger's.
+    Timings and attempts are in the ledger instead.
     """
 
-    source: str = ""  # name of the video or person it shows, for people to refer to
+    source: str = ""  # name of the video or person that it shows, by which users refer to it
     inputs: tuple[InputEntry, ...] = ()
-    config: dict[str, JsonValue] = {}  # as it was in effect: an out-of-memory ladder may have changed it
+    config: dict[str, JsonValue] = {}  # as it was in effect: steps taken when memory ran out may have changed it
     versions: dict[str, str] = {}
     seed: int = 0
     device: str = "cpu"  # class of the device: cpu, or the accelerator's name
     threads: int = 1
     rig: str = ""
-    attributes: tuple[Attribute, ...] = ()  # those that it may give to others
+    attributes: tuple[Attribute, ...] = ()  # those that others may borrow from it
     consent: str = ""
     summary: dict[str, float | int | str] = {}
 
 
 class Manifest(Provenance):
-    """A result of a library. Written last: without a valid one nothing exists."""
+    """The manifest of a result. It is written last, and a result without a valid manifest does not exist."""
 
     kind: Kind
     key: Key
@@ -87,16 +87,16 @@ class Manifest(Provenance):
     files: tuple[FileEntry, ...]
 
     def file(self, name: str) -> FileEntry | None:
-        """The entry of a payload file by the name that readers know."""
+        """The entry of a payload file by its name; None if there is no such file."""
         return next((entry for entry in self.files if entry.name == name), None)
 
     def input(self, name: str) -> str:
-        """The key of an input by its name; empty if it names none."""
+        """The key of an input by its name; empty if there is no such input, or it is a file."""
         return next((entry.key for entry in self.inputs if entry.name == name), "")
 
 
 class Stage(StrEnum):
-    """The stages of the way through, by their verbs."""
+    """The stages of the pipeline."""
 
     TRACK = "track"
     FIT = "fit"
@@ -106,7 +106,7 @@ class Stage(StrEnum):
 
     @property
     def kind(self) -> Kind:
-        """The shelf that the stage fills."""
+        """What the stage makes."""
         return _KINDS[self]
 
 
@@ -114,22 +114,22 @@ _KINDS = dict(zip(Stage, Kind, strict=True))
 
 
 class EventKind(StrEnum):
-    """What may happen to an item of work."""
+    """What may happen to an item."""
 
     STARTED = "started"
     DONE = "done"
     FAILED = "failed"
     QUARANTINED = "quarantined"
-    RELEASED = "released"  # a person asks for another try
+    RELEASED = "released"  # a user allows another attempt
 
 
 class LedgerEvent(_Closed):
-    """One line of an item's history. Names no machine."""
+    """One event in an item's history. It names no machine."""
 
     event: EventKind
     stage: Stage
     key: Key
-    subject: str = ""  # the input, as a person would name it
+    subject: str = ""  # the input, as a user would name it
     attempt: int = Field(default=1, ge=0)
     time: float  # seconds since 1970
     seconds: float = 0.0  # how long the attempt took
@@ -138,7 +138,7 @@ class LedgerEvent(_Closed):
 
 
 class PlannedItem(_Closed):
-    """An item of work that a run means to do."""
+    """An item: one result that a run is going to make."""
 
     stage: Stage
     key: Key
@@ -147,7 +147,7 @@ class PlannedItem(_Closed):
 
 
 class Plan(_Closed):
-    """What one run means to do; from it and the events, `status` tells what still waits."""
+    """What one run is going to make. From it and the events, `status` tells which items wait."""
 
     time: float
     items: tuple[PlannedItem, ...]

@@ -1,6 +1,4 @@
-"""Face parts and attributes.
-
-The 19 classes of a face parser, the parts that an avatar's points carry, and the attributes P of the paper.
+"""The 19 classes of a face parser, the parts that an avatar's points carry, and the attributes P of the paper.
 
 Source: paper §4.2 and `CelebAMask-HQ`'s class order, which the common face parsers share.
 """
@@ -87,9 +85,6 @@ PART_OF_LABEL: dict[Label, Part] = {
     Label.HAT: Part.HAT,
 }
 """Every label but the background has a part."""
-
-IGNORED = 255
-"""In a map of parts: a background pixel, of no part."""
 
 
 def labels_of(part: Part) -> tuple[Label, ...]:

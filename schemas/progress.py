@@ -1,8 +1,8 @@
-"""How long work tells how far it is."""
+"""The type of progress callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
-"""Called now and then with the share of the work that is done, 0–1, and a short text about what is going on."""
+"""Called now and then with the share of the work that is done, 0–1, and a short text on what is being done."""

@@ -1,7 +1,9 @@
 """Arrow schemas of the tables in a library, versioned: the frames of a track and the rows of a swap.
 
-Frames are rows. A picture is PNG bytes in `struct<bytes, path>`, which dataset viewers show as an image; rig parameters
-and the camera are lists of fixed length, which the rig decides. Legend: K shape axes, E expressions.
+Each row is a frame. A picture is PNG bytes in `struct<bytes, path>`, which dataset viewers show as an image. Rig parameters
+and the camera are lists of fixed length, as the rig requires.
+
+Legend: K shape axes, E expressions.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ SWAP_SCHEMA_VERSION = 2
 
 LANDMARK_COORDINATES = 478 * 2
 SCORES = ("coverage", "seam", "agreement", "identity", "quality")
-"""Scores of a swapped frame, 0–1: share of the wanted part that the render covers, quiet along its border, agreement of a face
-parser, likeness to the untouched person by a recognition net (both null where no such net was there), their summary."""
+"""Scores of a swapped frame, 0–1, higher is better.
+
+`coverage` is the share of the wanted part that the render covers; `seam` is high where the part's border shows little;
+`agreement` is the overlap (intersection over union) with the part that a face parser finds; `identity` is the similarity to
+the unchanged person by a face recognition network; `quality` sums them up. `agreement` and `identity` are null where no such
+network was available."""
 
 OK = "ok"
-FAILED = "failed"
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -92,7 +97,7 @@ def _pose_columns() -> dict[str, pa.DataType]:
 
 
 def _schema(columns: Mapping[str, pa.DataType], facts: Mapping[str, str]) -> pa.Schema:
-    """Arrow schema whose metadata holds our facts, and the hint by which `datasets` decodes the pictures."""
+    """An Arrow schema whose metadata holds the facts, and a hint by which `datasets` decodes the pictures."""
     pictures = {name: {"_type": "Image"} for name, kind in columns.items() if kind == IMAGE}
     hint = json.dumps({"info": {"features": pictures}}, sort_keys=True)
     return pa.schema([pa.field(name, kind) for name, kind in columns.items()], metadata={**facts, "huggingface": hint})

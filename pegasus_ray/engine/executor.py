@@ -1,4 +1,4 @@
-"""The engine that a configuration names. Ray is imported only if it is asked for."""
+"""Makes the executor that a configuration names. Ray is imported only if it is used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pegasus_ray.library.library import Library
 
 
 def executor(library: Library, config: EngineConfig) -> Executor:
-    """Who runs jobs over a library.
+    """The executor that is to run jobs over a library.
 
     Raises:
-        PegasusError: BAD_LIBRARY for a library in memory, which workers of other processes cannot see.
+        PegasusError: BAD_LIBRARY for a library in memory with Ray, whose workers are other processes and cannot see it.
     """
     if config.kind == "inline":
         return InlineExecutor(library, config)

@@ -1,6 +1,6 @@
-"""The engine without Ray: the same jobs, one after another in this process.
+"""Runs jobs without Ray, one after another in this process.
 
-For tests, a debugger, a machine with torch alone.
+For tests, for a debugger, and for machines without Ray.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ from typing import Protocol
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.schedule import Schedule
-from pegasus_ray.jobs.work import Event, Job, OnEvent, Outcome, attempt
+from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, progress_event
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.progress import Progress
 
 
 class Executor(Protocol):
-    """Runs jobs to their end. Failed items are named, the others are done."""
+    """Runs jobs to their end. A job that fails does not stop the others, except those that need it."""
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
-        """Run jobs, needs first; see `Schedule` for retries. Jobs whose need failed have no outcome."""
+        """Run jobs, each after those that it needs; see `Schedule` for further tries.
+
+        A job has no outcome if one that it needs has failed.
+        """
 
 
 class InlineExecutor:
-    """One job at a time, here."""
+    """Runs one job at a time in this process."""
 
     def __init__(self, library: Library, config: EngineConfig | None = None) -> None:
         self._library = library
@@ -33,16 +36,17 @@ class InlineExecutor:
         """See `Executor.run`."""
         schedule = Schedule(jobs, self._library, attempts=self._config.attempts, on_event=on_event)
         while (tried := schedule.take()) is not None:
-            heard = reporting(tried.job, on_event)
-            heard(0.0, "begins")
-            schedule.settle(tried, attempt(tried.job, self._library, heard, number=tried.number))
+            progress = progress_by_events(tried.job, on_event)
+            progress(0.0, "begins")
+            outcome = attempt(tried.job, self._library, progress, number=tried.number)
+            schedule.record_outcome(tried, outcome)
         return schedule.outcomes
 
 
-def reporting(job: Job, on_event: OnEvent) -> Progress:
-    """A job's progress as events."""
+def progress_by_events(job: Job, on_event: OnEvent) -> Progress:
+    """A job's progress, passed on as events."""
 
     def report(share: float, text: str) -> None:
-        on_event(Event(stage=job.stage, key=job.key, subject=job.subject, share=share, text=text))
+        on_event(progress_event(job, share, text))
 
     return report

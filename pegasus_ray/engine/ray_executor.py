@@ -1,4 +1,4 @@
-"""The engine on Ray: which kind of work goes to actors, to Ray Data, to Ray Train."""
+"""Runs jobs on Ray: hands each stage's jobs to actors, to Ray Data or to Ray Train."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import redirect_stdout
 from pegasus_ray.engine.actors import run_on_actors
 from pegasus_ray.engine.cluster import connect
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.relay import orderly
+from pegasus_ray.engine.relay import one_at_a_time
 from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.engine.swaps import run_on_data
 from pegasus_ray.engine.train import run_on_train
-from pegasus_ray.jobs.work import Job, OnEvent, Outcome, settled
+from pegasus_ray.jobs.work import Job, OnEvent, Outcome, outcome_before_run
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
 
 
 class RayExecutor:
-    """Fits on a pool of actors, swaps on Ray Data, the generative fit on Ray Train.
+    """Runs swaps on Ray Data, generative fits on Ray Train, and all other jobs on a pool of actors.
 
-    One after the other, as each needs the last.
+    The stages run one after the other, because the jobs of each need results of the one before.
     """
 
     def __init__(self, library: Library, config: EngineConfig | None = None) -> None:
@@ -36,14 +36,14 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
         """See `Executor.run`."""
         config = self._config
-        if all(settled(job, self._library) for job in jobs):  # no need of a cluster to say so
+        if all(outcome_before_run(job, self._library) for job in jobs):  # nothing is to run: no cluster is needed
             return Schedule(jobs, self._library, attempts=config.attempts, on_event=on_event).outcomes
         outcomes: list[Outcome] = []
-        on_event = orderly(on_event)
-        # Ray prints what befalls its nodes to standard output, which belongs to the command's answer.
+        on_event = one_at_a_time(on_event)
+        # Ray prints messages about its nodes to standard output, where only the command's answer may be.
         with redirect_stdout(sys.stderr), connect(config.address):
             for phase in ((Stage.TRACK, Stage.FIT), (Stage.SWAP,), (Stage.PERSONALIZE,), (Stage.TRANSFER,)):
-                chosen = _ready([job for job in jobs if job.stage in phase], jobs, outcomes)
+                chosen = _runnable([job for job in jobs if job.stage in phase], jobs, outcomes)
                 if not chosen:
                     continue
                 if phase == (Stage.SWAP,):
@@ -56,8 +56,8 @@ class RayExecutor:
         return outcomes
 
 
-def _ready(phase: Sequence[Job], jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
-    """The jobs of a phase whose needs from earlier phases were met."""
+def _runnable(phase: Sequence[Job], jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
+    """The jobs of a phase whose needs from earlier phases are done."""
     made = {outcome.key for outcome in outcomes if outcome.status != "failed"}
     asked = {job.key for job in jobs} - {job.key for job in phase}
     return [job for job in phase if all(need in made or need not in asked for need in job.needs)]

@@ -1,4 +1,7 @@
-"""Progress from the workers to the driver: they post without waiting, the driver collects once a second."""
+"""Progress from the workers to the driver.
+
+Workers post events to an actor without waiting for an answer, and a thread of the driver collects them once a second.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +12,35 @@ from typing import Any
 
 import ray
 
-from pegasus_ray.jobs.work import Event, Job, OnEvent
+from pegasus_ray.jobs.work import Event, Job, OnEvent, progress_event
 from pegasus_ray.schemas.progress import Progress
 
-INTERVAL = 1.0
-"""Seconds between collections."""
+COLLECT_SECONDS = 1.0
+"""Time between two collections."""
 
 
-class Mailbox:
-    """The latest news of each job that is at work."""
+class LatestEvents:
+    """The actor between workers and driver: keeps the latest event of each job until the driver collects it."""
 
     def __init__(self) -> None:
-        self._news: dict[str, Event] = {}
+        self._events: dict[str, Event] = {}
 
     def post(self, event: Event) -> None:
-        """Keep it until it is collected; the newer one of a job replaces the older."""
-        self._news[event.key] = event
+        """Keep an event; it replaces an earlier one of the same job."""
+        self._events[event.key] = event
 
     def collect(self) -> list[Event]:
-        """All news since the last time."""
-        news = list(self._news.values())
-        self._news.clear()
-        return news
+        """The events since the last collection."""
+        events = list(self._events.values())
+        self._events.clear()
+        return events
 
 
-def orderly(on_event: OnEvent) -> OnEvent:
-    """One event at a time, from whatever thread; news of a job that has ended already are dropped."""
+def one_at_a_time(on_event: OnEvent) -> OnEvent:
+    """Pass events on one at a time, from whatever thread they come, and drop progress of a job that has ended already."""
     lock, ended = threading.Lock(), set[str]()
 
-    def hear(event: Event) -> None:
+    def pass_on(event: Event) -> None:
         with lock:
             if event.outcome is not None:
                 ended.add(event.key)
@@ -45,38 +48,38 @@ def orderly(on_event: OnEvent) -> OnEvent:
                 return
             on_event(event)
 
-    return hear
+    return pass_on
 
 
-def posting(job: Job, mailbox: Any) -> Progress:
-    """A job's progress, posted. News that nobody receives are no loss."""
+def progress_by_post(job: Job, events: Any) -> Progress:
+    """A job's progress, posted to a `LatestEvents` actor; if the actor is gone, the progress is lost and the job goes on."""
 
     def report(share: float, text: str) -> None:
-        mailbox.post.remote(Event(stage=job.stage, key=job.key, subject=job.subject, share=share, text=text))
+        events.post.remote(progress_event(job, share, text))
 
     return report
 
 
 @contextmanager
-def relay(on_event: OnEvent) -> Iterator[Any]:
-    """A mailbox whose news reach `on_event`, from a thread of the driver's, while the body runs."""
-    mailbox: Any = ray.remote(Mailbox).options(num_cpus=0).remote()
-    over = threading.Event()
+def relay_events(on_event: OnEvent) -> Iterator[Any]:
+    """Start a `LatestEvents` actor and, while the body runs, pass its events to `on_event` from a thread of the driver."""
+    events: Any = ray.remote(LatestEvents).options(num_cpus=0).remote()
+    stop = threading.Event()
 
     def collect() -> None:
-        while not over.wait(INTERVAL):
+        while not stop.wait(COLLECT_SECONDS):
             try:
-                news = ray.get(mailbox.collect.remote(), timeout=10 * INTERVAL)
-            except ray.exceptions.RayError:  # its node is gone, or busy: progress is a comfort, the run goes on
+                collected = ray.get(events.collect.remote(), timeout=10 * COLLECT_SECONDS)
+            except ray.exceptions.RayError:  # the actor's node is gone, or busy; the run can do without progress
                 continue
-            for event in news:
+            for event in collected:
                 on_event(event)
 
     thread = threading.Thread(target=collect, name="progress", daemon=True)
     thread.start()
     try:
-        yield mailbox
+        yield events
     finally:
-        over.set()
-        thread.join(timeout=2 * INTERVAL)
-        ray.kill(mailbox)
+        stop.set()
+        thread.join(timeout=2 * COLLECT_SECONDS)
+        ray.kill(events)

@@ -1,7 +1,8 @@
-"""Swaps on Ray Data: the plan's rows are shards, spread over a pool of actors that commit each by itself.
+"""Runs swaps on Ray Data: each row is one shard of a swap, and a pool of actors makes and commits the shards.
 
-Ray Data carries rows and statuses, never pictures. It may run a row twice (after a worker's death, say): a shard that
-is there is not made again, and one that has cost several workers their life is given up, or it would be tried for ever.
+Rows and statuses pass through Ray Data, never pictures. Ray Data may run a row again, for instance after a worker's death.
+Therefore a shard that is there is not made again, and a shard during which several workers have died is given up, because
+Ray Data would try it for ever.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ import numpy as np
 import ray
 import ray.data
 
-from pegasus_ray.engine.cluster import room_for
+from pegasus_ray.engine.cluster import worker_capacity
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.jobs.work import (
-    Event,
     Job,
     OnEvent,
     Outcome,
     ShardedJob,
-    explain,
-    failure,
-    item_of,
-    made,
-    set_aside,
+    describe_error,
+    done_outcome,
+    end_event,
+    failed_outcome,
+    outcome_before_run,
+    planned_item,
+    progress_event,
+    quarantine,
     set_threads,
-    settled,
 )
 from pegasus_ray.library.ledger import LEDGER, Attempt, write_plan
 from pegasus_ray.library.library import Library
@@ -38,7 +40,7 @@ _Rows = dict[str, np.ndarray]
 
 
 class ShardMaker:
-    """What one actor of the pool does: rows of the plan in, their statuses out."""
+    """What each actor of the pool runs: makes the shards of the rows it gets and returns their statuses."""
 
     def __init__(self, location: str, run: str, jobs: Mapping[str, Job], attempts: int) -> None:
         self._library = Library(location)
@@ -47,94 +49,94 @@ class ShardMaker:
         self._attempts = attempts
 
     def __call__(self, rows: _Rows) -> _Rows:
-        """Rows of the plan to rows of status.
+        """Make the shards of some rows.
 
-        Rows in have `swap` and `frames` (comma-separated); rows out `swap`, `reason` and `message`, both empty if all
-        is well.
+        The rows given have the columns `swap` and `frames` (comma-separated). The rows returned have `swap`, `reason` and
+        `message`; the last two are empty if the shard is there.
         """
-        found = [self._row(str(swap), str(frames)) for swap, frames in zip(rows["swap"], rows["frames"], strict=True)]
+        found = [self._make(str(swap), str(frames)) for swap, frames in zip(rows["swap"], rows["frames"], strict=True)]
         reasons, messages = zip(*found, strict=True)
         return {"swap": rows["swap"], "reason": np.array(reasons, object), "message": np.array(messages, object)}
 
-    def _row(self, swap: str, frames: str) -> tuple[str, str]:
+    def _make(self, swap: str, frames: str) -> tuple[str, str]:
+        """Make one shard unless it is there; reason and message of its failure, or two empty texts."""
         shard = Shard(swap=swap, frames=tuple(int(frame) for frame in frames.split(",")))
         job = self._jobs[swap]
         if not missing_shards(self._library, [shard]):
             return "", ""
-        if not self._claim(shard):
+        if not self._leave_mark(shard):
             return Reason.WORKER_DIED, f"shard {shard.name} has ended {self._attempts} workers"
         set_threads(job)
         try:
-            _sharded(job).make(self._library, shard)
-        except Exception as error:  # noqa: BLE001 - one bad shard must not end the run; its status row says what it was
-            return explain(error)
+            _as_sharded(job).make(self._library, shard)
+        except Exception as error:  # noqa: BLE001 - one bad shard must not end the run; its status row names the error
+            return describe_error(error)
         finally:
-            self._release(shard)
+            self._remove_marks(shard)
         return "", ""
 
-    def _claim(self, shard: Shard) -> bool:
-        """Leave a mark that only a worker's death leaves behind. False if there are too many."""
+    def _leave_mark(self, shard: Shard) -> bool:
+        """Create a mark that stays if the worker dies before `_remove_marks`; False if there is one for each try already."""
         numbers = range(self._attempts)
         return any(self._library.storage.create(self._mark(shard, number), b"") for number in numbers)
 
-    def _release(self, shard: Shard) -> None:
+    def _remove_marks(self, shard: Shard) -> None:
         for number in range(self._attempts):
             self._library.storage.remove(self._mark(shard, number))
 
     def _mark(self, shard: Shard, number: int) -> str:
-        return f"{_marks(self._run)}/{shard.name}.{number}"
+        return f"{_marks_folder(self._run)}/{shard.name}.{number}"
 
 
 def run_on_data(
     jobs: Sequence[Job], library: Library, config: EngineConfig, on_event: OnEvent, *, run: str
 ) -> list[Outcome]:
-    """Make the shards of all swaps on a pool of actors, then seal each swap whose shards are all there.
+    """Make the missing shards of all swaps on a pool of actors, then seal each swap whose shards are all there.
 
     Args:
         jobs: each a `ShardedJob`.
-        library: where the inputs are and the shards go.
-        config: resources of an actor, number of actors.
+        library: holds the inputs and takes the shards.
+        config: number of actors, resources of each, tries at a shard.
         on_event: told how far each swap is.
-        run: a name for this run, for the marks of dead workers.
+        run: a name for this run; the marks that dead workers leave are kept under it.
     """
-    outcomes = [outcome for outcome in (settled(job, library) for job in jobs) if outcome is not None]
+    outcomes = [outcome for outcome in (outcome_before_run(job, library) for job in jobs) if outcome is not None]
     known = {outcome.key for outcome in outcomes}
     todo = {job.key: job for job in jobs if job.key not in known}
-    write_plan(library, [item_of(job) for job in todo.values()])
-    attempts = {key: Attempt(library, item_of(job)) for key, job in todo.items()}
-    plans, lost = _plans(todo, library)
-    outcomes += lost.values()
+    write_plan(library, [planned_item(job) for job in todo.values()])
+    attempts = {key: Attempt(library, planned_item(job)) for key, job in todo.items()}
+    shards_of, unplanned = _plan_shards(todo, library)
+    outcomes += unplanned.values()
     rows = [
         {"swap": shard.swap, "frames": ",".join(map(str, shard.frames))}
-        for shards in plans.values()
+        for shards in shards_of.values()
         for shard in missing_shards(library, shards)
     ]
     try:
-        failed = _fan_out(rows, todo, attempts, library, config, on_event, run) if rows else {}
+        failed = _make_shards(rows, todo, attempts, library, config, on_event, run) if rows else {}
     finally:
-        library.storage.remove_tree(_marks(run))
-    outcomes += [_seal(todo[key], library, failed.get(key), attempts[key]) for key in plans]
+        library.storage.remove_tree(_marks_folder(run))
+    outcomes += [_seal(todo[key], library, failed.get(key), attempts[key]) for key in shards_of]
     for outcome in outcomes:
         if outcome.status == "failed" and outcome.key in attempts:
-            _write_down(outcome, attempts[outcome.key], library, todo[outcome.key])
-        event = Event(stage=outcome.stage, key=outcome.key, subject=outcome.subject, share=1.0, outcome=outcome)
-        on_event(event)
+            _record_failure(outcome, attempts[outcome.key], library, todo[outcome.key])
+        on_event(end_event(outcome))
     return outcomes
 
 
-def _plans(jobs: Mapping[str, Job], library: Library) -> tuple[dict[str, Sequence[Shard]], dict[str, Outcome]]:
-    """The shards of each job, and the outcomes of those that have no plan because an input is missing."""
-    plans: dict[str, Sequence[Shard]] = {}
-    lost: dict[str, Outcome] = {}
+def _plan_shards(jobs: Mapping[str, Job], library: Library) -> tuple[dict[str, Sequence[Shard]], dict[str, Outcome]]:
+    """The shards of each job, and the outcomes of jobs that cannot be planned because an input is missing."""
+    shards_of: dict[str, Sequence[Shard]] = {}
+    unplanned: dict[str, Outcome] = {}
     for key, job in jobs.items():
         try:
-            plans[key] = _sharded(job).shards(library)
+            shards_of[key] = _as_sharded(job).shards(library)
         except PegasusError as error:
-            lost[key] = failure(job, error.reason, error.message)
-    return plans, lost
+            unplanned[key] = failed_outcome(job, error.reason, error.message)
+    return shards_of, unplanned
 
 
-def _fan_out(
+def _make_shards(
     rows: Sequence[dict[str, str]],
     jobs: Mapping[str, Job],
     attempts: Mapping[str, Attempt],
@@ -143,9 +145,9 @@ def _fan_out(
     on_event: OnEvent,
     run: str,
 ) -> dict[str, tuple[Reason, str]]:
-    """Why swaps failed, by key; the first reason of each."""
-    _be_quiet()
-    size = min(config.workers or room_for(config.cpus, config.gpus), len(rows))
+    """Make the shards of all rows; the answer is the first failure of each swap that has one, by key."""
+    _silence_ray_data()
+    size = min(config.workers or worker_capacity(config.cpus, config.gpus), len(rows))
     dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map_batches(
         ShardMaker,
         batch_size=1,
@@ -170,44 +172,46 @@ def _fan_out(
             attempts[key].beat()
             if row["reason"]:
                 failed.setdefault(key, (Reason(row["reason"]), str(row["message"])))
-            job, text = jobs[key], f"{ended[key]} of {planned[key]} shards"
-            on_event(Event(stage=job.stage, key=key, subject=job.subject, share=ended[key] / planned[key], text=text))
+            text = f"{ended[key]} of {planned[key]} shards"
+            on_event(progress_event(jobs[key], ended[key] / planned[key], text))
     except ray.exceptions.RayError as error:
-        # Ray gave up on the whole; what was committed stays, and the swaps that lack a shard say so.
+        # Ray Data ended the whole run. Committed shards stay; each swap that still lacks a shard is reported as failed.
         for key in (key for key in jobs if ended[key] < planned[key]):
             failed.setdefault(key, (Reason.WORKER_DIED, f"Ray Data ended early: {type(error).__name__}"))
     return failed
 
 
-def _be_quiet() -> None:
-    """Our own progress is enough."""
+def _silence_ray_data() -> None:
+    """Turn off the progress bars and messages of Ray Data: the command shows its own progress."""
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _seal(job: Job, library: Library, failed: tuple[Reason, str] | None, attempt: Attempt) -> Outcome:
+    """Write the swap's manifest, unless one of its shards failed."""
     if failed is not None:
-        return failure(job, *failed, seconds=attempt.seconds)
+        return failed_outcome(job, *failed, seconds=attempt.seconds)
     try:
-        summary = _sharded(job).seal(library)
+        summary = _as_sharded(job).seal(library)
     except PegasusError as error:
-        return failure(job, error.reason, error.message, seconds=attempt.seconds)
+        return failed_outcome(job, error.reason, error.message, seconds=attempt.seconds)
     attempt.done()
-    return made(job, summary, seconds=attempt.seconds)
+    return done_outcome(job, summary, seconds=attempt.seconds)
 
 
-def _write_down(outcome: Outcome, attempt: Attempt, library: Library, job: Job) -> None:
+def _record_failure(outcome: Outcome, attempt: Attempt, library: Library, job: Job) -> None:
+    """Record a failed swap in the ledger, and quarantine it if its workers died or ran out of memory."""
     reason = outcome.reason or Reason.INTERNAL
     attempt.failed(reason, outcome.message)
     if reason in (Reason.WORKER_DIED, Reason.OUT_OF_MEMORY):
-        set_aside(library, job, outcome, number=attempt.number)
+        quarantine(library, job, outcome, number=attempt.number)
 
 
-def _sharded(job: Job) -> ShardedJob:
+def _as_sharded(job: Job) -> ShardedJob:
     if not isinstance(job, ShardedJob):
         raise PegasusError(Reason.INTERNAL, f"{type(job).__name__} has no shards", subject=job.subject)
     return job
 
 
-def _marks(run: str) -> str:
+def _marks_folder(run: str) -> str:
     return f"{LEDGER}/marks-{run}"

@@ -1,8 +1,8 @@
-"""The generative fit on Ray Train: one worker with its GPUs, checkpoints that survive it, resume by name.
+"""Runs generative fits on Ray Train: one worker each, with checkpoints that outlive the worker's machine.
 
-The stage knows nothing of Ray: it writes checkpoints to a folder, and the newest is handed to Ray Train now and then,
-which keeps it in the library's own storage. The next try, on this machine or another, has the same name and storage,
-and goes on from there.
+The stage does not know of Ray. It writes checkpoints to a folder, and from time to time the folder's content is handed to
+Ray Train, which stores it in the library. The next try, on this machine or another, is a run of Ray Train with the same name
+and storage, so that it resumes from there.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig
 from ray.train.torch import TorchTrainer
 
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.relay import posting, relay
+from pegasus_ray.engine.relay import progress_by_post, relay_events
 from pegasus_ray.engine.schedule import Schedule
-from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, failure
+from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, failed_outcome
 from pegasus_ray.library.library import CHECKPOINTS, Library
 from pegasus_ray.schemas.errors import Reason
 
-CHECKPOINT_EVERY = 20.0
-"""Seconds between checkpoints handed to Ray Train, at least."""
-KEPT = 2
-"""Checkpoints that Ray Train keeps: the last, and the one before it in case the last was cut off."""
+CHECKPOINT_SECONDS = 20.0
+"""Least time between two checkpoints handed to Ray Train."""
+CHECKPOINTS_KEPT = 2
+"""Ray Train keeps the last checkpoint, and the one before in case writing the last was interrupted."""
 
 
 def run_on_train(jobs: Sequence[Job], library: Library, config: EngineConfig, on_event: OnEvent) -> list[Outcome]:
-    """Run jobs one after another, each as a run of Ray Train."""
+    """Run jobs one after another, each as a run of Ray Train. See `Schedule` for further tries and quarantine."""
     schedule = Schedule(jobs, library, attempts=config.attempts, on_event=on_event)
     if schedule.finished():
         return schedule.outcomes
-    with relay(on_event) as mailbox:
+    with relay_events(on_event) as events:
         while (tried := schedule.take()) is not None:
-            schedule.settle(tried, _run(tried.job, tried.number, library, config, mailbox))
+            schedule.record_outcome(tried, _run(tried.job, tried.number, library, config, events))
     return schedule.outcomes
 
 
-def _run(job: Job, number: int, library: Library, config: EngineConfig, mailbox: Any) -> Outcome:
+def _run(job: Job, number: int, library: Library, config: EngineConfig, events: Any) -> Outcome:
+    """Run one try at a job as a run of Ray Train."""
     began = time.monotonic()
     name = f"{job.stage}-{job.key}"
     trainer = TorchTrainer(
-        _train,
-        train_loop_config={"job": job, "number": number, "location": library.location, "mailbox": mailbox},
+        _run_in_worker,
+        train_loop_config={"job": job, "number": number, "location": library.location, "events": events},
         scaling_config=ScalingConfig(
-            num_workers=1,  # the stage is one process; its frames are a batch, not a shard
+            num_workers=1,  # the stage is one process and does not split its frames over workers
             use_gpu=config.gpus > 0,
             resources_per_worker={"CPU": config.cpus, **({"GPU": config.gpus} if config.gpus else {})},
             label_selector=config.labels,
@@ -59,8 +60,8 @@ def _run(job: Job, number: int, library: Library, config: EngineConfig, mailbox:
         run_config=RunConfig(
             name=name,
             storage_path=f"{library.location}/{CHECKPOINTS}",
-            failure_config=FailureConfig(max_failures=0),  # the driver counts; a node taken away does not
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
+            failure_config=FailureConfig(max_failures=0),  # the driver counts tries and starts them
+            checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -68,43 +69,51 @@ def _run(job: Job, number: int, library: Library, config: EngineConfig, mailbox:
         outcome: Outcome | None = trainer.fit().return_value
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         text = " ".join(str(error).split())[:300]
-        return failure(job, Reason.WORKER_DIED, f"the worker died: {text}", seconds=time.monotonic() - began)
+        return failed_outcome(job, Reason.WORKER_DIED, f"the worker died: {text}", seconds=time.monotonic() - began)
     if outcome is None:
-        return failure(job, Reason.INTERNAL, "Ray Train ended without an answer", seconds=time.monotonic() - began)
+        return failed_outcome(
+            job, Reason.INTERNAL, "Ray Train ended without an answer", seconds=time.monotonic() - began
+        )
     if outcome.status != "failed":
         library.storage.remove_tree(f"{CHECKPOINTS}/{name}")
     return outcome
 
 
-def _train(config: dict[str, Any]) -> Outcome:
-    """What the worker does. It answers with an outcome: an error of the input is no reason for Ray to start again."""
+def _run_in_worker(config: dict[str, Any]) -> Outcome:
+    """The function that Ray Train's worker calls. A failing job is returned as an outcome, so that Ray does not see an error."""
     job: Job = config["job"]
     library = Library(config["location"])
-    return attempt(job, library, posting(job, config["mailbox"]), number=config["number"], scratch=_scratch())
+    return attempt(
+        job, library, progress_by_post(job, config["events"]), number=config["number"], scratch=_train_scratch()
+    )
 
 
 class _TrainScratch:
-    """A folder of the worker's machine, handed to Ray Train whenever it has changed and some time has passed."""
+    """A folder on the worker's machine, handed to Ray Train when it has changed and `CHECKPOINT_SECONDS` have passed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._handed = time.monotonic()
-        self._state = _state(folder)
+        self._handed_at = time.monotonic()
+        self._handed_times = _modification_times(folder)
 
     def keep(self) -> None:
         """See `Scratch.keep`."""
-        if time.monotonic() - self._handed < CHECKPOINT_EVERY or _state(self.folder) == self._state:
+        if (
+            time.monotonic() - self._handed_at < CHECKPOINT_SECONDS
+            or _modification_times(self.folder) == self._handed_times
+        ):
             return
-        self._state = _state(self.folder)
-        # A copy of its own: the stage goes on writing while Ray Train uploads.
+        self._handed_times = _modification_times(self.folder)
+        # Ray Train gets a copy, because the stage goes on writing while it uploads.
         with tempfile.TemporaryDirectory(prefix="pegasus-") as copy:
             shutil.copytree(self.folder, copy, dirs_exist_ok=True)
             ray.train.report({"handed": time.time()}, checkpoint=Checkpoint.from_directory(copy))
-        self._handed = time.monotonic()
+        self._handed_at = time.monotonic()
 
 
 @contextmanager
-def _scratch() -> Iterator[_TrainScratch]:
+def _train_scratch() -> Iterator[_TrainScratch]:
+    """A temporary folder that holds the last checkpoint of Ray Train, if there is one."""
     with tempfile.TemporaryDirectory(prefix="pegasus-") as folder:
         last = ray.train.get_checkpoint()
         if last is not None:
@@ -112,5 +121,5 @@ def _scratch() -> Iterator[_TrainScratch]:
         yield _TrainScratch(Path(folder))
 
 
-def _state(folder: Path) -> dict[str, int]:
+def _modification_times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}

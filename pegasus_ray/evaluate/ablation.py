@@ -1,7 +1,7 @@
-"""evaluate ablation: the paper's Table 3 (stages of canonical space) on studio people.
+"""`evaluate ablation`: the paper's Table 3 (stages of canonical space) on studio people.
 
-One person is filmed as they are and with attributes of others; a model with a code a video is fitted to all, and drawn on
-performances that no fit has seen. The variants differ in one switch and have the same steps and seeds.
+One person is filmed as they are and with attributes of others. One model, with a code for each video, is fitted to all videos
+and drawn on performances that no fit has seen. The variants differ in switches of the fields alone; steps and seeds are equal.
 
 Legend: T frames, S side.
 """
@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from pegasus_ray.avatar.fields.avatar import Fields
-from pegasus_ray.avatar.fit.coded_frames import Clips
+from pegasus_ray.avatar.fit.coded_frames import CodedFrames
 from pegasus_ray.avatar.fit.config import FitConfig
-from pegasus_ray.avatar.fit.loop import fit_avatar
-from pegasus_ray.avatar.fit.perceptual import look, perceptual_loss
+from pegasus_ray.avatar.fit.loop import FitContext, fit_avatar
+from pegasus_ray.avatar.fit.perceptual import extract_features, perceptual_loss
 from pegasus_ray.avatar.points.canonical import render_points
 from pegasus_ray.avatar.points.frames import FrameSet
 from pegasus_ray.library.track import Track
@@ -31,9 +31,10 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import PART_OF_LABEL, Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.fit import perceptual_network
-from pegasus_ray.studio.film.render import render
+from pegasus_ray.studio.counterfactual import swap_attribute
+from pegasus_ray.studio.film.render import render_track
 from pegasus_ray.studio.motion import perform
-from pegasus_ray.studio.people import person, swap_parts
+from pegasus_ray.studio.sampling import sample_person
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -44,72 +45,81 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "full_unanchored": {"subject_stage": True, "rig_stage": True, "anchored": False},
     }
 )
-"""The three rows of Table 3, in its order (O_gc × O_sc ×, × ✓, ✓ ✓), and two switches of ours."""
+"""What each variant sets in `FieldConfig`: the three rows of Table 3, in its order (O_gc × O_sc ×, × ✓, ✓ ✓), and two of ours."""
 
-TABLE = ("no_offsets", "one_stage", "full")
+PAPER_VARIANTS = ("no_offsets", "one_stage", "full")
 FPS = 12.5
+"""Frames a second of the videos."""
+MATTE_MARGIN_PIXELS = 2
+"""By how much the matte is dilated before the pixels inside it are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblationConfig:
-    """How large the exam is."""
+    """How many videos, steps and seeds the ablation has."""
 
-    size: int = 96
+    size: int = 96  # side of the pictures, pixels
     frames: int = 40  # of each video
-    unseen: int = 8  # of each video's second performance
-    attributes: tuple[Attribute, ...] = (Attribute.HAIR, Attribute.NOSE, Attribute.MOUTH)
-    steps: int = 300  # of a fit, spread over the stages as the preset has them
+    unseen: int = 8  # frames of the performance that is compared, one for each video
+    attributes: tuple[Attribute, ...] = (Attribute.HAIR, Attribute.NOSE, Attribute.MOUTH)  # a further video each
+    steps: int = 300  # of each fit, in the preset's proportion of stages
     seeds: int = 3
-    person: int = 900  # the studio person; others lend from the next numbers on
-    perceptual: str = "efficientnet-lite0"
+    person: int = 900  # seed of the studio person; those with the next seeds lend the attributes
+    perceptual: str = "efficientnet-lite0"  # the network of the perceptual distance that is reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Films:
-    """What is filmed: all videos of a person end to end, and their unseen performances."""
+    """All videos of a person joined one after the other, and the performances that no fit has seen."""
 
     seen: Track
-    clips: Clips
-    unseen: tuple[Track, ...]  # one a code
+    coded: CodedFrames
+    unseen: tuple[Track, ...]  # one for each code
 
 
 def film_person(config: AblationConfig) -> Films:
-    """The person as they are and with each attribute of somebody else; the shape of all is the person's own."""
-    own = person(config.person)
-    people = [own]
-    people += [swap_parts(own, part, person(config.person + 1 + place)) for place, part in enumerate(config.attributes)]
+    """Film the person as they are and with each attribute of somebody else; all tracks have the person's own shape."""
+    own = sample_person(config.person)
+    lenders = [sample_person(config.person + number) for number in range(1, len(config.attributes) + 1)]
+    borrowers = [swap_attribute(own, part, other) for part, other in zip(config.attributes, lenders, strict=True)]
     codes: list[dict[str, int]] = [{}, *({part.value: 1} for part in config.attributes)]
     shape = np.asarray(own.shape, dtype=np.float32)
 
-    def films(frames: int, chance: int) -> list[Track]:
-        made = [
-            render(who, perform(who, frames, FPS, chance + place), size=config.size) for place, who in enumerate(people)
+    def film(frames: int, first_seed: int) -> list[Track]:
+        """A video of each, performing by seeds of their own."""
+        tracks = [
+            render_track(someone, perform(someone, frames, FPS, first_seed + number), size=config.size)
+            for number, someone in enumerate([own, *borrowers])
         ]
-        return [replace(track, shape=shape) for track in made]
+        return [replace(track, shape=shape) for track in tracks]
 
-    seen = films(config.frames, 10 * config.person)
-    masks = [_mask(track, part) for track, part in zip(seen, (None, *config.attributes), strict=True)]
-    clips = Clips(
+    seen = film(config.frames, 10 * config.person)
+    masks = [_borrowed_masks(track, part) for track, part in zip(seen, (None, *config.attributes), strict=True)]
+    coded = CodedFrames(
         source=own.name,
-        of=torch.arange(len(seen)).repeat_interleave(config.frames),
+        video=torch.arange(len(seen)).repeat_interleave(config.frames),
         codes=tuple(codes),
         masks=torch.from_numpy(np.concatenate(masks)),
     )
-    return Films(seen=_end_to_end(seen), clips=clips, unseen=tuple(films(config.unseen, 10 * config.person + 500)))
+    return Films(seen=_join(seen), coded=coded, unseen=tuple(film(config.unseen, 10 * config.person + 500)))
 
 
 def run_ablation(
-    config: AblationConfig, fit: FitConfig, variants: Sequence[str] = TABLE, *, progress: Progress | None = None
+    config: AblationConfig,
+    fit: FitConfig,
+    variants: Sequence[str] = PAPER_VARIANTS,
+    *,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Fit every variant with every seed, and compare with the truth.
 
     Returns:
-        per variant `psnr` (dB), `ssim`, both inside the dilated matte, and `perceptual`, each [mean, standard deviation
-        over seeds]; `perceptual_model`, `steps`, `frames`. Without a perceptual model, `perceptual` is missing.
+        for each variant `psnr` (dB), `ssim`, both inside the dilated matte, and `perceptual`, each [mean, standard deviation
+        over seeds]; `perceptual_model`, `steps`, `frames`, `seeds`. Without a perceptual model, `perceptual` is missing.
 
     Raises:
-        PegasusError: BAD_CONFIG for a variant that there is not, or a preset without fields; ASSET_MISSING without the weights of
-            the perceptual network.
+        PegasusError: BAD_CONFIG for an unknown variant, or a preset without fields; ASSET_MISSING without the weights of the
+            perceptual network.
     """
     if unknown := [name for name in variants if name not in VARIANTS]:
         raise PegasusError(Reason.BAD_CONFIG, f"is no variant; there are {', '.join(VARIANTS)}", subject=unknown[0])
@@ -119,13 +129,14 @@ def run_ablation(
     films = film_person(config)
     answer: dict[str, Any] = {}
     total = len(variants) * config.seeds
-    for place, name in enumerate(variants):
+    for row, name in enumerate(variants):
         scores = []
         for seed in range(config.seeds):
             if progress:
-                progress((place * config.seeds + seed) / total, f"{name}, seed {seed}")
-            varied = replace(_shortened(fit, config.steps), seed=seed, fields=replace(fit.fields, **VARIANTS[name]))
-            made = fit_avatar(films.seen, load_rig(films.seen.rig), varied, clips=films.clips, perceptual=_term(fit))
+                progress((row * config.seeds + seed) / total, f"{name}, seed {seed}")
+            varied = replace(_with_steps(fit, config.steps), seed=seed, fields=replace(fit.fields, **VARIANTS[name]))
+            context = FitContext(perceptual=perceptual_network(fit.perceptual))
+            made = fit_avatar(films.seen, load_rig(films.seen.rig), varied, coded=films.coded, context=context)
             assert made.fields is not None
             scores.append(_score(made.fields, films, network))
         table = np.asarray(scores)
@@ -143,13 +154,8 @@ def run_ablation(
     }
 
 
-def _term(fit: FitConfig) -> nn.Module | None:
-    """The network of the fit's own perceptual term."""
-    return perceptual_network(fit.perceptual)
-
-
-def _shortened(fit: FitConfig, steps: int) -> FitConfig:
-    """The same stages in so many steps in all."""
+def _with_steps(fit: FitConfig, steps: int) -> FitConfig:
+    """The same stages with `steps` steps in all, shared out in the same proportion."""
     whole = sum(stage.steps for stage in fit.stages)
     return replace(
         fit, stages=tuple(replace(stage, steps=max(stage.steps * steps // whole, 1)) for stage in fit.stages)
@@ -157,31 +163,37 @@ def _shortened(fit: FitConfig, steps: int) -> FitConfig:
 
 
 def _score(made: Fields, films: Films, network: nn.Module | None) -> tuple[float, float, float]:
-    """Means over all unseen frames of PSNR, SSIM and perceptual distance."""
+    """PSNR (dB), SSIM and perceptual distance, means over all unseen frames."""
     rig, scores = load_rig(films.seen.rig), []
-    for code, track in zip(films.clips.codes, films.unseen, strict=True):
+    for code, track in zip(films.coded.codes, films.unseen, strict=True):
         points, frames = made.canonical(rig, code=code), FrameSet.of(track, track.size)
         for index in range(len(track)):
             with torch.no_grad():
                 drive = frames.drive(made.points, torch.tensor([index]))
-                image = render_points(points, rig, drive, track.size, per_pixel=24, full=False).image.clamp(0, 1)
+                image = render_points(points, rig, drive, track.size, per_pixel=24).image.clamp(0, 1)
                 truth = frames.images[index : index + 1]
-                inside = nn.functional.max_pool2d((frames.mattes[index] > 0.5).float()[None, None], 5, 1, 2)[0]
-                far = 0.0 if network is None else float(perceptual_loss(look(network, image), look(network, truth)))
+                matte = (frames.mattes[index] > 0.5).float()[None, None]
+                margin = MATTE_MARGIN_PIXELS
+                inside = nn.functional.max_pool2d(matte, 2 * margin + 1, stride=1, padding=margin)[0]
+                far = (
+                    0.0
+                    if network is None
+                    else float(perceptual_loss(extract_features(network, image), extract_features(network, truth)))
+                )
                 near = float(ssim(image.permute(0, 3, 1, 2), truth.permute(0, 3, 1, 2), inside))
                 scores.append((float(psnr(image, truth, inside)), near, far))
     mean = np.mean(scores, axis=0)
     return float(mean[0]), float(mean[1]), float(mean[2])
 
 
-def _mask(track: Track, part: Attribute | None) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Where the borrowed part is, (T, S, S); nowhere in the person's own video."""
+def _borrowed_masks(track: Track, part: Attribute | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Masks (T, S, S) of the borrowed part, 1 inside; empty for the person's own video."""
     labels = [] if part is None else [label for label, owner in PART_OF_LABEL.items() if owner is part.part]
     return np.isin(track.parts, labels).astype(np.float32)
 
 
-def _end_to_end(tracks: Sequence[Track]) -> Track:
-    """Several videos of one person and shape as one."""
+def _join(tracks: Sequence[Track]) -> Track:
+    """Tracks of one person and shape as one track, the frames one after the other."""
     first = tracks[0]
     joined: dict[str, Any] = {}
     for own in fields(Track):

@@ -1,4 +1,4 @@
-"""evaluate: what an avatar is worth on frames that its fit never saw."""
+"""`evaluate avatar`: how near an avatar is to the frames of its video that its fit has not seen."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import CanonicalPoints, render_points
 from pegasus_ray.avatar.points.frames import FrameSet
+from pegasus_ray.evaluate.regions import FACE_PARTS
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.render.metrics import psnr, ssim
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.schemas.parts import Label
+from pegasus_ray.schemas.evenly import evenly
 
-FACE = tuple(int(label) for label in (Label.SKIN, Label.BROW_LEFT, Label.BROW_RIGHT, Label.EYE_LEFT, Label.EYE_RIGHT, Label.NOSE,
-                                      Label.MOUTH, Label.LIP_UPPER, Label.LIP_LOWER))  # fmt: skip
-DILATION = 0.02
-"""By how much of the side the matte is dilated before pixels are compared."""
+FACE = tuple(int(label) for name in ("skin", "brows", "eyes", "nose", "mouth") for label in FACE_PARTS[name])
+MATTE_MARGIN = 0.02
+"""By which share of the side the matte is dilated before the pixels inside it are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +29,13 @@ class AvatarScore:
     psnr: float  # dB, inside the dilated matte, on white
     ssim: float
     psnr_face: float  # dB, on face pixels alone
-    frames: int
+    frames: int  # how many were compared
 
 
 def evaluate_avatar(
     track: Track, avatar: Avatar, *, points: CanonicalPoints | None = None, per_pixel: int = 24
 ) -> tuple[AvatarScore, Bytes]:
-    """Render the last tenth of the frames with the tracked parameters as they are, and compare: see `score_frames`."""
+    """Compare an avatar with the last tenth of its video's frames, which its fit has not seen: see `score_frames`."""
     return score_frames(track.select(track.held_out()[1]), avatar, points=points, per_pixel=per_pixel)
 
 
@@ -47,27 +47,27 @@ def score_frames(
     per_pixel: int = 24,
     shown: int = 6,
 ) -> tuple[AvatarScore, Bytes]:
-    """Render frames with their parameters as they are, and compare.
+    """Render frames with their tracked parameters, which are not refined, and compare.
 
     Args:
         held: frames that the fit has not seen.
-        avatar: whose motion codes drive the points.
-        points: what is drawn, evaluated once; without it, the explicit avatar's.
+        avatar: its motion basis drives the points.
+        points: the canonical points that are drawn; without them, those of the explicit avatar.
         per_pixel: nearest points blended in a pixel.
-        shown: how many frames there are to look at, at most.
+        shown: how many frames the returned picture shows, at most.
 
     Returns:
-        the score, and for a person to look at truth above render, (2·S, shown·S, 3).
+        the score, and a picture to look at with the truth above the render, (2·S, shown·S, 3).
     """
     size = held.size
     frames, rig = FrameSet.of(held, size), load_rig(held.rig)
     points = avatar.canonical(avatar.anchors(rig)) if points is None else points
     scores, pairs = [], []
-    kernel = np.ones((2 * round(DILATION * size) + 1,) * 2, np.uint8)
+    kernel = np.ones((2 * round(MATTE_MARGIN * size) + 1,) * 2, np.uint8)
     for index in range(len(held)):
         with torch.no_grad():
             drive = frames.drive(avatar, torch.tensor([index]))
-            drawn = render_points(points, rig, drive, size, per_pixel=per_pixel, full=False).image[0]
+            drawn = render_points(points, rig, drive, size, per_pixel=per_pixel).image[0]
         image, truth = drawn.clamp(0, 1), frames.images[index]
         inside = torch.from_numpy(cv2.dilate((held.mattes[index] > 127).astype(np.uint8), kernel) > 0)
         face = torch.from_numpy(np.isin(held.parts[index], FACE))
@@ -75,8 +75,8 @@ def score_frames(
         figures = (psnr(image, truth, inside), _ssim(image, truth, inside), psnr(image, truth, face))
         scores.append([float(figure) for figure in figures])
         pairs.append(torch.cat([truth, image]).numpy())
-    chosen = np.unique(np.linspace(0, len(held) - 1, shown).round().astype(int))
-    sheet = (np.concatenate([pairs[i] for i in chosen], axis=1) * 255).round().astype(np.uint8)
+    sheet = np.concatenate([pairs[index] for index in evenly(len(held), shown)], axis=1)
+    sheet = (sheet * 255).round().astype(np.uint8)
     means = np.mean(scores, axis=0)
     score = AvatarScore(psnr=float(means[0]), ssim=float(means[1]), psnr_face=float(means[2]), frames=len(held))
     return score, sheet

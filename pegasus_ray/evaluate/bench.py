@@ -1,4 +1,4 @@
-"""How long drawing and fitting take, in the keys that every benchmark answers with."""
+"""How long drawing and fitting take, under the keys that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import torch
 from torch import nn
 
 from pegasus_ray.avatar.fields.avatar import Fields
-from pegasus_ray.avatar.fit.coded_frames import Looking
 from pegasus_ray.avatar.fit.config import FitConfig
-from pegasus_ray.avatar.fit.explicit_learner import ExplicitLearner, Learner
+from pegasus_ray.avatar.fit.corrections import TrackingCorrections
+from pegasus_ray.avatar.fit.explicit_learner import ExplicitLearner
 from pegasus_ray.avatar.fit.field_learner import FieldLearner
-from pegasus_ray.avatar.fit.perceptual import random_perceptual
-from pegasus_ray.avatar.fit.residuals import Residuals
-from pegasus_ray.avatar.fit.stage import StageRun
-from pegasus_ray.avatar.points.avatar import Avatar, MotionCode
+from pegasus_ray.avatar.fit.initialize import PointBudget, scatter_points
+from pegasus_ray.avatar.fit.learner import Learner
+from pegasus_ray.avatar.fit.perceptual import FeatureCache, random_perceptual
+from pegasus_ray.avatar.fit.resolution import ResolutionRun
+from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import CanonicalPoints, render_points
 from pegasus_ray.avatar.points.frames import FrameSet, Parameters
-from pegasus_ray.avatar.points.initialize import PointBudget, scatter_points
+from pegasus_ray.avatar.points.motion import MotionCode
 from pegasus_ray.evaluate.avatar import evaluate_avatar
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.load import load_rig
@@ -31,20 +32,23 @@ from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.fit import fit, perceptual_network
 from pegasus_ray.stages.render import draw_frame
 
+PLAIN_HEAD_POSES = 8
+"""How many poses the plain head of `bench_render_plain_head` takes in turn."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """The keys of `bench`."""
+    """The keys that all benchmarks share."""
 
-    seconds_per_frame: float  # of a step: for one drawn and learned from
+    seconds_per_frame: float  # to draw it; in a fit also to learn from it
     frames_per_second: float
     points: int
-    size: int
-    frames: int  # measured
+    size: int  # side of the pictures, pixels
+    frames: int  # how many were measured, or how many a step has
     preset: str
     threads: int
     device: str
-    peak_gib: float  # on processors: of the whole process so far
+    peak_gib: float  # greatest memory of the whole process so far
 
     def facts(self) -> dict[str, float | int | str]:
         """For `--json`."""
@@ -52,29 +56,28 @@ class Timing:
 
 
 def bench_render(avatar: Avatar, track: Track, *, frames: int, size: int, fields: Fields | None = None) -> Timing:
-    """Draw an avatar driven by a track, by its networks where there are any; the median of `frames` frames after the first."""
+    """Draw an avatar driven by a track, from its networks where it has some; the median of `frames` frames after a first one."""
     rig = load_rig(avatar.rig)
     points = fields.canonical(rig) if fields else avatar.canonical(avatar.anchors(rig))
-    rows = Parameters.of(track)
-    seconds = _seconds_to_draw(avatar, points, rig, rows, frames, size)
+    seconds = _seconds_to_draw(avatar, points, rig, Parameters.of(track), frames, size)
     return _timing(seconds, frames, len(avatar), size, "paper" if fields else "fast")
 
 
-def bench_render_stand_in(config: FitConfig, *, points: int, frames: int, size: int) -> Timing:
-    """Draw a grey head of `points` explicit points that looks about, as `bench_render` draws an avatar. Needs no library."""
-    avatar, shown, rig = stand_in(config, points, size, frames=8)
+def bench_render_plain_head(config: FitConfig, *, points: int, frames: int, size: int) -> Timing:
+    """Draw a plain head of `points` points that turns, in the way `bench_render` draws an avatar. Needs no library."""
+    avatar, filmed, rig = unfitted_avatar(config, points, size, frames=PLAIN_HEAD_POSES)
     canonical = avatar.canonical(avatar.anchors(rig))
-    seconds = _seconds_to_draw(avatar, canonical, rig, shown.parameters, frames, size)
+    seconds = _seconds_to_draw(avatar, canonical, rig, filmed.parameters, frames, size)
     return _timing(seconds, frames, points, size, "fast")
 
 
 def _seconds_to_draw(
-    avatar: Avatar, points: CanonicalPoints, rig: Rig, rows: Parameters, frames: int, size: int
+    avatar: Avatar, points: CanonicalPoints, rig: Rig, parameters: Parameters, frames: int, size: int
 ) -> float:
-    """The median of `frames` frames after a first one, over and over the rows where there are fewer."""
+    """The median of `frames` frames after a first one; where there are fewer parameters, they are used several times."""
     seconds = []
     for index in range(frames + 1):
-        row = rows.rows(torch.tensor([index % len(rows.head)]))
+        row = parameters.rows(torch.tensor([index % len(parameters.head)]))
         began = time.perf_counter()
         draw_frame(avatar, points, rig, row, size)
         seconds.append(time.perf_counter() - began)
@@ -91,67 +94,73 @@ def bench_step(
     track: Track | None = None,
     preset: str = "fast",
 ) -> dict[str, float | int | str]:
-    """Steps of a fit: everything from the code to the optimiser, on frames that share a code.
+    """Time whole steps of a fit, from the code to the optimiser, on frames that share a code.
 
     Args:
-        config: of the fit; its last stage's points a pixel. A perceptual network without its weights has some of chance: as slow.
-        points: how many.
-        size: side of the pictures.
-        frames: of a step.
-        steps: measured after a first one; the median is taken.
-        track: whose frames; without it, a grey head before the camera.
-        preset: what the configuration is called.
+        config: of the fit; its last stage says how many points a pixel blends. Where the weights of its perceptual network are
+            missing, random ones are used, which take as long.
+        points: how many the avatar has.
+        size: side of the pictures, pixels.
+        frames: how many a step has.
+        steps: how many are measured after a first one; the median is taken.
+        track: its first frames are used; without it, those of a plain head.
+        preset: the name of the configuration.
 
     Returns:
-        the keys of every benchmark for one frame, `cpu_seconds_per_frame` of all threads together, which a busy machine does not
-        change as much, and `perceptual`.
+        the keys of all benchmarks, for one frame; `cpu_seconds_per_frame`, summed over all threads, which depends less on what
+        else the machine does; and `perceptual`, the network's name.
     """
-    network, named = _timed_network(config.perceptual)
+    network, network_name = _perceptual_network_to_time(config.perceptual)
     stage = replace(config.stages[-1], steps=steps + 1)
     config = replace(config, stages=(stage,), batch=frames, watch_every=0)
-    avatar, shown, rig = stand_in(config, points, size, frames, track)
+    avatar, filmed, rig = unfitted_avatar(config, points, size, frames, track)
     generator = torch.Generator().manual_seed(config.seed)
     learner: Learner = ExplicitLearner(avatar, rig, config)
     if config.fields is not None:
         learner = FieldLearner.start(avatar, rig, config, generator, network=network)
-    looking = Looking(network) if network is not None and config.fields is not None else None
-    run = StageRun(learner, Residuals(shown.parameters), shown, config, 0, looking=looking)
-    seconds, busy = [], []
+    features = FeatureCache(network) if network is not None and config.fields is not None else None
+    run = ResolutionRun(learner, TrackingCorrections(filmed.parameters), filmed, config, 0, features=features)
+    seconds, cpu_seconds = [], []
     for step in range(steps + 1):
-        began, worked = time.perf_counter(), time.process_time()
+        began, used = time.perf_counter(), time.process_time()
         run.step(step, generator)
         seconds.append((time.perf_counter() - began) / frames)
-        busy.append((time.process_time() - worked) / frames)
+        cpu_seconds.append((time.process_time() - used) / frames)
     timing = _timing(statistics.median(seconds[1:]), frames, points, size, preset)
-    return {**timing.facts(), "cpu_seconds_per_frame": statistics.median(busy[1:]), "perceptual": named}
+    cpu_median = statistics.median(cpu_seconds[1:])
+    return {**timing.facts(), "cpu_seconds_per_frame": cpu_median, "perceptual": network_name}
 
 
-def stand_in(
+def unfitted_avatar(
     config: FitConfig, points: int, size: int, frames: int, track: Track | None = None
 ) -> tuple[Avatar, FrameSet, Rig]:
-    """Points on a rig and frames to fit them to: a track's first, or a grey head looking about, drawn from the points."""
+    """An avatar as it is before a fit, and frames to fit it to: a track's first, or without one the turning avatar itself."""
     generator = torch.Generator().manual_seed(config.seed)
     rig = load_rig(track.rig) if track is not None else load_rig()
     if track is not None:
-        shown = FrameSet.of(track.select(list(range(frames))), size)
-        rows, shape = shown.parameters, torch.tensor(track.shape)
+        filmed = FrameSet.of(track.select(list(range(frames))), size)
+        parameters, shape = filmed.parameters, torch.tensor(track.shape)
     else:
-        rows, shape = _looking_about(frames, len(rig.expression_names), generator), torch.zeros(len(rig.shape_names))
-    motion = MotionCode.of(rows.expression, rows.head, rows.torso, config.motion_components)
+        parameters = _turning_head(frames, len(rig.expression_names), generator)
+        shape = torch.zeros(len(rig.shape_names))
+    motion = MotionCode.of(parameters.expression, parameters.head, parameters.torso, config.motion_components)
     budget = PointBudget(surface=2 * points, hair=points, cloth=points)
-    spread = scatter_points(rig, shape, motion, budget, generator)
-    avatar = spread.select(torch.randperm(len(spread), generator=generator)[:points])
+    scattered = scatter_points(rig, shape, motion, budget, generator)
+    avatar = scattered.select(torch.randperm(len(scattered), generator=generator)[:points])
     if track is None:
         with torch.no_grad():
-            drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, rows.drive(avatar), size, full=False)
-        shown = FrameSet(
-            images=drawn.image.clamp(0, 1), mattes=drawn.alpha, labels=(drawn.alpha > 0.5).byte(), parameters=rows
+            drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, parameters.drive(avatar), size)
+        filmed = FrameSet(
+            images=drawn.image.clamp(0, 1),
+            mattes=drawn.alpha,
+            labels=(drawn.alpha > 0.5).byte(),
+            parameters=parameters,
         )
-    return avatar, shown, rig
+    return avatar, filmed, rig
 
 
-def _looking_about(frames: int, expressions: int, generator: torch.Generator) -> Parameters:
-    """A head that turns from side to side, 0.8 m before the camera, filling most of the picture."""
+def _turning_head(frames: int, expressions: int, generator: torch.Generator) -> Parameters:
+    """A head that turns from side to side with random expressions, 0.8 m before the camera, filling most of the picture."""
     head = torch.zeros(frames, 6)
     head[:, 1] = torch.linspace(-0.4, 0.4, frames)
     head[:, 4:] = torch.tensor([0.06, 0.8])
@@ -165,8 +174,8 @@ def _looking_about(frames: int, expressions: int, generator: torch.Generator) ->
     )
 
 
-def _timed_network(name: str) -> tuple[nn.Module | None, str]:
-    """A perceptual network to time, and what it is called: with weights of chance where there are no others."""
+def _perceptual_network_to_time(name: str) -> tuple[nn.Module | None, str]:
+    """A perceptual network and the name to report, with random weights where this machine has no others."""
     try:
         return perceptual_network(name), name
     except PegasusError as error:
@@ -178,7 +187,7 @@ def _timed_network(name: str) -> tuple[nn.Module | None, str]:
 def bench_fit(
     track: Track, config: FitConfig, *, preset: str = "fast", progress: Progress | None = None
 ) -> dict[str, float | int | str]:
-    """A whole fit: `seconds` for it, `psnr` on its unseen frames, and the keys of every benchmark, a step as a frame."""
+    """Time a whole fit: `seconds` for it, `psnr` on its unseen frames, and the keys of all benchmarks, for a step each."""
     began = time.perf_counter()
     made = fit(track, config, progress=progress)
     seconds = time.perf_counter() - began
@@ -189,6 +198,7 @@ def bench_fit(
 
 
 def _timing(seconds: float, frames: int, points: int, size: int, preset: str) -> Timing:
+    """A measurement, in seconds a frame, together with the threads and the memory of this process."""
     return Timing(
         seconds_per_frame=seconds,
         frames_per_second=1 / seconds,

@@ -1,7 +1,7 @@
-"""evaluate generative: what the codes of a generative avatar change, held against the true picture of the changed person.
+"""`evaluate generative`: what the codes of a generative avatar change, compared with the true picture of the changed person.
 
-Everything is drawn in poses and expressions that no fit has seen. Δ is the picture under a source's code less the picture
-under the target's own; its truth is the studio's target with the borrowed part less the target as filmed.
+Everything is drawn in poses and expressions that no fit has seen. Δ is the picture under a source's code minus the picture
+under the target's own code. Its truth is the studio's picture of the target with the borrowed part minus the target as filmed.
 
 Legend: T frames, S side.
 """
@@ -9,15 +9,16 @@ Legend: T frames, S side.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pegasus_ray.avatar.generative.avatar import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.points.avatar import Avatar
-from pegasus_ray.evaluate.exam import Exam, Region, head_box, where_is
-from pegasus_ray.evaluate.swap import dilate, mean_psnr
+from pegasus_ray.evaluate.exam import Exam
+from pegasus_ray.evaluate.regions import Region, dilate, head_box, mean_psnr, parts_of
 from pegasus_ray.jobs.results import read_generative
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes, Track
@@ -28,77 +29,78 @@ from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.render import render_clip
 
-MARGIN = 0.03
-"""By how much of the side the parts are dilated: their region."""
-STEPS = 8
-"""Of an interpolation from the target's own code to a source's."""
-
-HALF = 0.5
-"""How far a whole code goes to the source's in the baseline of latent interpolation."""
+REGION_MARGIN = 0.03
+"""By which share of the side the parts are dilated to give the region of an attribute."""
+INTERPOLATION_STEPS = 8
+"""How many steps lead from the target's own code to a source's."""
+BLENDED_SHARE = 0.5
+"""How far the baseline of latent interpolation moves the whole code towards the source's, at most."""
 LATENT_SWAP, LATENT_INTERPOLATION = "no_synthesis_latent_swap", "no_synthesis_latent_interpolation"
 BASELINES = (LATENT_SWAP, LATENT_INTERPOLATION)
+"""The paper's ablations: both use models that were trained on the lenders' whole videos instead of on swaps."""
 
-Floats = npt.NDArray[np.float64]
 Edit = Callable[[Attribute, str, float], Avatar]
-"""The avatar with a source's attribute (its avatar's key), taken on to a share: 0 is the target's own, 1 the source's."""
+"""Makes the target's avatar with an attribute of a source. It takes the attribute, the key of the source's avatar, and the
+share of the way from the target's own code (0) to the source's (1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeScore:
-    """One swap, or the mean of several."""
+    """Figures of one edit, or their means over several."""
 
     change: float  # share of the true change that is made: ⟨Δ, truth⟩ / ⟨truth, truth⟩ over all pixels
     exactness: float  # 1 − ‖Δ − truth‖ / ‖truth‖; 0 is no better than no change
     locality: float  # share of |Δ| inside the region
-    locality_truth: float
-    evenness: float | None  # longest step of the interpolation ÷ the mean step, in the region; None where there is none
+    locality_truth: float  # the same of the true change
+    evenness: float | None  # longest step of the interpolation ÷ the mean step, in the region; None without one
     morph: float | None  # how far the middle is from a double exposure of the ends; see `interpolation`
     identity: float | None  # distance of identity vectors, edited to unedited; None without an identity model
-    identity_truth: float | None  # of the true pictures
-    psnr_truth: float  # dB inside the region
-    psnr_unchanged: float  # of the target's own picture there
+    identity_truth: float | None  # the same of the true pictures
+    psnr_truth: float  # dB against the truth, inside the region
+    psnr_unchanged: float  # dB there of the avatar under its own code
     psnr_head: float  # dB over the box around the head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerativeReport:
-    """All swaps of one way to make them."""
+    """Figures of all targets, attributes and sources, for one kind of edit."""
 
     attributes: Mapping[Attribute, CodeScore]
     swaps: Mapping[str, CodeScore]  # by "attribute of source on target"
-    sheet: Bytes  # a row a swap: own, under the source's code; as filmed, the true change
-    strips: Bytes | None  # a row a swap: the interpolation
+    sheet: (
+        Bytes  # a row for each edit: drawn under the own and the source's code; the target as filmed, the true change
+    )
+    strips: Bytes  # a row for each edit: the interpolation
 
     @property
     def mean(self) -> CodeScore:
-        """Of all swaps."""
+        """The means over all edits."""
         return mean_score(list(self.swaps.values()))
+
+    def facts(self) -> dict[str, Any]:
+        """For `--json`: the figures of each attribute, and the means over all edits."""
+        by_attribute = {attribute.value: asdict(score) for attribute, score in self.attributes.items()}
+        return by_attribute | {"mean": asdict(self.mean)}
 
 
 def evaluate_generative(
-    exam: Exam,
-    library: Library,
-    attributes: Sequence[Attribute],
-    progress: Progress | None = None,
-    *,
-    faces: IdentityModel | None = None,
+    exam: Exam, library: Library, progress: Progress | None = None, *, faces: IdentityModel | None = None
 ) -> GenerativeReport:
-    """The generative avatars of the exam's targets (`Exam.plan_models`); `faces` measures identity.
+    """Examine the generative avatars of the exam's targets, which `Exam.plan_models` makes; `faces` measures identity.
 
     Raises:
         PegasusError: BAD_REFERENCE where a track, an avatar or a model is not made.
     """
-    edits = {
-        target.name: editor(read_generative(library, exam.model_job(target, attributes).key)) for target in exam.targets
-    }
-    return evaluate_edits(exam, library, attributes, edits, progress, faces=faces)
+    models = {target.name: read_generative(library, exam.model_job(target).key) for target in exam.targets}
+    edits = {name: edit_block(model) for name, model in models.items()}
+    return evaluate_edits(exam, library, edits, progress, faces=faces)
 
 
 def baselines_of(names: str) -> list[str]:
     """The baselines in a list separated by commas; none in an empty one.
 
     Raises:
-        PegasusError: BAD_CONFIG for a name that there is not.
+        PegasusError: BAD_CONFIG for a name that is no baseline.
     """
     named = [name for part in names.split(",") if (name := part.strip())]
     for name in named:
@@ -108,33 +110,26 @@ def baselines_of(names: str) -> list[str]:
 
 
 def evaluate_baseline(
-    name: str,
-    exam: Exam,
-    library: Library,
-    attributes: Sequence[Attribute],
-    progress: Progress | None = None,
-    *,
-    faces: IdentityModel | None = None,
+    name: str, exam: Exam, library: Library, progress: Progress | None = None, *, faces: IdentityModel | None = None
 ) -> GenerativeReport:
-    """One of `BASELINES`, made of the models without synthesis (`Exam.unswapped_job`).
+    """Examine one of `BASELINES`, with the models that were trained without swaps (`Exam.unswapped_job`).
 
     Raises:
         PegasusError: BAD_REFERENCE where a model is not made.
     """
-    edits = {}
-    for target in exam.targets:
-        model = read_generative(library, exam.unswapped_job(target, attributes).key)
-        edits[target.name] = editor(model) if name == LATENT_SWAP else between(model)
-    return evaluate_edits(exam, library, attributes, edits, progress, faces=faces)
+    edit_of = edit_block if name == LATENT_SWAP else blend_whole_code
+    models = {target.name: read_generative(library, exam.unswapped_job(target).key) for target in exam.targets}
+    edits = {person: edit_of(model) for person, model in models.items()}
+    return evaluate_edits(exam, library, edits, progress, faces=faces)
 
 
-def editor(generative: GenerativeAvatar) -> Edit:
-    """Changing one block of the code."""
+def edit_block(generative: GenerativeAvatar) -> Edit:
+    """Edits that change the attribute's block of the code and nothing else."""
     rig = load_rig(generative.identity.points.rig)
 
     def edit(attribute: Attribute, source: str, share: float) -> Avatar:
         block = generative.blocks.get(attribute)
-        if block is None or source not in block.sources:  # all of its swaps were too poor to learn from
+        if block is None or source not in block.sources:  # the quality of all its swaps was too low to learn from
             return generative.decode(generative.codes(), rig)
         chosen = {attribute: mix(block.code(OWN), block.code(source), share)}
         return generative.decode(generative.codes(chosen), rig)
@@ -142,16 +137,19 @@ def editor(generative: GenerativeAvatar) -> Edit:
     return edit
 
 
-def between(generative: GenerativeAvatar) -> Edit:
-    """Going half of the way to the source with the whole code, identity and all: what interpolation can do without parts."""
+def blend_whole_code(generative: GenerativeAvatar) -> Edit:
+    """Edits that move the whole code, identity included, half of the way to the source's.
+
+    This is what interpolation can do where the code has no separate block for an attribute.
+    """
     rig = load_rig(generative.identity.points.rig)
 
     def edit(attribute: Attribute, source: str, share: float) -> Avatar:
         mixed = {
-            a: mix(block.code(OWN), block.code(source if source in block.sources else OWN), HALF * share)
+            a: mix(block.code(OWN), block.code(source if source in block.sources else OWN), BLENDED_SHARE * share)
             for a, block in generative.blocks.items()
         }
-        person = mix(generative.identity.code(OWN), generative.identity.code(source), HALF * share)
+        person = mix(generative.identity.code(OWN), generative.identity.code(source), BLENDED_SHARE * share)
         return generative.decode(mixed, rig, identity=person)
 
     return edit
@@ -160,44 +158,38 @@ def between(generative: GenerativeAvatar) -> Edit:
 def evaluate_edits(
     exam: Exam,
     library: Library,
-    attributes: Sequence[Attribute],
     edits: Mapping[str, Edit],
     progress: Progress | None = None,
     *,
-    interpolate: bool = True,
     faces: IdentityModel | None = None,
 ) -> GenerativeReport:
-    """Any way to change a target, by the target's name.
+    """Examine any kind of edit: every attribute of every source on every target.
 
     Args:
-        exam: who sits it.
-        library: with their tracks and avatars.
-        attributes: what is changed.
-        edits: how, a target.
+        exam: the people, and what is borrowed.
+        library: holds their tracks and avatars.
+        edits: how an avatar is edited, by the target's name.
         progress: told the share done and a short text.
-        interpolate: also go from the target's own to the source's in steps.
         faces: measures identity.
     """
     report = progress or (lambda share, text: None)
-    rounds = [(target, a, source) for target in exam.targets for a in attributes for source in exam.sources]
+    rounds = [(target, a, source) for target in exam.targets for a in exam.attributes for source in exam.sources]
     swaps: dict[str, CodeScore] = {}
-    by_attribute: dict[Attribute, list[CodeScore]] = {attribute: [] for attribute in attributes}
+    by_attribute: dict[Attribute, list[CodeScore]] = {attribute: [] for attribute in exam.attributes}
     rows, strips = [], []
     for number, (target, attribute, source) in enumerate(rounds):
         lender = exam.lender(source, attribute)
         name = f"{attribute} of {lender.name} on {target.name}"
         report(number / len(rounds), name)
         track = exam.track(library, target)
-        frames = exam.unseen(track)
+        frames = exam.unseen_frames(track)
         own_truth, truth = track.select(list(frames)), exam.truth(target, frames, attribute, lender)
         edit, key = edits[target.name], exam.fit_job(lender).key
         own, edited = (_draw(edit(attribute, key, share), track, frames) for share in (0.0, 1.0))
-        regions = [dilate(region, MARGIN) for region in parts_of(own_truth, truth, attribute)]
-        strip = None
-        if interpolate:
-            path = [edit(attribute, key, step / STEPS) for step in range(STEPS + 1)]
-            strip = np.stack([_draw(avatar, track, frames[:1])[0] for avatar in path])
-            strips.append(np.concatenate(list(strip), axis=1))
+        regions = [dilate(region, REGION_MARGIN) for region in parts_of(own_truth, truth, attribute)]
+        path = [edit(attribute, key, step / INTERPOLATION_STEPS) for step in range(INTERPOLATION_STEPS + 1)]
+        strip = np.stack([_draw(avatar, track, frames[:1])[0] for avatar in path])
+        strips.append(np.concatenate(list(strip), axis=1))
         score = score_edit(own, edited, own_truth, truth, regions, strip, faces)
         swaps[name] = score
         by_attribute[attribute].append(score)
@@ -206,28 +198,20 @@ def evaluate_edits(
         attributes={attribute: mean_score(scores) for attribute, scores in by_attribute.items()},
         swaps=swaps,
         sheet=np.concatenate(rows),
-        strips=np.concatenate(strips) if strips else None,
+        strips=np.concatenate(strips),
     )
-
-
-def parts_of(own: Track, changed: Track, attribute: Attribute) -> list[Region]:
-    """The target's own part and the true borrowed one in each frame, undilated."""
-    return [
-        where_is(before, attribute) | where_is(after, attribute)
-        for before, after in zip(own.parts, changed.parts, strict=True)
-    ]
 
 
 def score_edit(
     own: Bytes,  # (T, S, S, 3) the avatar under its own code
-    edited: Bytes,  # (T, S, S, 3) under the source's
-    own_truth: Track,
-    truth: Track,
-    regions: Sequence[Region],
-    strip: Bytes | None,  # (STEPS + 1, S, S, 3) of the first frame
-    faces: IdentityModel | None = None,
+    edited: Bytes,  # (T, S, S, 3) under the source's code
+    own_truth: Track,  # the target as filmed
+    truth: Track,  # the target with the borrowed part
+    regions: Sequence[Region],  # of the attribute, one for each frame
+    strip: Bytes | None,  # (INTERPOLATION_STEPS + 1, S, S, 3) of the first frame; None: no interpolation is scored
+    faces: IdentityModel | None = None,  # measures identity
 ) -> CodeScore:
-    """How near one edit comes to its truth."""
+    """Compare one edit with its truth."""
     before, after = own_truth.on_white(), truth.on_white()
     made, true = _difference(own, edited), _difference(before, after)
     inside = np.stack(list(regions))
@@ -240,8 +224,8 @@ def score_edit(
         locality_truth=_share_inside(true, inside),
         evenness=evenness,
         morph=morph,
-        identity=_unlike(faces, own, edited, own_truth) if faces else None,
-        identity_truth=_unlike(faces, before, after, own_truth) if faces else None,
+        identity=_identity_distance(faces, own, edited, own_truth) if faces else None,
+        identity_truth=_identity_distance(faces, before, after, own_truth) if faces else None,
         psnr_truth=mean_psnr(edited, after, regions),
         psnr_unchanged=mean_psnr(own, after, regions),
         psnr_head=mean_psnr(edited, after, heads),
@@ -249,12 +233,13 @@ def score_edit(
 
 
 def interpolation(strip: Bytes, region: Region) -> tuple[float, float]:
-    """How evenly a series of pictures (9, S, S, 3) goes from its first to its last, and how far it is from a double exposure.
+    """How evenly a series of pictures (9, S, S, 3) leads from its first to its last, and how far it is from a double exposure.
 
     Returns:
-        the longest step's distance (L1 in the region) ÷ the mean step's, and the distance of the middle picture from the mean
-        of the ends ÷ half the ends' distance: 0 is a double exposure, in which both parts show through each other; 1 is as far
-        from it as either end is. A part that only changes its colour rightly has 0: what counts is hair, hats and forms.
+        the longest step's distance (L1 in the region) ÷ the mean step's; and the distance of the middle picture from the mean
+        of both ends ÷ half the distance of the ends. 0 is a double exposure, in which both parts show through each other; 1 is
+        as far from it as either end is. A part that changes nothing but its colour has 0 rightly, so the figure says something
+        about hair, hats and changes of form.
     """
     pictures = strip[:, region].astype(np.float64)
     steps = np.abs(np.diff(pictures, axis=0)).mean((1, 2))
@@ -272,8 +257,8 @@ def mean_score(scores: Sequence[CodeScore]) -> CodeScore:
     return CodeScore(**means)  # type: ignore[arg-type]
 
 
-def _unlike(faces: IdentityModel, before: Bytes, after: Bytes, track: Track) -> float:
-    """How much another person the pictures after show; faces are found where they are before, in both."""
+def _identity_distance(faces: IdentityModel, before: Bytes, after: Bytes, track: Track) -> float:
+    """The distance of identity vectors of pictures before and after a change, cut out by the landmarks before it."""
     return distance(*(faces.embed(pictures, track.landmarks) for pictures in (before, after)))
 
 
@@ -281,10 +266,11 @@ def _draw(avatar: Avatar, track: Track, frames: Sequence[int]) -> Bytes:
     return np.stack(list(render_clip(avatar, track, frames=frames)))
 
 
-def _difference(before: Bytes, after: Bytes) -> Floats:
+def _difference(before: Bytes, after: Bytes) -> npt.NDArray[np.float64]:
     return (after.astype(np.float64) - before) / 255
 
 
-def _share_inside(change: Floats, inside: Region) -> float:
+def _share_inside(change: npt.NDArray[np.float64], inside: Region) -> float:
+    """Which share of an absolute change (T, S, S, 3) lies inside a region (T, S, S)."""
     size = np.abs(change).sum(-1)
     return float(size[inside].sum() / max(size.sum(), 1e-9))

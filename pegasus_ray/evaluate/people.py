@@ -1,13 +1,13 @@
-"""evaluate people: what avatars of studio people are worth on frames that no fit saw, and in views from the side.
+"""`evaluate people`: how near avatars of studio people are to frames that no fit has seen, and to views from the side.
 
-The views are stills of the person with a silent face, the head turned by 30° to either side; no performance holds them.
+The side views are stills of the person with a neutral face, the head turned by 30° to either side. No performance has them.
 
 Legend: T frames, S side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from pegasus_ray.avatar.fit.config import FitConfig
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import CanonicalPoints
 from pegasus_ray.evaluate.avatar import AvatarScore, score_frames
-from pegasus_ray.jobs.all import FitJob
+from pegasus_ray.jobs.fit import FitJob
 from pegasus_ray.jobs.plan import WorkPlan
 from pegasus_ray.jobs.results import read_avatar, read_fields, read_track
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob
@@ -26,12 +26,15 @@ from pegasus_ray.library.track import Bytes
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.manifests import Stage
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.studio.film.render import render
-from pegasus_ray.studio.motion import still
-from pegasus_ray.studio.people import Person, person
+from pegasus_ray.studio.film.render import render_track
+from pegasus_ray.studio.motion import pose_stills
+from pegasus_ray.studio.person import Person
+from pegasus_ray.studio.sampling import sample_person
 
-ASIDE: Final = (-30.0, 30.0)
-"""Degrees of yaw of the views."""
+SIDE_VIEW_YAWS_DEGREES: Final = (-30.0, 30.0)
+"""How far the head is turned in the side views."""
+FRAMES_SHOWN: Final = 4
+"""How many unseen frames of each person the picture shows, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,41 +48,41 @@ class PeopleExam:
 
     @property
     def persons(self) -> tuple[Person, ...]:
-        """Who they are."""
-        return tuple(person(self.seed + number) for number in range(self.people))
+        """The people of the seeds."""
+        return tuple(sample_person(self.seed + number) for number in range(self.people))
 
     def plan(self) -> WorkPlan:
-        """Everybody's track and avatar."""
-        jobs = [job for one in self.persons for job in (self.track_job(one), self.fit_job(one))]
+        """The track and the avatar of everybody."""
+        jobs = [job for someone in self.persons for job in (self.track_job(someone), self.fit_job(someone))]
         return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs))
 
-    def track_job(self, one: Person) -> StudioJob:
-        """How a track comes to be."""
-        return StudioJob.plan(one, self.film)
+    def track_job(self, someone: Person) -> StudioJob:
+        """The job that makes somebody's track."""
+        return StudioJob.plan(someone, self.film)
 
-    def fit_job(self, one: Person) -> FitJob:
-        """How an avatar comes to be."""
-        return FitJob.plan(self.track_job(one).key, self.fit, subject=one.name)
+    def fit_job(self, someone: Person) -> FitJob:
+        """The job that makes somebody's avatar."""
+        return FitJob.plan(self.track_job(someone).key, self.fit, subject=someone.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonScore:
-    """One person."""
+    """Figures of one person's avatar."""
 
-    unseen: AvatarScore  # the last tenth of the performance
-    aside: AvatarScore  # the views
+    unseen: AvatarScore  # on the last tenth of the performance
+    aside: AvatarScore  # on the side views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeopleReport:
-    """Everybody."""
+    """Figures of all people, by name."""
 
     scores: Mapping[str, PersonScore]
-    sheet: Bytes  # a row of truths over a row of renders for each person: unseen frames, then views
+    sheet: Bytes  # for each person a row of truths above a row of renders: unseen frames, then side views
 
     def facts(self) -> dict[str, Any]:
-        """Means over the people, and each of them, for an answer."""
-        rows = {name: {"unseen": asdict(one.unseen), "aside": asdict(one.aside)} for name, one in self.scores.items()}
+        """For `--json`: means over the people, and the figures of each of them."""
+        rows = {name: asdict(score) for name, score in self.scores.items()}
         means = {
             where: {
                 name: float(np.mean([row[where][name] for row in rows.values()]))
@@ -91,30 +94,32 @@ class PeopleReport:
 
 
 def evaluate_people(exam: PeopleExam, library: Library, progress: Progress | None = None) -> PeopleReport:
-    """Compare with the truth what the plan of `exam` has made.
+    """Compare the avatars that `exam.plan` has made with the truth.
 
     Raises:
         PegasusError: BAD_REFERENCE where a track or an avatar is not made.
     """
     report = progress or (lambda *_: None)
     scores, rows = {}, []
-    for number, one in enumerate(exam.persons):
-        report(number / exam.people, one.name)
-        track, key = read_track(library.location, exam.track_job(one).key), exam.fit_job(one).key
+    for number, someone in enumerate(exam.persons):
+        report(number / exam.people, someone.name)
+        track, key = read_track(library.location, exam.track_job(someone).key), exam.fit_job(someone).key
         avatar, fields = read_avatar(library, key), read_fields(library, key)
         points = fields.canonical(load_rig(track.rig)) if fields else None
-        unseen, first = score_frames(track.select(track.held_out()[1]), avatar, points=points, shown=4)
-        views, second = score_views(one, exam.film.size, avatar, points)
-        scores[one.name] = PersonScore(unseen=unseen, aside=views)
-        rows.append(np.concatenate([first, second], axis=1))
+        held = track.select(track.held_out()[1])
+        unseen, unseen_sheet = score_frames(held, avatar, points=points, shown=FRAMES_SHOWN)
+        aside, side_sheet = score_side_views(someone, exam.film.size, avatar, points)
+        scores[someone.name] = PersonScore(unseen=unseen, aside=aside)
+        rows.append(np.concatenate([unseen_sheet, side_sheet], axis=1))
     widest = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     return PeopleReport(scores=scores, sheet=np.concatenate(padded))
 
 
-def score_views(
-    one: Person, size: int, avatar: Avatar, points: CanonicalPoints | None, degrees: Sequence[float] = ASIDE
+def score_side_views(
+    someone: Person, size: int, avatar: Avatar, points: CanonicalPoints | None
 ) -> tuple[AvatarScore, Bytes]:
-    """The avatar of a person in stills with the head turned aside; what is drawn as `score_frames` takes it."""
-    motion = still([{}] * len(degrees), [(0.0, yaw, 0.0) for yaw in degrees])
-    return score_frames(render(one, motion, size=size), avatar, points=points, shown=len(degrees))
+    """Compare a person's avatar with stills of the person, the head turned aside; `points` as in `score_frames`."""
+    yaws = SIDE_VIEW_YAWS_DEGREES
+    motion = pose_stills([{}] * len(yaws), [(0.0, yaw, 0.0) for yaw in yaws])
+    return score_frames(render_track(someone, motion, size=size), avatar, points=points, shown=len(yaws))

@@ -1,13 +1,13 @@
-"""evaluate studio: are the studio's people like people? Judged by nets that were trained on photographs.
+"""`evaluate studio`: whether the studio's people look like people to networks that were trained on photographs.
 
-A landmark detector has to find the face where it is, and a 19-class face parser, with its own matte, has to see the parts that
-the studio says are there. Both judge single frames, spread over a whole performance.
+A landmark detector should find the face where it is, and a 19-class face parser, with its own matte, should see the parts that
+the studio says are there. Both look at single frames, spread over a whole performance.
 
-Conventions: left and right are one class. Mouth is lips and what lies between them. A class counts in a frame where the truth
-has at least 1 in 4,000 of its pixels: closed eyes, brows under a fringe and hair under a hat are then left out, not scored as
-zero. Stubble and beards are skin, as they are in the parser's training. The truth calls glasses what a frame covers, and what is
-seen through a lens by its own name; the parser calls all of it glasses: on who wears them, those pixels are not compared. Nor is
-anything outside the square around the face that the net saw.
+Left and right are one part. The mouth is lips and what lies between them. A part counts in a frame where the truth has at least
+1 in 4,000 of the pixels: closed eyes, brows under a fringe and hair under a hat are then left out instead of scored as zero.
+Stubble and beards are skin, as in the parser's training data. The truth labels the frame of glasses as glasses, and what is
+seen through a lens by its own name, but the parser labels all of it glasses. So pixels that it labels so are not compared on
+people who wear glasses. Pixels outside the square around the face that the parser is given are not compared either.
 """
 
 from __future__ import annotations
@@ -17,51 +17,50 @@ from collections.abc import Iterable
 from concurrent.futures import wait
 from dataclasses import asdict, dataclass
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from pegasus_ray.library.track import Bytes, Floats
+from pegasus_ray.evaluate.regions import FACE_PARTS, Region, iou
+from pegasus_ray.library.performance import Floats
+from pegasus_ray.library.track import Bytes
 from pegasus_ray.perception.nets.landmarks import FaceMesh
-from pegasus_ray.perception.nets.matte import matte_model_of, rough_matte
-from pegasus_ray.perception.nets.parser import parser_of
+from pegasus_ray.perception.nets.matte import MatteModel, matte_model_of, rough_matte
+from pegasus_ray.perception.nets.parser import FaceParser, parser_of
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.studio.film.render import crew_of, shoot
-from pegasus_ray.studio.film.shot import Frame
+from pegasus_ray.studio.film.frame import Frame
+from pegasus_ray.studio.film.render import render_frames, render_pool
 from pegasus_ray.studio.motion import perform
-from pegasus_ray.studio.people import Person, person
+from pegasus_ray.studio.person import Person
+from pegasus_ray.studio.sampling import sample_person
 
 PARSER: Final = "bisenet"
 MATTE: Final = "selfie"
-CLASSES: Final[dict[str, tuple[Label, ...]]] = {
-    "hair": (Label.HAIR,),
-    "skin": (Label.SKIN,),
-    "nose": (Label.NOSE,),
-    "mouth": (Label.MOUTH, Label.LIP_UPPER, Label.LIP_LOWER),
-    "brows": (Label.BROW_LEFT, Label.BROW_RIGHT),
-    "eyes": (Label.EYE_LEFT, Label.EYE_RIGHT),
-}
-LEAST: Final = 1 / 4000
-"""Share of the frame's pixels below which a class is not there."""
-REACH, RAISED = 2.1, 0.08
-"""The parser's square: its side in sides of the landmarks' box, and how far up it is moved in its own."""
-NEAR: Final = 0.08
-"""How far off landmarks may lie on average, in sides of the face's box, for the face to be found: not some other spot."""
+MIN_PART_SHARE: Final = 1 / 4000
+"""Share of the frame's pixels below which a part does not count in it."""
+PARSER_SQUARE_SIDE: Final = 2.1
+"""Side of the square that the parser is given, in sides of the landmarks' box."""
+PARSER_SQUARE_RAISE: Final = 0.08
+"""How far that square is moved upwards, in its own sides."""
+MAX_LANDMARK_ERROR: Final = 0.08
+"""Mean distance of the landmarks from the truth, in sides of the face's box, up to which the face counts as found."""
 FPS: Final = 5.0
-"""Frames a second: slow, so that a few frames see a whole performance."""
+"""Frames a second of the films: few, so that a few frames show a whole performance."""
+WORKER_START_SECONDS: Final = 0.2
+"""How long each worker is kept busy before the clock starts, so that every process has started by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudioScore:
-    """What nets trained on photographs think of studio people."""
+    """How far networks trained on photographs agree with the studio's truth."""
 
     face_found: float  # share of the frames
-    iou: dict[str, float]  # of each class, mean over the frames that have it
-    counted: dict[str, int]  # frames that have it
-    frames_per_second: float  # of the rendering alone, by the clock, with `workers` processes
-    cpu_seconds_per_frame: float  # of the rendering, in all processes
+    iou: dict[str, float]  # of each part, mean over the frames that have it
+    counted: dict[str, int]  # how many frames have the part
+    frames_per_second: float  # of the rendering alone, wall time, with `workers` processes
+    cpu_seconds_per_frame: float  # of the rendering, summed over all processes
     people: int
     frames: int
     size: int
@@ -75,34 +74,54 @@ class StudioScore:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Networks:
+    """What looks at the frames."""
+
+    landmarks: FaceMesh
+    matte: MatteModel
+    parser: FaceParser
+
+    @classmethod
+    def load(cls) -> Self:
+        return cls(
+            landmarks=FaceMesh(threads=1), matte=matte_model_of(MATTE, threads=1), parser=parser_of(PARSER, threads=1)
+        )
+
+    def compare(self, frame: Frame, *, glasses: bool) -> dict[str, float] | None:
+        """The IoU of each part that counts in a frame; None where the face is not found. `glasses`: the person wears some."""
+        face = self.landmarks.detect(frame.image)
+        if face is None or not _is_on_face(face.points / len(frame.image), frame.landmarks):
+            return None
+        seen = self.parser(frame.image, face.points, rough_matte(frame.image, self.matte))
+        return part_ious(seen, frame.parts, _compared_pixels(seen, face.points, glasses))
+
+
 def evaluate_studio(
     seeds: Iterable[int], frames: int, size: int, *, workers: int = 2, progress: Progress | None = None
 ) -> StudioScore:
-    """Film the people of these seeds, `frames` frames each at `size` pixels, by `workers` processes, and have them judged.
+    """Film the people of these seeds, `frames` frames each at `size` pixels, by `workers` processes, and compare.
 
     Raises:
-        PegasusError: ASSET_MISSING where a net's file is not on this machine.
+        PegasusError: ASSET_MISSING where a network's file is not on this machine.
     """
-    faces, matte, parse = FaceMesh(threads=1), matte_model_of(MATTE, threads=1), parser_of(PARSER, threads=1)
-    people = [person(seed) for seed in seeds]
+    networks = _Networks.load()
+    people = [sample_person(seed) for seed in seeds]
     found, wall, cpu = [], 0.0, 0.0
-    agreement: dict[str, list[float]] = {name: [] for name in CLASSES}
-    with crew_of(workers) as crew:
-        wait([crew.submit(time.sleep, 0.2) for _ in range(workers)])  # they have come before the clock starts
+    agreement: dict[str, list[float]] = {name: [] for name in FACE_PARTS}
+    with render_pool(workers) as crew:
+        wait([crew.submit(time.sleep, WORKER_START_SECONDS) for _ in range(workers)])
         for start in range(0, len(people), workers):
             began = time.perf_counter()
-            takes = list(crew.map(_filmed, people[start : start + workers], repeat(frames), repeat(size)))
+            takes = list(crew.map(_film, people[start : start + workers], repeat(frames), repeat(size)))
             wall += time.perf_counter() - began
-            for who, (filmed, spent) in zip(people[start : start + workers], takes, strict=True):
+            for someone, (filmed, spent) in zip(people[start : start + workers], takes, strict=True):
                 cpu += spent
                 for frame in filmed:
-                    face = faces.detect(frame.image)
-                    found.append(face is not None and _is_there(face.points / size, frame.landmarks))
-                    if face is not None and found[-1]:
-                        seen = parse(frame.image, face.points, rough_matte(frame.image, matte))
-                        compared = _judged(seen, face.points, who.glasses is not None)
-                        for name, value in overlaps(seen, frame.parts, compared).items():
-                            agreement[name].append(value)
+                    ious = networks.compare(frame, glasses=someone.glasses is not None)
+                    found.append(ious is not None)
+                    for name, value in (ious or {}).items():
+                        agreement[name].append(value)
             if progress:
                 done = min(start + workers, len(people))
                 progress(done / len(people), f"{done} of {len(people)} people")
@@ -120,39 +139,39 @@ def evaluate_studio(
     )
 
 
-def _filmed(who: Person, frames: int, size: int) -> tuple[list[Frame], float]:
-    """A person's frames, and the seconds of processor time that they took, the making of the person included."""
+def _film(someone: Person, frames: int, size: int) -> tuple[list[Frame], float]:
+    """A person's frames, and the seconds of processor time for them, including the modelling of the person."""
     began = time.process_time()
-    filmed = shoot(who, perform(who, frames, FPS), size)
+    filmed = list(render_frames(someone, perform(someone, frames, FPS), size=size))
     return filmed, time.process_time() - began
 
 
-def overlaps(
+def part_ious(
     seen: Bytes,  # (S, S) `Label`
-    truth: Bytes,  # (S, S)
-    compared: npt.NDArray[np.bool_],  # (S, S) which pixels to look at
+    truth: Bytes,  # (S, S) `Label`
+    compared: Region,  # (S, S) the pixels that count
 ) -> dict[str, float]:
-    """Intersection over union of each of `CLASSES` that the truth has enough of."""
+    """Intersection over union of each of `FACE_PARTS` that has enough pixels in the truth."""
     shares = {}
-    for name, labels in CLASSES.items():
-        a, b = np.isin(seen, labels) & compared, np.isin(truth, labels) & compared
-        if b.mean() >= LEAST:
-            shares[name] = float((a & b).sum() / (a | b).sum())
+    for name, labels in FACE_PARTS.items():
+        found, true = np.isin(seen, labels) & compared, np.isin(truth, labels) & compared
+        if true.mean() >= MIN_PART_SHARE:
+            shares[name] = iou(found, true)
     return shares
 
 
-def _judged(seen: Bytes, points: npt.NDArray[np.floating], glasses: bool) -> npt.NDArray[np.bool_]:
-    """The pixels (S, S) to compare: of the square that the parser saw around landmarks (478, 2), without its glasses."""
+def _compared_pixels(seen: Bytes, points: npt.NDArray[np.floating], glasses: bool) -> Region:
+    """The pixels (S, S) to compare: those of the parser's square around the landmarks (478, 2), without its glasses."""
     low, high = points.min(0), points.max(0)
-    reach = 0.5 * REACH * float((high - low).max())
-    x, y = (low + high) / 2 - np.array([0, RAISED * 2 * reach])
+    reach = 0.5 * PARSER_SQUARE_SIDE * float((high - low).max())
+    x, y = (low + high) / 2 - np.array([0, PARSER_SQUARE_RAISE * 2 * reach])
     rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]] + 0.5
     inside = (np.abs(columns - x) < reach) & (np.abs(rows - y) < reach)
     return np.asarray(inside & ~(glasses & (seen == Label.GLASSES)))
 
 
-def _is_there(points: npt.NDArray[np.floating], truth: Floats) -> bool:
-    """Whether landmarks (478, 2) lie about where they should."""
+def _is_on_face(points: npt.NDArray[np.floating], truth: Floats) -> bool:
+    """Whether landmarks (478, 2) lie on average near the true ones."""
     known = (truth > 0).all(1)
     side = float(np.ptp(truth[known], axis=0).max())
-    return bool(np.linalg.norm(points[known] - truth[known], axis=1).mean() < NEAR * side)
+    return bool(np.linalg.norm(points[known] - truth[known], axis=1).mean() < MAX_LANDMARK_ERROR * side)

@@ -1,4 +1,4 @@
-"""evaluate swap: part-swapped frames held against the true picture of the target with the borrowed part.
+"""`evaluate swap`: part-swapped frames compared with the true picture of the target with the borrowed part.
 
 Legend: T frames, S side.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import cv2
 import numpy as np
 
-from pegasus_ray.evaluate.exam import Exam, Region, head_box, where_is
+from pegasus_ray.evaluate.exam import Exam
+from pegasus_ray.evaluate.regions import dilate, head_box, psnr_of, where_is
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Bytes, Track
@@ -19,39 +20,51 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Label
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.swap import Swapper, bald_frames
-from pegasus_ray.studio.people import HairStyle, Person
+from pegasus_ray.studio.person import HairStyle, Person
 
-MARGIN = 0.06
-"""By how much of the side the parts are dilated, outside of which nothing may change."""
+OUTSIDE_MARGIN = 0.06
+"""By which share of the side the parts are dilated; outside of them nothing may change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapScore:
-    """One attribute: means over targets, sources and frames."""
+    """Figures of one attribute: means over targets, sources and frames, except for the counted pixels."""
 
     psnr_part: float  # dB against the truth, inside the target's own part and the true borrowed one
-    psnr_part_unchanged: float  # of the target as they are
-    psnr_part_paste: float  # of a plain paste, without taking the own part away, closing holes or blending
+    psnr_part_unchanged: float  # dB there of the target as they are
+    psnr_part_paste: float  # dB there of a plain paste: the own part not removed, no holes closed, nothing blended
     psnr_head: float  # dB over the box around the head
-    outside_changed_pixels: (
-        int  # outside of both parts (a hat's: with the hair), dilated by 6 % of the side; of all frames
-    )
+    # The sum over all frames of pixels changed outside of both parts (a hat's: with the hair), dilated by 6 % of the side
+    outside_changed_pixels: int
     pairs: Mapping[str, float] = field(default_factory=dict)  # psnr_part by "target ← source"
+
+    def facts(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "psnr_part": self.psnr_part,
+            "psnr_part_unchanged": self.psnr_part_unchanged,
+            "psnr_part_paste": self.psnr_part_paste,
+            "psnr_head": self.psnr_head,
+            "outside_changed_pixels": self.outside_changed_pixels,
+            "pairs": dict(self.pairs),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapReport:
-    """All attributes, and how well a head is made bald."""
+    """Figures of all attributes, and how well heads are made bald."""
 
     attributes: Mapping[Attribute, SwapScore]
     bald_psnr_scalp: float  # dB against the true bald head, where the hair was and skin is
     sheets: Mapping[Attribute, Bytes]  # to look at: target, plain paste, swap and truth of each pair's first frame
     lacking: tuple[str, ...]  # pairs left out, because the lender's avatar does not show the attribute
 
+    def facts(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {attribute.value: score.facts() for attribute, score in self.attributes.items()}
 
-def evaluate_swap(
-    exam: Exam, library: Library, attributes: Sequence[Attribute], progress: Progress | None = None
-) -> SwapReport:
+
+def evaluate_swap(exam: Exam, library: Library, progress: Progress | None = None) -> SwapReport:
     """Swap on studio people whose tracks and avatars the library holds (`Exam.plan`), and compare with the truth.
 
     Raises:
@@ -59,14 +72,14 @@ def evaluate_swap(
     """
     lacking: list[str] = []
     report = progress or (lambda share, text: None)
-    rounds = [(a, target, source) for a in attributes for target in exam.targets for source in exam.sources]
-    figures: dict[Attribute, list[dict[str, float]]] = {attribute: [] for attribute in attributes}
-    pairs: dict[Attribute, dict[str, float]] = {attribute: {} for attribute in attributes}
-    strips: dict[Attribute, list[Bytes]] = {attribute: [] for attribute in attributes}
+    rounds = [(a, target, source) for a in exam.attributes for target in exam.targets for source in exam.sources]
+    figures: dict[Attribute, list[dict[str, float]]] = {attribute: [] for attribute in exam.attributes}
+    pairs: dict[Attribute, dict[str, float]] = {attribute: {} for attribute in exam.attributes}
+    strips: dict[Attribute, list[Bytes]] = {attribute: [] for attribute in exam.attributes}
     for number, (attribute, target, source) in enumerate(rounds):
         report(number / len(rounds), f"{attribute} of {source.name} on {target.name}")
         try:
-            found, strip = _pair(exam, library, attribute, target, source)
+            found, strip = _evaluate_pair(exam, library, attribute, target, source)
         except PegasusError as error:
             if error.reason is not Reason.MISSING_ATTRIBUTE:
                 raise
@@ -80,22 +93,22 @@ def evaluate_swap(
         message = f"no lender's avatar shows {', '.join(empty)}; give more --sources, or another --seed"
         raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject="evaluate swap")
     report(1.0, "bald heads")
-    bald = [value for target in exam.targets for value in _bald(exam, library, target)]
+    bald = [value for target in exam.targets for value in _score_bald_frames(exam, library, target)]
     return SwapReport(
-        attributes={attribute: _score(rows, pairs[attribute]) for attribute, rows in figures.items()},
+        attributes={attribute: _mean_score(rows, pairs[attribute]) for attribute, rows in figures.items()},
         bald_psnr_scalp=float(np.mean(bald)),
         sheets={attribute: np.concatenate(rows, axis=0) for attribute, rows in strips.items()},
         lacking=tuple(dict.fromkeys(lacking)),
     )
 
 
-def _pair(
+def _evaluate_pair(
     exam: Exam, library: Library, attribute: Attribute, target: Person, source: Person
 ) -> tuple[list[dict[str, float]], Bytes]:
-    """Figures of each frame of one swap, and its first frame to look at: target, plain paste, swap, truth."""
+    """Make one swap. Returns each frame's figures, and the first frame to look at: target, plain paste, swap, truth."""
     lender, track = exam.lender(source, attribute), exam.track(library, target)
     swapper = Swapper(track, exam.avatar(library, target), exam.avatar(library, lender), attribute, exam.pipeline.swap)
-    frames = exam.seen(track)
+    frames = exam.seen_frames(track)
     truth = exam.truth(target, frames, attribute, lender)
     own, made, pasted = track.select(frames), swapper(frames), swapper.paste(frames)
     rows = score_swap(own, made, pasted, truth, attribute)
@@ -103,15 +116,20 @@ def _pair(
 
 
 def score_swap(own: Track, made: Swap, pasted: Bytes, truth: Track, attribute: Attribute) -> list[dict[str, float]]:
-    """Figures of each frame that shows the part: the swapped frames and plain pastes (T, S, S, 3) against the truth."""
+    """Compare swapped frames and plain pastes (T, S, S, 3) with the truth.
+
+    Returns:
+        a row for each frame that shows the part: `part`, `unchanged`, `paste` and `head` in dB, and the count `outside`, as
+        `SwapScore` explains them.
+    """
     before, after, rows = own.on_white(), truth.on_white(), []
     for index in range(len(own)):
         mine, theirs = where_is(own.parts[index], attribute), where_is(truth.parts[index], attribute)
         region = mine | theirs
         if not region.any():
             continue
-        pressed = where_is(own.parts[index], Attribute.HAIR) & (attribute is Attribute.HAT)
-        near = dilate(region | (made.part_masks[index] > 127) | pressed, MARGIN)
+        pressed_hair = where_is(own.parts[index], Attribute.HAIR) & (attribute is Attribute.HAT)
+        near = dilate(region | (made.part_masks[index] > 127) | pressed_hair, OUTSIDE_MARGIN)
         rows.append(
             {
                 "part": psnr_of(made.images[index], after[index], region),
@@ -124,10 +142,10 @@ def score_swap(own: Track, made: Swap, pasted: Bytes, truth: Track, attribute: A
     return rows
 
 
-def _bald(exam: Exam, library: Library, target: Person) -> list[float]:
-    """PSNR a frame of the target made bald, on the scalp: where the target has hair and the true bald head has skin."""
+def _score_bald_frames(exam: Exam, library: Library, target: Person) -> list[float]:
+    """PSNR of each frame of the target made bald, on the scalp: where the target has hair and the true bald head has skin."""
     track = exam.track(library, target)
-    frames = exam.seen(track)
+    frames = exam.seen_frames(track)
     own, truth = track.select(frames), exam.truth(target, frames, None, bald_person(target))
     made = bald_frames(track, exam.avatar(library, target), exam.pipeline.swap, frames)
     scores = []
@@ -143,7 +161,7 @@ def bald_person(someone: Person) -> Person:
     return replace(someone, name=f"{someone.name}-bald", hair=replace(someone.hair, style=HairStyle.BALD))
 
 
-def _score(rows: Sequence[Mapping[str, float]], pairs: Mapping[str, float]) -> SwapScore:
+def _mean_score(rows: Sequence[Mapping[str, float]], pairs: Mapping[str, float]) -> SwapScore:
     def mean(name: str) -> float:
         return float(np.mean([row[name] for row in rows]))
 
@@ -155,23 +173,3 @@ def _score(rows: Sequence[Mapping[str, float]], pairs: Mapping[str, float]) -> S
         outside_changed_pixels=int(sum(row["outside"] for row in rows)),
         pairs=pairs,
     )
-
-
-def psnr_of(image: Bytes, truth: Bytes, region: Region) -> float:
-    """PSNR in dB of 8-bit pictures (S, S, 3) inside a region; 99 for equal ones."""
-    error = np.square((image[region].astype(np.float64) - truth[region]) / 255).mean()
-    return float(min(-10 * np.log10(max(error, 1e-12)), 99.0))
-
-
-def mean_psnr(pictures: Sequence[Bytes] | Bytes, truths: Sequence[Bytes] | Bytes, regions: Sequence[Region]) -> float:
-    """The mean of `psnr_of` over the frames that show the part at all (eyes may be shut); NaN where none does."""
-    frames = zip(pictures, truths, regions, strict=True)
-    scores = [psnr_of(picture, truth, region) for picture, truth, region in frames if region.any()]
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def dilate(region: Region, share: float) -> Region:
-    """A region grown by a share of the side."""
-    radius = max(1, round(share * len(region)))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(cv2.dilate(region.astype(np.uint8), disc)) > 0

@@ -1,47 +1,52 @@
-"""What is to be done: the jobs of a command, planned from videos, manifests and a configuration. Nothing is done here."""
+"""Plans the jobs of each command from videos, manifests and a configuration. Nothing is run here."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pegasus_ray.jobs.all import FitJob, PersonalizeJob, SwapJob, TrackJob, TransferJob
+from pegasus_ray.jobs.fit import FitJob
+from pegasus_ray.jobs.personalize import PersonalizeJob
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob
+from pegasus_ray.jobs.swap import SwapJob
+from pegasus_ray.jobs.track import TrackJob
+from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job, Outcome
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Manifest, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig
-from pegasus_ray.studio.cast import someone
-from pegasus_ray.studio.people import person, swap_parts
+from pegasus_ray.studio.cast import find_person
+from pegasus_ray.studio.counterfactual import swap_attribute
+from pegasus_ray.studio.sampling import sample_person
 
 COLUMNS = ("path", "attributes", "subject", "consent")
-"""Of `videos.csv`; all but the first may be left out."""
+"""Columns of `videos.csv`; all but the first may be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A video, or a track that the library holds, and what it is there to give."""
+    """A video, or a track that the library holds, and which attributes it is there to give."""
 
     reference: str  # a path, or a track's key or name
     attributes: tuple[Attribute, ...] = ()  # empty: whatever it shows
-    subject: str = ""  # who it shows, for people; the file's name where it is empty
+    subject: str = ""  # name of the person it shows; empty: the file's name
     consent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkPlan:
-    """Jobs, and the inputs that no job can be planned for."""
+    """Jobs to run, and the inputs for which no job could be planned."""
 
-    stage: Stage  # whose results are the answer
+    stage: Stage  # the stage whose results the command answers with
     jobs: tuple[Job, ...] = ()
-    failed: tuple[Outcome, ...] = field(default=())
+    failed: tuple[Outcome, ...] = ()
 
     def counts(self, library: Library) -> dict[Stage, tuple[int, int]]:
-        """For each stage, how many jobs are to do and how many are done."""
+        """For each stage of the plan, how many results are still to be made and how many are there."""
         keys: dict[Stage, set[str]] = {}
         for job in self.jobs:
             keys.setdefault(job.stage, set()).add(job.key)
@@ -50,12 +55,12 @@ class WorkPlan:
 
 
 def read_sources(path: Path) -> list[Source]:
-    """The videos of a table (`path, attributes, subject, consent`; attributes separated by spaces or semicolons).
+    """Read a table of videos (`path, attributes, subject, consent`; attributes separated by spaces or semicolons).
 
     Paths are relative to the table.
 
     Raises:
-        PegasusError: NOT_FOUND; BAD_CONFIG for columns or attributes that there are not, with the line.
+        PegasusError: NOT_FOUND; BAD_CONFIG for unknown columns or attributes, with the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -64,47 +69,52 @@ def read_sources(path: Path) -> list[Source]:
         raise PegasusError(
             Reason.NOT_FOUND, f"cannot be read ({error.strerror}); check the path", subject=str(path)
         ) from error
-    return [_source(row, path, line) for line, row in enumerate(rows, start=2)]
+    return [_source_of_row(row, path, line) for line, row in enumerate(rows, start=2)]
 
 
 def plan_studio(
     seeds: Iterable[int], config: StudioConfig, *, swaps: Mapping[Attribute, str] | None = None
 ) -> WorkPlan:
-    """Studio people by seed; with `swaps`, each with attributes of other people, named by seed or as one of the cast.
+    """Plan tracks of studio people, a job a seed.
+
+    Args:
+        seeds: one for each person.
+        config: how they are filmed.
+        swaps: attributes that each of them has from another person, who is named by seed or is one of the cast.
 
     Raises:
-        PegasusError: BAD_CONFIG where a swap names nobody.
+        PegasusError: BAD_CONFIG if a swap names a person that there is not.
     """
     jobs = []
     for seed in seeds:
-        wearer = person(seed)
+        wearer = sample_person(seed)
         for attribute, other in (swaps or {}).items():
-            wearer = swap_parts(wearer, attribute, someone(other))
+            wearer = swap_attribute(wearer, attribute, find_person(other))
         jobs.append(StudioJob.plan(wearer, config))
     return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs))
 
 
 def plan_tracks(sources: Sequence[Source], config: PipelineConfig) -> WorkPlan:
-    """Perception of each video."""
+    """Plan the tracking of each video."""
     jobs: list[Job] = []
     failed: list[Outcome] = []
     for source in sources:
         try:
             jobs.append(TrackJob.plan(Path(source.reference), config.track))
         except PegasusError as error:
-            failed.append(_unplanned(source, error))
+            failed.append(_failed_source(source, error))
     return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs), failed=tuple(failed))
 
 
 def plan_avatars(sources: Sequence[Source], library: Library, config: PipelineConfig) -> WorkPlan:
-    """One chain a video, track then fit; for a track that is there, the fit alone."""
+    """Plan an avatar of each source: tracking and fit for a video, the fit alone for a track that the library holds."""
     jobs: list[Job] = []
     failed: list[Outcome] = []
     for source in sources:
         try:
             track, name = _track_of(source, library, config, jobs)
         except PegasusError as error:
-            failed.append(_unplanned(source, error))
+            failed.append(_failed_source(source, error))
             continue
         subject = source.subject or name
         jobs.append(FitJob.plan(track, config.fit, subject=subject, lends=source.attributes, consent=source.consent))
@@ -119,40 +129,40 @@ def plan_swaps(
     attributes: Sequence[Attribute] = (),
     avatars: Sequence[str] = (),
 ) -> WorkPlan:
-    """Pairs (avatar, attribute): each attribute that an avatar is there to give, on the target's frames.
+    """Plan swaps on the target's frames: one for each pair of an avatar and an attribute that it is there to give.
 
     Args:
         library: where the avatars are.
         target: key or name of the target's avatar.
         config: of the swaps.
-        attributes: only these; all by default.
-        avatars: keys or names of the avatars that lend; all but the target's by default.
+        attributes: only these; by default all.
+        avatars: keys or names of the avatars that lend; by default all but the target's.
 
     Raises:
-        PegasusError: BAD_REFERENCE for an avatar that there is not; MISSING_ATTRIBUTE where nobody has anything to give.
+        PegasusError: BAD_REFERENCE for an avatar that there is not; MISSING_ATTRIBUTE if there is nothing to borrow.
     """
-    worn = library.find(target, Kind.AVATARS)
+    wearer = library.find(target, Kind.AVATARS)
     lenders = [library.find(name, Kind.AVATARS) for name in avatars] or list(library.manifests(Kind.AVATARS))
-    track = worn.input("track")
+    track = wearer.input("track")
     pairs = [
         (lender, attribute)
         for lender in lenders
-        if lender.key != worn.key and lender.input("track") != track and lender.rig == worn.rig
+        if lender.key != wearer.key and lender.input("track") != track and lender.rig == wearer.rig
         for attribute in lender.attributes
         if not attributes or attribute in attributes
     ]
     if not pairs:
         wanted = ", ".join(attributes) or "attributes"
         message = f"no other avatar gives it {wanted}; `pegasus status` lists the avatars and what each gives"
-        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(worn))
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=display_name(wearer))
     jobs = tuple(
         SwapJob.plan(
             track,
-            worn.key,
+            wearer.key,
             lender.key,
             attribute,
             config.swap,
-            subject=f"{attribute} of {called(lender)} on {called(worn)}",
+            subject=f"{attribute} of {display_name(lender)} on {display_name(wearer)}",
         )
         for lender, attribute in pairs
     )
@@ -167,28 +177,30 @@ def plan_personalize(
     attributes: Sequence[Attribute] = (),
     avatars: Sequence[str] = (),
 ) -> WorkPlan:
-    """The generative avatar of a target, from those swaps of `plan_swaps` with the same arguments that are made.
+    """Plan the generative avatar of a target from those swaps of `plan_swaps`, with the same arguments, that are made.
 
-    With `personalize.synthesis` off, from whole videos of the same lenders.
+    With `personalize.synthesis` off, it is planned from the tracks and avatars of the same lenders instead.
 
     Raises:
-        PegasusError: as `plan_swaps`; BAD_REFERENCE if none of the swaps is there.
+        PegasusError: as `plan_swaps`; BAD_REFERENCE if none of the swaps is made.
     """
-    worn = library.find(target, Kind.AVATARS)
-    planned = plan_swaps(library, worn.key, config, attributes=attributes, avatars=avatars).jobs
+    avatar = library.find(target, Kind.AVATARS)
+    planned = plan_swaps(library, avatar.key, config, attributes=attributes, avatars=avatars).jobs
     if not config.personalize.synthesis:
         lenders = {job.avatar for job in planned if isinstance(job, SwapJob)}
         people = [(library.expect(Kind.AVATARS, key).input("track"), key) for key in lenders]
-        whole = PersonalizeJob.plan(
-            worn.input("track"), worn.key, [], config.personalize, subject=called(worn), people=people
+        unswapped = PersonalizeJob.plan(
+            avatar.input("track"), avatar.key, [], config.personalize, subject=display_name(avatar), people=people
         )
-        return WorkPlan(stage=Stage.PERSONALIZE, jobs=(whole,))
+        return WorkPlan(stage=Stage.PERSONALIZE, jobs=(unswapped,))
     made = [job for job in planned if library.exists(Kind.SWAPS, job.key)]
     if not made:
         message = f"no swap of it is made; run `pegasus synthesize --target {target}` with the same settings first"
-        raise PegasusError(Reason.BAD_REFERENCE, message, subject=called(worn))
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=display_name(avatar))
     swaps = [job.key for job in made]
-    job = PersonalizeJob.plan(worn.input("track"), worn.key, swaps, config.personalize, subject=called(worn))
+    job = PersonalizeJob.plan(
+        avatar.input("track"), avatar.key, swaps, config.personalize, subject=display_name(avatar)
+    )
     return WorkPlan(stage=Stage.PERSONALIZE, jobs=(job,))
 
 
@@ -201,7 +213,7 @@ def plan_transfer(
     attributes: Sequence[Attribute],
     codes: Mapping[Attribute, str] | None = None,
 ) -> WorkPlan:
-    """A source's attributes on new users' avatars, a job a user.
+    """Plan the transfer of a source's attributes to new users' avatars, a job a user.
 
     Args:
         library: where all of them are.
@@ -209,10 +221,10 @@ def plan_transfer(
         users: keys or names of the new users' avatars.
         config: of the transfer.
         attributes: what to borrow.
-        codes: of a generative source, whose code to take each attribute under: the avatar that it was learned from.
+        codes: for a generative source, the code to take for an attribute, named by the avatar it was learned from.
 
     Raises:
-        PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE where the source has nothing to give of an attribute.
+        PegasusError: BAD_REFERENCE; MISSING_ATTRIBUTE if the source cannot give an attribute.
     """
     lender = find_first(library, source, (Kind.AVATARS, Kind.MODELS))
     if not users:
@@ -223,10 +235,10 @@ def plan_transfer(
         gives = ", ".join(lender.attributes) or "nothing"
         asked = ", ".join(lacking) or "no attribute"
         message = f"{asked} was asked for and it gives {gives}; name some of those with --attributes"
-        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=called(lender))
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=display_name(lender))
     learned = {attribute: library.find(name, Kind.AVATARS) for attribute, name in (codes or {}).items()}
     named = {attribute: manifest.key for attribute, manifest in learned.items()}
-    parts = [f"{attribute} of {called(learned.get(attribute, lender))}" for attribute in attributes]
+    parts = [f"{attribute} of {display_name(learned.get(attribute, lender))}" for attribute in attributes]
     jobs = tuple(
         TransferJob.plan(
             lender.key,
@@ -235,20 +247,22 @@ def plan_transfer(
             attributes,
             config.transfer,
             codes=named,
-            subject=f"{', '.join(parts)} on {called(wearer)}",
+            subject=f"{', '.join(parts)} on {display_name(wearer)}",
         )
         for wearer in wearers
     )
     return WorkPlan(stage=Stage.TRANSFER, jobs=jobs)
 
 
-def called(manifest: Manifest) -> str:
-    """What people call whom a result shows: the name of its source without a suffix, else its key."""
+def display_name(manifest: Manifest) -> str:
+    """The name of the person that a result shows: that of its source file without the suffix, else the key."""
     return PurePosixPath(manifest.source).stem or manifest.key
 
 
 def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manifest:
-    """The result that is meant, on the first shelf where one is: a person's avatar and model have the same name.
+    """Find a result by key or name on the first of several shelves that has it.
+
+    The shelves are tried in order, because a person's avatar and generative avatar have the same name.
 
     Raises:
         PegasusError: BAD_REFERENCE if none or more than one fits.
@@ -262,7 +276,7 @@ def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manif
 
 
 def _track_of(source: Source, library: Library, config: PipelineConfig, jobs: list[Job]) -> tuple[str, str]:
-    """Key and name of the track of a source; its job joins `jobs` if the source is a video."""
+    """Key and name of the track of a source. If the source is a video, the job that makes the track is added to `jobs`."""
     path = Path(source.reference)
     if not path.exists():
         held = _held_track(source.reference, library)
@@ -280,7 +294,7 @@ def _held_track(reference: str, library: Library) -> Manifest | None:
         return None
 
 
-def _unplanned(source: Source, error: PegasusError) -> Outcome:
+def _failed_source(source: Source, error: PegasusError) -> Outcome:
     return Outcome(
         stage=Stage.TRACK,
         key="",
@@ -291,7 +305,7 @@ def _unplanned(source: Source, error: PegasusError) -> Outcome:
     )
 
 
-def _source(row: Mapping[str | None, str | None], path: Path, line: int) -> Source:
+def _source_of_row(row: Mapping[str | None, str | None], path: Path, line: int) -> Source:
     where = f"{path}, line {line}"
     unknown = [name for name in row if name not in COLUMNS]
     if unknown or not row.get("path"):

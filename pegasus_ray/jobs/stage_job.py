@@ -1,7 +1,7 @@
 """What the jobs of all stages share.
 
-A job's key is that of the work as planned. On the out-of-memory ladder the configuration shrinks and the key stays; the
-manifest says which configuration was in effect.
+A job's key is computed from the work as planned. When the out-of-memory ladder shrinks the configuration, the key stays
+the same, and the manifest says which configuration was in effect.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pegasus_ray.library.keys import key_of
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, Stage
 
 
-def plan_key(stage: Stage, inputs: Mapping[str, str], wishes: object, models: Mapping[str, str] | None = None) -> str:
-    """The key of a stage's result from its inputs and all that is wished of it."""
-    return key_of(stage.kind, inputs, wishes, models, format_version=FORMAT_VERSIONS[stage.kind])
+def plan_key(stage: Stage, inputs: Mapping[str, str], settings: object, models: Mapping[str, str] | None = None) -> str:
+    """The key of a stage's result, from its inputs, its settings (`settings`) and the model files that it uses."""
+    return key_of(stage.kind, inputs, settings, models, format_version=FORMAT_VERSIONS[stage.kind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageJob:
-    """What all jobs have; see `Job`."""
+    """The fields and defaults of all jobs; see `Job`."""
 
     stage: ClassVar[Stage]
     key: str
@@ -30,14 +30,14 @@ class StageJob:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Keys of the results that it is made from, by name."""
+        """Keys of the results that this one is made from, by name."""
         return {}
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """All inputs must be there first."""
+        """Keys of all inputs: they must be there first."""
         return tuple(self.inputs.values())
 
     def smaller(self) -> Self | None:
-        """Most stages take what they take."""
+        """None: most stages cannot be done with less memory."""
         return None

@@ -1,4 +1,4 @@
-"""Studio people into a library: a performance rendered as a track with exact truth, or filmed as a video."""
+"""Procedural people of the studio, put into a library as tracks with exact truth, or filmed as video files."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from pegasus_ray.library.tracks import Truth, load_truth, save_track
 from pegasus_ray.perception.overlay import LABEL_COLOURS
 from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.manifests import Stage
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.studio.film.render import LOOK, as_filmed, as_track, film
+from pegasus_ray.studio.film.render import PICTURE_VERSION, render_frames, restore_wall, track_of_frames
 from pegasus_ray.studio.motion import perform
-from pegasus_ray.studio.people import Person
+from pegasus_ray.studio.person import Person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudioConfig:
-    """How somebody is filmed."""
+    """How a person of the studio is filmed."""
 
     frames: int = 60
     fps: float = 12.5
     size: int = 128
-    seed: int | None = None  # of the motion; the person's own where it is not given
+    seed: int | None = None  # of the motion; by default the person's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudioJob(StageJob):
-    """A person who does not exist becomes a track, with the truth in place of perception."""
+    """The rendering of a procedural person as a track that holds the truth instead of what perception finds."""
 
     stage: ClassVar[Stage] = Stage.TRACK
     person: Person
@@ -49,18 +50,17 @@ class StudioJob(StageJob):
     @classmethod
     def plan(cls, person: Person, config: StudioConfig) -> StudioJob:
         """The job for one person."""
-        wishes = {"studio": config, "person": person, "look": LOOK}
-        return cls(key=plan_key(cls.stage, {}, wishes), subject=person.name, person=person, config=config)
+        settings = {"studio": config, "person": person, "look": PICTURE_VERSION}
+        return cls(key=plan_key(cls.stage, {}, settings), subject=person.name, person=person, config=config)
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
-        """Render every frame, commit."""
+        """Render every frame of the performance, commit."""
         motion = perform(self.person, self.config.frames, self.config.fps, self.config.seed)
-
         frames = []
-        for frame in film(self.person, motion, size=self.config.size):
+        for frame in render_frames(self.person, motion, size=self.config.size):
             frames.append(frame)
             progress(len(frames) / len(motion), f"{len(frames)} of {len(motion)} frames")
-        track = as_track(self.person, motion, frames)
+        track = track_of_frames(self.person, motion, frames)
         truth = Truth(
             depth=np.stack([np.where(np.isfinite(frame.depth), frame.depth, 0) for frame in frames]),
             normals=np.stack([normals_to_rgb(frame.normals) for frame in frames]),
@@ -77,32 +77,33 @@ class StudioJob(StageJob):
 
 
 def export_videos(library: Library, tracks: Sequence[str], folder: Path, fps: float) -> list[Path]:
-    """The frames of tracks as video files named after their sources; those that are not there are left out."""
+    """Write tracks as video files named after their sources, and return their paths; tracks that are not there are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for key in tracks:
         if library.exists(StudioJob.stage.kind, key):
             track = read_track(library.location, key)
             path = folder / f"{library.expect(StudioJob.stage.kind, key).source}.mp4"
-            write_video(as_filmed(track), path, fps)
+            write_video(restore_wall(track), path, fps)
             written.append(path)
     return written
 
 
-def draw_contact(library: Library, tracks: Sequence[str], path: Path, *, shots: int = 3, side: int = 256) -> None:
-    """A sheet of tracks as a PNG: a row each, a few of the frames with their part maps and normals beside them.
+def draw_contact_sheet(
+    library: Library, tracks: Sequence[str], path: Path, *, frames: int = 3, side: int = 256
+) -> None:
+    """Draw a PNG with a row for each track: some frames, evenly spaced, each with its part map and normals beside it.
 
     Raises:
-        PegasusError: BAD_REFERENCE where none of them is there.
+        PegasusError: BAD_REFERENCE if none of the tracks is there.
     """
     palette = np.array([LABEL_COLOURS[label] for label in Label], np.uint8)
     rows = []
     for key in tracks:
         if library.exists(StudioJob.stage.kind, key):
             track, truth = read_track(library.location, key), load_truth(library, key)
-            shown = np.unique(np.linspace(0, len(track) - 1, shots).round().astype(int))
-            kinds = [as_filmed(track), palette[track.parts], *([truth.normals] if truth else [])]
-            cells = [_scaled(pictures[frame], side) for frame in shown for pictures in kinds]
+            layers = [restore_wall(track), palette[track.parts], *([truth.normals] if truth else [])]
+            cells = [_scaled(pictures[frame], side) for frame in evenly(len(track), frames) for pictures in layers]
             rows.append(np.concatenate(cells, axis=1))
     if not rows:
         raise PegasusError(Reason.BAD_REFERENCE, "holds none of these people", subject=library.location)
@@ -117,12 +118,12 @@ def _scaled(picture: Bytes, side: int) -> Bytes:
 
 
 def film_video(person: Person, config: StudioConfig, path: Path, progress: Progress | None = None) -> Path:
-    """The same performance as a video file, whole or not at all; its folder is made."""
+    """Film a person into a video file, which is written whole or not at all; its folder is made."""
     motion = perform(person, config.frames, config.fps, config.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def pictures() -> Iterator[Bytes]:
-        for number, frame in enumerate(film(person, motion, size=config.size)):
+        for number, frame in enumerate(render_frames(person, motion, size=config.size)):
             if progress:
                 progress(number / len(motion), f"{number} of {len(motion)} frames")
             yield frame.image

@@ -1,4 +1,4 @@
-"""The job that borrows an attribute: planned, made shard by shard, sealed."""
+"""The job that makes a swap: the target's frames with one attribute of another person, committed shard by shard."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FRAMES_PER_SHARD = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapJob(StageJob):
-    """The target's frames with one attribute borrowed from one avatar; committed shard by shard."""
+    """The swap of one attribute from one avatar onto the target's frames."""
 
     stage: ClassVar[Stage] = Stage.SWAP
     track: str  # the target's
     target: str  # the target's avatar
-    avatar: str  # that lends
+    avatar: str  # the avatar that lends the attribute
     attribute: Attribute
     models: tuple[tuple[str, str], ...]  # names and sha256 of the model files that are to judge the frames
     config: SwapConfig
@@ -38,7 +38,7 @@ class SwapJob(StageJob):
     def plan(
         cls, track: str, target: str, avatar: str, attribute: Attribute, config: SwapConfig, *, subject: str
     ) -> SwapJob:
-        """The job for one pair of the plan: an avatar and an attribute that it may give."""
+        """The job for one pair of the plan: an avatar and an attribute that it may lend."""
         inputs, models = {"track": track, "target": target, "avatar": avatar}, judge_models(config.judge)
         return cls(
             key=plan_key(cls.stage, inputs, {"swap": config, "attribute": attribute}, dict(models)),
@@ -85,7 +85,7 @@ class SwapJob(StageJob):
         return seal_swap(library, self.key, self.shards(library), facts).summary
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
-        """All shards that are missing, one after another."""
+        """Make the shards that are missing, one after another, and seal the swap."""
         missing = missing_shards(library, self.shards(library))
         for number, shard in enumerate(missing):
             progress(number / len(missing), f"{number} of {len(missing)} shards")
@@ -93,7 +93,7 @@ class SwapJob(StageJob):
         return self.seal(library)
 
     def smaller(self) -> SwapJob | None:
-        """Fewer frames at a time."""
+        """The swap with half as many frames at a time; None at one frame."""
         if self.config.batch == 1:
             return None
         return replace(self, config=replace(self.config, batch=self.config.batch // 2))
@@ -101,7 +101,7 @@ class SwapJob(StageJob):
 
 @lru_cache(maxsize=2)
 def _swapper(location: str, job: SwapJob) -> Swapper:
-    """A swap made ready, kept for its other shards."""
+    """A job's swap, prepared. The last two stay in memory, because all shards of a job need the same preparation."""
     library = Library(location)
     target, lender = (read_avatar(library, key) for key in (job.target, job.avatar))
     return Swapper(read_track(location, job.track), target, lender, job.attribute, job.config)

@@ -1,4 +1,4 @@
-"""A piece of work as data: what an executor runs, here or on another machine, and what it hears back."""
+"""Jobs and their outcomes as data: what an executor runs, on this machine or another, and what it reports back."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ from pegasus_ray.schemas.progress import Progress
 
 Summary = Mapping[str, float | int | str]
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Job(Protocol):
-    """One result to make: small, frozen, picklable.
+    """The work of making one result: a small, frozen, picklable value.
 
     It reads its inputs from the library and commits its result there.
     """
 
     @property
     def stage(self) -> Stage:
-        """What is done."""
+        """The stage that makes the result."""
 
     @property
     def key(self) -> str:
-        """Of the result."""
+        """Key of the result."""
 
     @property
     def subject(self) -> str:
-        """The input, as a person would name it."""
+        """The input, by the name that people know it by."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of results that must be there first."""
+        """Keys of the results that must be in the library before this job can run."""
 
     @property
     def threads(self) -> int:
-        """For torch, since sums depend on it; 0 leaves it alone."""
+        """Number of threads for torch, because the order of sums depends on it; 0 leaves torch's own setting."""
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
-        """Make the result and commit it. Resumes from what an earlier try left in the scratch folder."""
+        """Make the result and commit it, resuming from the checkpoint that an earlier try left in the scratch folder."""
 
     def smaller(self) -> Self | None:
-        """The same work with less memory, under the same key; None if it cannot be had for less."""
+        """The same work with less memory, under the same key; None if it cannot be done with less."""
 
 
 @runtime_checkable
 class ShardedJob(Protocol):
-    """Work that is committed shard by shard, in any order, by any number of workers."""
+    """A job whose result is committed shard by shard, in any order, by any number of workers."""
 
     def shards(self, library: Library) -> Sequence[Shard]:
-        """The rows of its plan."""
+        """All shards of the result, made or not."""
 
     def make(self, library: Library, shard: Shard) -> None:
         """Make and commit one shard."""
 
     def seal(self, library: Library) -> Summary:
-        """Write the manifest once all shards are there."""
+        """Write the manifest, once all shards are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,31 +86,42 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """News of a job while a run is on."""
+    """A report about one job while a run is going on."""
 
     stage: Stage
     key: str
     subject: str
-    share: float = 0.0  # done, 0–1
+    share: float = 0.0  # of the job that is done, 0–1
     text: str = ""
-    outcome: Outcome | None = None  # once it has ended
+    outcome: Outcome | None = None  # once the job has ended
 
 
 OnEvent = Callable[[Event], None]
 
 
-def item_of(job: Job) -> PlannedItem:
-    """A job as the ledger names it."""
+def planned_item(job: Job) -> PlannedItem:
+    """A job in the form in which the ledger keeps it."""
     return PlannedItem(stage=job.stage, key=job.key, subject=job.subject, needs=job.needs)
 
 
-def settled(job: Job, library: Library) -> Outcome | None:
-    """How a job stands before it is begun: skipped if its result is there, failed if it is set aside, None if it is to
-    do.
+def progress_event(job: Job, share: float, text: str) -> Event:
+    """The event that reports a job's progress."""
+    return Event(stage=job.stage, key=job.key, subject=job.subject, share=share, text=text)
+
+
+def end_event(outcome: Outcome) -> Event:
+    """The event that reports a job's end."""
+    return Event(stage=outcome.stage, key=outcome.key, subject=outcome.subject, share=1.0, outcome=outcome)
+
+
+def outcome_before_run(job: Job, library: Library) -> Outcome | None:
+    """The outcome of a job that need not or must not run: skipped if its result is there, failed if it is quarantined.
+
+    None if the job is to run.
     """
-    standing = library.manifest(job.stage.kind, job.key)
-    if standing is not None:
-        return _outcome(job, "skipped", summary=standing.summary)
+    manifest = library.manifest(job.stage.kind, job.key)
+    if manifest is not None:
+        return _outcome(job, "skipped", summary=manifest.summary)
     event = quarantine_of(library, job.stage, job.key)
     if event is None:
         return None
@@ -126,47 +137,49 @@ def attempt(
     number: int = 1,
     scratch: AbstractContextManager[Scratch] | None = None,
 ) -> Outcome:
-    """Run one job once, write it down in the ledger, and tell how it ended. Nothing that the job does wrong is raised.
+    """Run one job once, record the try in the ledger, and return how it ended.
+
+    An error in the job becomes a failed outcome and is not raised, so that one bad item does not end the run.
 
     Args:
         job: what to do.
-        library: where its inputs are and its result goes.
-        progress: told how far it is.
+        library: holds the job's inputs and takes its result.
+        progress: told the share done and a short text.
         number: of the try, counted by the driver.
-        scratch: where its checkpoints go; by default the library's own place for them.
+        scratch: opens the folder for the job's checkpoints; by default the library's own.
     """
     began = time.monotonic()
-    written: Attempt | None = None
+    entry: Attempt | None = None
     try:
         if library.exists(job.stage.kind, job.key):
             return _outcome(job, "skipped")
-        written = Attempt(library, item_of(job), number=number)
+        entry = Attempt(library, planned_item(job), number=number)
         set_threads(job)
         with scratch or open_scratch(library, job.stage, job.key) as kept:
-            summary = job.run(library, _listening(progress, written, kept), kept.folder)
-        written.done()
+            summary = job.run(library, _with_heartbeat(progress, entry, kept), kept.folder)
+        entry.done()
         return _outcome(job, "done", seconds=time.monotonic() - began, summary=summary)
-    except Exception as error:  # noqa: BLE001 - one bad item must not end the run; the ledger keeps what it was
-        reason, message = explain(error)
-        if written is not None:
-            with suppress(PegasusError, OSError):  # on a full disk the answer still reaches the driver
-                written.failed(reason, message)
+    except Exception as error:  # noqa: BLE001 - one bad item must not end the run; the ledger keeps the error
+        reason, message = describe_error(error)
+        if entry is not None:
+            with suppress(PegasusError, OSError):  # on a full disk the outcome must still reach the driver
+                entry.failed(reason, message)
         return _outcome(job, "failed", reason=reason, message=message, seconds=time.monotonic() - began)
 
 
 def set_threads(job: Job) -> None:
-    """Give torch the threads that the job asks for."""
+    """Set torch to the number of threads that the job asks for."""
     if job.threads:
-        import torch  # here, so that a process that only carries events needs none of it
+        import torch  # imported here, because a process that only passes events on does not need torch
 
         torch.set_num_threads(job.threads)
 
 
-def set_aside(library: Library, job: Job, outcome: Outcome, *, number: int) -> None:
-    """Quarantine an item whose tries are used up."""
+def quarantine(library: Library, job: Job, outcome: Outcome, *, number: int) -> None:
+    """Quarantine a job whose tries are used up: later runs refuse it until `pegasus retry` releases it."""
     record(
         library,
-        item_of(job),
+        planned_item(job),
         EventKind.QUARANTINED,
         number=number,
         reason=outcome.reason,
@@ -175,31 +188,33 @@ def set_aside(library: Library, job: Job, outcome: Outcome, *, number: int) -> N
     )
 
 
-def failure(job: Job, reason: Reason, message: str, *, seconds: float = 0.0) -> Outcome:
-    """The outcome of a job that could not speak for itself."""
+def failed_outcome(job: Job, reason: Reason, message: str, *, seconds: float = 0.0) -> Outcome:
+    """The outcome of a job that failed, said by the driver where the worker could not answer."""
     return _outcome(job, "failed", reason=reason, message=message, seconds=seconds)
 
 
-def made(job: Job, summary: Summary, *, seconds: float) -> Outcome:
-    """The outcome of a job whose result stands."""
+def done_outcome(job: Job, summary: Summary, *, seconds: float) -> Outcome:
+    """The outcome of a job whose result is committed."""
     return _outcome(job, "done", summary=summary, seconds=seconds)
 
 
-def explain(error: BaseException) -> tuple[Reason, str]:
-    """An error's reason and one sentence about it."""
+def describe_error(error: BaseException) -> tuple[Reason, str]:
+    """The reason of an error, and one sentence about it."""
     if isinstance(error, PegasusError):
         return error.reason, error.message
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Reason.OUT_OF_MEMORY, "not enough memory; give it more, or a smaller size or batch"
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS:
         return Reason.DISK_FULL, "the disk is full; make room and run the same command again"
     text = " ".join(str(error).split()) or "no message"
     return Reason.INTERNAL, f"{type(error).__name__}: {text}"
 
 
-def _listening(progress: Progress, written: Attempt, scratch: Scratch) -> Progress:
+def _with_heartbeat(progress: Progress, entry: Attempt, scratch: Scratch) -> Progress:
+    """Progress that also tells the ledger that the job is alive, and saves its checkpoints."""
+
     def report(share: float, text: str) -> None:
-        written.beat()
+        entry.beat()
         scratch.keep()
         progress(share, text)
 

@@ -1,1 +1,1 @@
-"""The place where tracks, avatars, swaps and models live: keys, atomic writes, manifests, shards, the ledger."""
+"""Where tracks, avatars, swaps and models are kept: keys, atomic writes, manifests, shards, the ledger."""

@@ -1,4 +1,4 @@
-"""Columns of our tables: pictures, lists of fixed length, and the bytes of a Parquet file.
+"""Columns of tables: pictures and lists of fixed length; and tables as the bytes of a Parquet file.
 
 Legend: T rows, S side in pixels.
 """
@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pegasus_ray.library.images import Picture, encode_all
-from pegasus_ray.library.track import Floats
+from pegasus_ray.library.performance import Floats
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.tables import IMAGE
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file. Pictures are compressed already; the rest takes zstd."""
+    """A table as the bytes of a Parquet file. Pictures, which are PNG already, are not compressed; the rest is, by zstd."""
     plain = {field.name for field in table.schema if field.type == IMAGE}
     buffer = io.BytesIO()
     pq.write_table(
@@ -61,10 +61,10 @@ def list_array(table: pa.Table, column: str) -> Floats:
 
 
 def check_schema(table: pa.Table, name: str, version: int, subject: str) -> None:
-    """Refuse a table of another kind, or from a later version.
+    """Refuse a table of another kind or version.
 
     Raises:
-        PegasusError: BAD_LIBRARY, with the way out.
+        PegasusError: BAD_LIBRARY, with what to do.
     """
     facts = table.schema.metadata or {}
     found = (facts.get(b"schema", b"?").decode(), facts.get(b"schema_version", b"?").decode())

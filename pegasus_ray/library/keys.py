@@ -1,7 +1,7 @@
-"""Keys from content: the same work has the same key on every machine.
+"""Keys derived from content, so that the same work has the same key on every machine.
 
-A key is the first 16 hex digits of the sha256 of the inputs' digests, the configuration, the digests of the models used
-and the format's version. The code's version is not in it.
+A key is the first 16 hex digits of a sha256 over the inputs' digests, the configuration, the digests of the models used
+and the format's version. The code's version is not part of it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ import numpy as np
 
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-KEY_LENGTH = 16
-_BLOCK = 1 << 20
+KEY_DIGITS = 16
+_BLOCK_BYTES = 1 << 20
 
 
-def plain(value: object) -> object:
-    """A value as JSON types: dataclasses become objects, enumerations their value, paths their POSIX form, sets sorted
-    lists.
+def to_json_types(value: object) -> object:
+    """A value in JSON types: a dataclass becomes an object, an enumeration its value, a path its POSIX form, a set a sorted list.
 
     Raises:
-        PegasusError: BAD_CONFIG for NaN, infinities, keys that are not text, and types that have no one way to be
-            written.
+        PegasusError: BAD_CONFIG for NaN and infinities, for names that are not text, and for types that could be written in
+            several ways.
     """
     if value is None or (isinstance(value, bool | int) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
-        return plain(value.value)
+        return to_json_types(value.value)
     if isinstance(value, str):
         return value
     if isinstance(value, float):
@@ -41,26 +40,26 @@ def plain(value: object) -> object:
             raise PegasusError(Reason.BAD_CONFIG, f"{value} cannot be part of a key; give a finite number")
         return value + 0.0  # −0.0 and 0.0 are the same configuration
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return to_json_types(value.item())
     if isinstance(value, PurePath):
         return value.as_posix()
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_json_types(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {_name(name): plain(item) for name, item in value.items()}
+        return {_setting_name(name): to_json_types(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((plain(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        return sorted((to_json_types(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
     raise PegasusError(Reason.BAD_CONFIG, f"a {type(value).__name__} cannot be part of a key; use numbers, text, lists")
 
 
 def canonical_json(value: object) -> str:
-    """The one way to write a value.
+    """A value as canonical JSON: equal values give equal text.
 
-    Sorted names, no white space, ASCII, the shortest floats that read back the same.
+    Names are sorted, there is no white space, all is ASCII, and floats are the shortest that read back the same.
     """
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(to_json_types(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def digest(data: bytes) -> str:
@@ -77,7 +76,7 @@ def digest_file(path: Path) -> str:
     seen = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(_BLOCK_BYTES):
                 seen.update(block)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise PegasusError(Reason.NOT_FOUND, "no such file; check the path", subject=str(path)) from error
@@ -95,8 +94,8 @@ def key_of(
     """The key of a piece of work.
 
     Args:
-        kind: what is made (a shelf of the library).
-        inputs: by name, the digests of input files and the keys of upstream results.
+        kind: what is made: a `Kind` of the library, or part of one (a shard).
+        inputs: by name, the digests of input files and the keys of results that it is made from.
         config: the configuration: a dataclass or a mapping.
         models: by name, the digests of the model files used.
         format_version: `FORMAT_VERSIONS[kind]`.
@@ -105,10 +104,10 @@ def key_of(
         16 hex digits.
     """
     text = canonical_json([kind, inputs, config, models or {}, format_version])
-    return digest(text.encode("ascii"))[:KEY_LENGTH]
+    return digest(text.encode("ascii"))[:KEY_DIGITS]
 
 
-def _name(name: object) -> str:
+def _setting_name(name: object) -> str:
     if isinstance(name, Enum):
         name = name.value
     if not isinstance(name, str):

@@ -1,8 +1,8 @@
-"""The ledger: what was tried, what failed, what is set aside. One small file an event, never changed, no database.
+"""The ledger: what was tried, what failed, and what is quarantined. Each event is a small file; there is no database.
 
-A file's name says stage, key, time, attempt and event, so that counting needs no reading. The one exception to "never
-changed" is the heartbeat: the file of a start is written again while its attempt lives, and its age tells the living
-from the dead.
+A file's name says stage, key, time, attempt and event, so that events can be counted without reading files. Files are not
+changed once written, with one exception, the heartbeat: the file of a start is written again while the attempt goes on. An
+attempt whose start is an old file has therefore died.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Plan, PlannedItem, Stage
 
 LEDGER = "ledger"
-BEAT = 30.0
+HEARTBEAT_SECONDS = 30.0
 """Seconds between heartbeats."""
-STALE = 4 * BEAT
+DEAD_AFTER_SECONDS = 4 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat after which an attempt counts as dead."""
 
-_ENDS = (EventKind.DONE, EventKind.FAILED, EventKind.QUARANTINED)
+_END_EVENTS = (EventKind.DONE, EventKind.FAILED, EventKind.QUARANTINED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCounts:
-    """How many items of a stage stand where."""
+    """How many items of a stage are in each state."""
 
     done: int = 0
     running: int = 0
@@ -39,8 +39,8 @@ class StageCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """An event as its file's name tells it."""
+class _EventFile:
+    """What the name and the age of an event's file say."""
 
     path: str
     key: str
@@ -51,7 +51,7 @@ class _Line:
 
 
 class Attempt:
-    """One try at an item, written down: its start at once, its end by `done` or `failed`."""
+    """One attempt at an item. Its start is recorded at once, and its end by `done` or `failed`."""
 
     def __init__(self, library: Library, item: PlannedItem, *, number: int = 1) -> None:
         self.library = library
@@ -60,27 +60,27 @@ class Attempt:
         self.began = time.monotonic()
         self._event = _event(item, EventKind.STARTED, number)
         self._path = _path(self._event)
-        self._beaten = self.began
+        self._last_beat = self.began
         _write(library, self._event, self._path)
 
     def beat(self) -> None:
-        """Say that the attempt lives. Cheap: call it as often as you like."""
+        """Record that the attempt goes on. It may be called often: it writes at most once in `HEARTBEAT_SECONDS`."""
         now = time.monotonic()
-        if now - self._beaten >= BEAT:
-            self._beaten = now
+        if now - self._last_beat >= HEARTBEAT_SECONDS:
+            self._last_beat = now
             _write(self.library, self._event, self._path)
 
     def done(self) -> None:
-        """The item is made."""
+        """Record that the item is made."""
         self._end(EventKind.DONE, None, "")
 
     def failed(self, reason: Reason, message: str) -> None:
-        """The attempt failed; the next run tries again."""
+        """Record that the attempt failed; the next run tries again."""
         self._end(EventKind.FAILED, reason, message)
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Time since the start."""
         return time.monotonic() - self.began
 
     def _end(self, event: EventKind, reason: Reason | None, message: str) -> None:
@@ -97,14 +97,14 @@ def record(
     message: str = "",
     seconds: float = 0.0,
 ) -> None:
-    """Write down one event: what a driver says about an attempt that can no longer speak for itself."""
+    """Record one event; by this a driver reports on an attempt whose worker has died."""
     made = _event(item, event, number)
     facts = {"seconds": seconds, "reason": reason, "message": message}
     _write(library, made.model_copy(update=facts), _path(made))
 
 
 def write_plan(library: Library, items: Iterable[PlannedItem]) -> Plan:
-    """Write down what a run means to do, so that `status` knows what waits."""
+    """Record what a run is going to do, so that `status` knows which items wait."""
     plan = Plan(time=time.time(), items=tuple(items))
     name = f"{int(plan.time * 1000):013d}-{secrets.token_hex(4)}.json"
     library.storage.put(f"{LEDGER}/plans/{name}", plan.model_dump_json().encode())
@@ -112,32 +112,33 @@ def write_plan(library: Library, items: Iterable[PlannedItem]) -> Plan:
 
 
 def release(library: Library, item: PlannedItem) -> None:
-    """Let a run try an item again that was set aside."""
+    """Let the next run try a quarantined item again."""
     record(library, item, EventKind.RELEASED, number=0)
 
 
 def status(library: Library) -> dict[Stage, StageCounts]:
-    """Where the items of each stage stand.
+    """How many items of each stage are done, running, waiting, failed and quarantined.
 
-    Done is what has a valid manifest. Of the rest, the last event of each decides: begun and alive is running, failed
-    and quarantined are what they say. What is planned and none of these is waiting, unless what it needs has failed:
-    that is counted where it failed, and nobody waits for it.
+    An item with a valid manifest is done. For any other, its last event decides: it is running after a start with a recent
+    heartbeat, failed after a failure, quarantined after a quarantine. Any other item that is known from a plan or an event
+    is waiting. Items that need a failed or quarantined one are not counted: the failure is, in its own stage.
     """
-    planned = _planned(library)
+    planned = _planned_items(library)
     all_done = {stage: set(library.list(stage.kind)) for stage in Stage}
-    all_last = {stage: _last_lines(library, stage) for stage in Stage}
-    lost = _lost(planned, all_done, all_last)
+    all_last = {stage: _last_events(library, stage) for stage in Stage}
+    blocked = _blocked(planned, all_done, all_last)
     counts = {}
     for stage, done in all_done.items():
-        last = {key: line for key, line in all_last[stage].items() if key not in done}
-        running = {key for key, line in last.items() if line.event is EventKind.STARTED and line.age < STALE}
-        failed = {key for key, line in last.items() if line.event is EventKind.FAILED}
-        quarantined = {key for key, line in last.items() if line.event is EventKind.QUARANTINED}
+        last = {key: file for key, file in all_last[stage].items() if key not in done}
+        started = {key: file for key, file in last.items() if file.event is EventKind.STARTED}
+        running = {key for key, file in started.items() if file.age < DEAD_AFTER_SECONDS}
+        failed = {key for key, file in last.items() if file.event is EventKind.FAILED}
+        quarantined = {key for key, file in last.items() if file.event is EventKind.QUARANTINED}
         known = {item.key for item in planned.values() if item.stage is stage} | last.keys()
         counts[stage] = StageCounts(
             done=len(done),
             running=len(running),
-            waiting=len(known - done - running - failed - quarantined - lost),
+            waiting=len(known - done - running - failed - quarantined - blocked),
             failed=len(failed),
             quarantined=len(quarantined),
         )
@@ -145,27 +146,27 @@ def status(library: Library) -> dict[Stage, StageCounts]:
 
 
 def failures(library: Library) -> list[LedgerEvent]:
-    """The last event of each item that failed or was set aside and has not been made since, oldest first."""
+    """The last event of each item that failed or was quarantined and has not been made since, oldest first."""
     found = []
     for stage in Stage:
-        for key, line in _last_lines(library, stage).items():
-            bad = line.event in (EventKind.FAILED, EventKind.QUARANTINED)
-            event = _read(library, line) if bad and not library.exists(stage.kind, key) else None
+        for key, file in _last_events(library, stage).items():
+            bad = file.event in (EventKind.FAILED, EventKind.QUARANTINED)
+            event = _read(library, file) if bad and not library.exists(stage.kind, key) else None
             if event is not None:
                 found.append(event)
     return sorted(found, key=lambda event: event.time)
 
 
 def quarantine_of(library: Library, stage: Stage, key: str) -> LedgerEvent | None:
-    """Why an item is set aside; None if it is not."""
-    line = _last_lines(library, stage).get(key)
-    return _read(library, line) if line is not None and line.event is EventKind.QUARANTINED else None
+    """The event that quarantined an item; None if it is not quarantined."""
+    file = _last_events(library, stage).get(key)
+    return _read(library, file) if file is not None and file.event is EventKind.QUARANTINED else None
 
 
 def history(library: Library, stage: Stage) -> Iterator[LedgerEvent]:
     """All events of a stage in order of time."""
-    for line in sorted(_lines(library, stage), key=_order):
-        event = _read(library, line)
+    for file in sorted(_event_files(library, stage), key=_in_order):
+        event = _read(library, file)
         if event is not None:
             yield event
 
@@ -186,20 +187,21 @@ def _write(library: Library, event: LedgerEvent, path: str) -> None:
     library.storage.put(path, event.model_dump_json().encode())
 
 
-def _read(library: Library, line: _Line) -> LedgerEvent | None:
+def _read(library: Library, file: _EventFile) -> LedgerEvent | None:
+    """The event in a file; None if the file is gone or invalid."""
     try:
-        return LedgerEvent.model_validate_json(library.storage.read(line.path))
+        return LedgerEvent.model_validate_json(library.storage.read(file.path))
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def _lines(library: Library, stage: Stage) -> Iterator[_Line]:
+def _event_files(library: Library, stage: Stage) -> Iterator[_EventFile]:
     folder = f"{LEDGER}/{stage}"
     for entry in library.storage.files(folder):
         fields = entry.name.removesuffix(".json").split("-")
         if len(fields) == 5:
             key, moment, attempt, event, _ = fields
-            yield _Line(
+            yield _EventFile(
                 path=f"{folder}/{entry.name}",
                 key=key,
                 microseconds=int(moment),
@@ -209,17 +211,17 @@ def _lines(library: Library, stage: Stage) -> Iterator[_Line]:
             )
 
 
-def _order(line: _Line) -> tuple[int, int, bool]:
-    """By time; where the clock did not tick, by attempt, and its end after its start."""
-    return line.microseconds, line.attempt, line.event in _ENDS
+def _in_order(file: _EventFile) -> tuple[int, int, bool]:
+    """Sort key: by time; at equal times by attempt, and an end after its start."""
+    return file.microseconds, file.attempt, file.event in _END_EVENTS
 
 
-def _last_lines(library: Library, stage: Stage) -> dict[str, _Line]:
-    return {line.key: line for line in sorted(_lines(library, stage), key=_order)}
+def _last_events(library: Library, stage: Stage) -> dict[str, _EventFile]:
+    return {file.key: file for file in sorted(_event_files(library, stage), key=_in_order)}
 
 
-def _planned(library: Library) -> dict[str, PlannedItem]:
-    """What runs mean to do, by key; a later plan's word counts."""
+def _planned_items(library: Library) -> dict[str, PlannedItem]:
+    """The items of all plans by key; a later plan overrides an earlier one."""
     planned: dict[str, PlannedItem] = {}
     for entry in sorted(library.storage.files(f"{LEDGER}/plans"), key=lambda entry: entry.name):
         if entry.name.endswith(".json"):
@@ -228,17 +230,19 @@ def _planned(library: Library) -> dict[str, PlannedItem]:
     return planned
 
 
-def _lost(
+def _blocked(
     planned: Mapping[str, PlannedItem],
     done: Mapping[Stage, set[str]],
-    last: Mapping[Stage, Mapping[str, _Line]],
+    last: Mapping[Stage, Mapping[str, _EventFile]],
 ) -> set[str]:
-    """Keys of planned items that need one that failed or was set aside, or need such an item in turn."""
+    """Keys of planned items that need, directly or through others, an item that failed or was quarantined."""
     bad = (EventKind.FAILED, EventKind.QUARANTINED)
-    lost = {key for stage in Stage for key, line in last[stage].items() if line.event in bad and key not in done[stage]}
-    failed = set(lost)
+    failed = {
+        key for stage in Stage for key, file in last[stage].items() if file.event in bad and key not in done[stage]
+    }
+    unreachable = set(failed)
     while True:
-        more = {key for key, item in planned.items() if key not in lost and lost.intersection(item.needs)}
+        more = {key for key, item in planned.items() if key not in unreachable and unreachable.intersection(item.needs)}
         if not more:
-            return lost - failed
-        lost |= more
+            return unreachable - failed
+        unreachable |= more

@@ -1,8 +1,8 @@
-"""A library: results of the stages, each under its kind and key, each with a manifest that is written last.
+"""A library: results of the stages, each in a folder of its kind and key, each with a manifest that is written last.
 
-Without a valid manifest nothing exists: readers ignore what lies there and the next run makes it again. The first valid
-manifest wins, so that two drivers at work on one library do no harm; what the loser wrote is a leftover, which `gc`
-sweeps.
+A result exists only if it has a valid manifest: readers ignore a folder without one, and the next run makes the result
+again. The first valid manifest of a result is kept, so that two drivers at work on one library do no harm; files that
+the second one wrote are leftovers, which `gc` removes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pegasus_ray.library.keys import digest, digest_file
-from pegasus_ray.library.storage import TEMPORARY, Entry, Storage, open_storage
+from pegasus_ray.library.storage import TEMPORARY_PREFIX, Entry, Storage, open_storage
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance, Stage
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
-GRACE = 24 * 3600.0
-"""Seconds for which an unreferenced file may belong to a run that is still at work."""
+GRACE_SECONDS = 24 * 3600.0
+"""An unreferenced file that is younger than this may belong to a run that is still at work."""
 
-_NAME_DIGITS = 12
+_DIGEST_DIGITS_IN_NAME = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,12 @@ class Verification:
     """What `Library.verify` found."""
 
     manifests: int
-    bad: tuple[str, ...]  # kind/key/file: what is wrong
+    bad: tuple[str, ...]  # "kind/key/file: what is wrong"
     rows_checked: int
 
 
 class Library:
-    """Results on disk or in a bucket. Small and picklable: workers get a copy."""
+    """Results on disk or in a bucket. It is small and can be pickled, so that each worker gets a copy."""
 
     def __init__(self, location: str | Path) -> None:
         self.storage: Storage = open_storage(location)
@@ -52,11 +52,11 @@ class Library:
         return self.storage.location
 
     def exists(self, kind: Kind, key: str) -> bool:
-        """Whether the result is there, whole."""
+        """Whether the result is there and complete."""
         return self.manifest(kind, key) is not None
 
     def manifest(self, kind: Kind, key: str) -> Manifest | None:
-        """The manifest of a result; None if it is missing or invalid, or a payload file is not there with its size."""
+        """The manifest of a result; None if it is missing or invalid, or a payload file is missing or of another size."""
         folder = f"{kind}/{key}"
         try:
             manifest = Manifest.model_validate_json(self.storage.read(f"{folder}/{MANIFEST}"))
@@ -69,16 +69,16 @@ class Library:
         return manifest if whole else None
 
     def commit(self, kind: Kind, key: str, files: Mapping[str, bytes | Path], provenance: Provenance) -> Manifest:
-        """Write a result: its files under names that carry their content's digest, then its manifest.
+        """Write a result: its files, under names that contain their content's digest, and then its manifest.
 
         Args:
-            kind: shelf.
+            kind: what it is.
             key: 16 hex digits, see `key_of`.
             files: by the name that readers will ask for, bytes or a local file.
-            provenance: how it came to be; empty `versions` are filled in.
+            provenance: how it was made; empty `versions` are filled in.
 
         Returns:
-            The manifest that stands: another driver's, if that was first.
+            The manifest that is in the library: another driver's, if that was first.
 
         Raises:
             PegasusError: DISK_FULL; BAD_LIBRARY if the library cannot be written.
@@ -87,16 +87,16 @@ class Library:
         return standing or self.seal(kind, key, [self.store(kind, key, *file) for file in files.items()], provenance)
 
     def store(self, kind: Kind, key: str, name: str, data: bytes | Path) -> FileEntry:
-        """Write one payload file, which exists for readers once a manifest names it."""
+        """Write one payload file; readers see it once a manifest names it."""
         sha256 = digest(data) if isinstance(data, bytes) else digest_file(data)
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         pure = PurePosixPath(name)
-        path = f"{pure.stem}-{sha256[:_NAME_DIGITS]}{pure.suffix}"
+        path = f"{pure.stem}-{sha256[:_DIGEST_DIGITS_IN_NAME]}{pure.suffix}"
         self.storage.put(f"{kind}/{key}/{path}", data)
         return FileEntry(name=name, path=path, size=size, sha256=sha256)
 
     def seal(self, kind: Kind, key: str, files: Sequence[FileEntry], provenance: Provenance) -> Manifest:
-        """Write the manifest over payload files that are there. Returns the one that stands."""
+        """Write the manifest of payload files that are there. Returns as `commit` does."""
         versions = provenance.versions or installed_versions()
         facts = provenance.model_dump() | {"versions": versions}
         made = Manifest(kind=kind, key=key, format_version=FORMAT_VERSIONS[kind], files=tuple(files), **facts)
@@ -106,7 +106,7 @@ class Library:
             standing = self.manifest(kind, key)
             if standing is not None:
                 return standing
-            self.storage.remove(path)  # torn, or its payload is gone: nobody can read it
+            self.storage.remove(path)  # invalid, or without its payload, so that nobody can read it
         return made
 
     def read(self, kind: Kind, key: str, name: str) -> bytes:
@@ -118,7 +118,7 @@ class Library:
         return self.read_entry(self.expect(kind, key), name)
 
     def read_entry(self, manifest: Manifest, name: str) -> bytes:
-        """As `read`, for a manifest in hand."""
+        """As `read`, with a manifest that the caller has."""
         subject = f"{manifest.kind}/{manifest.key}"
         entry = manifest.file(name)
         if entry is None:
@@ -157,52 +157,52 @@ class Library:
                 yield manifest
 
     def find(self, reference: str, *kinds: Kind) -> Manifest:
-        """The one result that a person means.
+        """The one result that a user refers to.
 
         Args:
             reference: a key, the beginning of one, `kind/key`, or the name of its source with or without suffix.
-            kinds: shelves to look on; all of them by default.
+            kinds: kinds to search; all of them by default.
 
         Raises:
-            PegasusError: BAD_REFERENCE if nothing or more than one thing fits; the message names candidates.
+            PegasusError: BAD_REFERENCE if no result or more than one fits; the message names candidates.
         """
-        shelf, _, rest = reference.rpartition("/")
+        named_kind, _, rest = reference.rpartition("/")
         found = [manifest for kind in kinds or tuple(Kind) for manifest in self.manifests(kind)]
-        named = [m for m in found if rest in (m.source, PurePosixPath(m.source).stem) and shelf in ("", m.kind)]
-        fitting = named or [m for m in found if rest and m.key.startswith(rest) and shelf in ("", m.kind)]
+        named = [m for m in found if rest in (m.source, PurePosixPath(m.source).stem) and named_kind in ("", m.kind)]
+        fitting = named or [m for m in found if rest and m.key.startswith(rest) and named_kind in ("", m.kind)]
         if len(fitting) == 1:
             return fitting[0]
         candidates = ", ".join(f"{m.kind}/{m.key} ({m.source})" for m in (fitting or found)[:8]) or "nothing yet"
         what = "fits more than one result; give more of the key" if fitting else "is no result here"
         raise PegasusError(Reason.BAD_REFERENCE, f"{what}. There is: {candidates}", subject=reference)
 
-    def gc(self, grace: float = GRACE, *, dry_run: bool = False) -> tuple[str, ...]:
-        """Sweep files that no valid manifest names and that are older than `grace` seconds, and checkpoints of no use.
+    def gc(self, grace: float = GRACE_SECONDS, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Remove files that no valid manifest names and that are older than `grace` seconds, and useless checkpoints.
 
         Returns:
-            The paths of what was swept.
+            The paths of what was removed.
         """
-        swept = []
+        leftovers = []
         for kind in Kind:
             for key in self.storage.folders(kind):
                 manifest = self.manifest(kind, key)
                 kept = {MANIFEST, *(file.path for file in manifest.files)} if manifest else set()
-                leftovers = [entry.name for entry in self._old(f"{kind}/{key}", grace) if entry.name not in kept]
-                swept += [f"{kind}/{key}/{name}" for name in leftovers]
+                old = self._files_older_than(grace, f"{kind}/{key}")
+                leftovers += [f"{kind}/{key}/{entry.name}" for entry in old if entry.name not in kept]
         for folder in ("ledger", "ledger/plans"):
-            swept += [
-                f"{folder}/{entry.name}" for entry in self._old(folder, grace) if entry.name.startswith(TEMPORARY)
-            ]
-        stopped = [f"{CHECKPOINTS}/{name}" for name in self.storage.folders(CHECKPOINTS) if self._is_over(name, grace)]
+            old = self._files_older_than(grace, folder)
+            leftovers += [f"{folder}/{entry.name}" for entry in old if entry.name.startswith(TEMPORARY_PREFIX)]
+        works = self.storage.folders(CHECKPOINTS)
+        checkpoints = [f"{CHECKPOINTS}/{work}" for work in works if self._is_checkpoint_useless(work, grace)]
         if not dry_run:
-            for path in swept:
+            for path in leftovers:
                 self.storage.remove(path)
-            for folder in stopped:
+            for folder in checkpoints:
                 self.storage.remove_tree(folder)
-        return (*swept, *stopped)
+        return (*leftovers, *checkpoints)
 
     def verify(self) -> Verification:
-        """Read everything and compare it with its manifest; open every table and count its rows."""
+        """Read all payload files and compare them with their manifests; open every table and count its rows."""
         manifests, rows, bad = 0, 0, []
         for kind in Kind:
             for key in self.storage.folders(kind):
@@ -216,20 +216,20 @@ class Library:
                     try:
                         data = self.read_entry(manifest, file.name)
                         rows += pq.read_metadata(io.BytesIO(data)).num_rows if file.path.endswith(".parquet") else 0
-                    except (PegasusError, OSError) as error:  # ArrowInvalid is a ValueError: a digest rules it out
+                    except (PegasusError, OSError) as error:  # the digest rules out ArrowInvalid
                         bad.append(f"{kind}/{key}/{file.path}: {error}")
         return Verification(manifests=manifests, bad=tuple(bad), rows_checked=rows)
 
-    def _is_over(self, work: str, grace: float) -> bool:
-        """Whether the checkpoints of `stage-key` serve nobody: the result is there, or no run has written for long."""
+    def _is_checkpoint_useless(self, work: str, grace: float) -> bool:
+        """Whether nobody needs the checkpoints of `stage-key`: the result is there, or no run has written them for `grace`."""
         stage, _, key = work.partition("-")
         if stage in tuple(Stage) and self.exists(Stage(stage).kind, key):
             return True
         ages = [entry.age for entry in self.storage.files(f"{CHECKPOINTS}/{work}")]
         return bool(ages) and min(ages) >= grace
 
-    def _old(self, folder: str, grace: float) -> Sequence[Entry]:
-        return [entry for entry in self.storage.files(folder) if entry.age >= grace]
+    def _files_older_than(self, seconds: float, folder: str) -> Sequence[Entry]:
+        return [entry for entry in self.storage.files(folder) if entry.age >= seconds]
 
 
 @cache
@@ -240,7 +240,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of what decides a result, for its manifest."""
+    """Versions of the software that may influence a result, for its manifest."""
     return dict(_versions())
 
 

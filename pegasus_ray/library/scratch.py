@@ -1,7 +1,7 @@
-"""A folder for a stage's own checkpoints, which outlives a killed run.
+"""A folder for a stage's checkpoints, which are kept if the run is killed.
 
-In a local library it lies in the library. For a remote one it is a temporary folder, filled from the library at the
-start and copied there now and then, so that another machine can go on.
+In a local library the folder is part of the library. For a remote library it is a temporary folder, filled from the library
+at the start and copied to it now and then, so that another machine can continue.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Protocol
 from pegasus_ray.library.library import CHECKPOINTS, Library
 from pegasus_ray.schemas.manifests import Stage
 
-COPY_EVERY = 60.0
-"""Seconds between copies to a remote library."""
+COPY_EVERY_SECONDS = 60.0
+"""Least time between copies to a remote library."""
 
 
 class Scratch(Protocol):
@@ -25,14 +25,14 @@ class Scratch(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where a stage writes them."""
+        """The folder that a stage writes to."""
 
     def keep(self) -> None:
-        """See that what is in it outlives this machine. Cheap: called at each report of progress."""
+        """Save the files in it beyond this machine. It is called at each report of progress, so it mostly does nothing."""
 
 
 class LibraryScratch:
-    """A folder whose copy is in the library, if it is not there itself."""
+    """A folder in the library, or one of this machine that has a copy in a remote library."""
 
     def __init__(self, folder: Path, library: Library, remote: str | None) -> None:
         self.folder = folder
@@ -42,8 +42,8 @@ class LibraryScratch:
         self._seen: dict[str, int] = {}
 
     def keep(self, *, now: bool = False) -> None:
-        """Copy what changed to a remote library, at most once in `COPY_EVERY` seconds. Cheap otherwise."""
-        if self._remote is None or (not now and time.monotonic() - self._copied < COPY_EVERY):
+        """Copy what has changed to a remote library, at most once in `COPY_EVERY_SECONDS` unless it is wanted `now`."""
+        if self._remote is None or (not now and time.monotonic() - self._copied < COPY_EVERY_SECONDS):
             return
         for path in sorted(self.folder.iterdir()):
             stamp = path.stat().st_mtime_ns
@@ -55,7 +55,7 @@ class LibraryScratch:
 
 @contextmanager
 def open_scratch(library: Library, stage: Stage, key: str) -> Iterator[LibraryScratch]:
-    """The checkpoint folder of a piece of work: kept if the body raises, removed if it ends well."""
+    """The checkpoint folder of an item: kept if the body raises, removed if it ends well."""
     place = f"{CHECKPOINTS}/{stage}-{key}"
     local = library.storage.local(place)
     if local is not None:
@@ -63,7 +63,7 @@ def open_scratch(library: Library, stage: Stage, key: str) -> Iterator[LibrarySc
         try:
             yield LibraryScratch(local, library, None)
         except BaseException:
-            with suppress(OSError):  # what is in it stays, an empty one is of no use
+            with suppress(OSError):  # fails, as it should, unless the folder is empty
                 local.rmdir()
             raise
     else:

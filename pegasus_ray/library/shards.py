@@ -1,8 +1,7 @@
-"""A swap is committed shard by shard: a shard is one row of the plan, so a killed run loses one at most.
+"""A swap is committed shard by shard, so that a killed run loses one shard at most. A shard is one row of the swap's plan.
 
-A shard's name comes from its row of the plan, and a name that can be seen has its whole content (see `storage`): so the
-run that takes over trusts the shards that it finds. Readers trust nothing but the manifest, which is written once all
-shards are there.
+A shard's name is derived from its row of the plan, and a file that is visible is complete (see `storage`). So the next run
+need not make the shards that it finds. Readers use shards only through the manifest, which is written once all are there.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """The file's name: the same whoever writes it, and whenever."""
+        """The file's name; it depends on the swap's key and the frames alone."""
         version = FORMAT_VERSIONS[Kind.SWAPS]
         return f"part-{key_of('shard', {'swap': self.swap}, {'frames': self.frames}, format_version=version)}.parquet"
 
 
 def plan_shards(swap: str, frames: Sequence[int], *, per_shard: int = FRAMES_PER_SHARD) -> tuple[Shard, ...]:
-    """The rows of a swap's plan: `per_shard` frames each."""
+    """The rows of a swap's plan, of `per_shard` frames each."""
     starts = range(0, len(frames), per_shard)
     return tuple(Shard(swap=swap, frames=tuple(int(i) for i in frames[at : at + per_shard])) for at in starts)
 
 
 def missing_shards(library: Library, shards: Sequence[Shard]) -> tuple[Shard, ...]:
-    """Those that are still to be made."""
+    """The shards that are still to be made."""
     there = {
         (key, entry.name)
         for key in {shard.swap for shard in shards}
@@ -61,7 +60,7 @@ def write_shard(library: Library, shard: Shard, swap: Swap) -> bool:
     Raises:
         PegasusError: INTERNAL if the frames are not those of the plan, DISK_FULL.
     """
-    if sorted([*swap.indices.tolist(), *swap.failures]) != sorted(shard.frames):
+    if sorted(swap.indices.tolist()) != sorted(shard.frames):
         raise PegasusError(
             Reason.INTERNAL, "the swapped frames are not the plan's", subject=f"{Kind.SWAPS}/{shard.swap}"
         )
@@ -69,7 +68,7 @@ def write_shard(library: Library, shard: Shard, swap: Swap) -> bool:
 
 
 def seal_swap(library: Library, key: str, shards: Sequence[Shard], provenance: Provenance) -> Manifest:
-    """Write the manifest over a swap's shards, and the mean scores into its summary.
+    """Write the manifest of a swap's shards, with the mean scores in its summary.
 
     Raises:
         PegasusError: CORRUPT if a shard is missing or cannot be read; it is removed, and the next run makes it again.

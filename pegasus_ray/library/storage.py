@@ -1,9 +1,8 @@
-"""Where a library's bytes lie: a local folder, or any filesystem that fsspec knows (`s3://`, `gs://`, `memory://`,
-`hf://`).
+"""Where a library's bytes are stored: a local folder, or any filesystem that fsspec knows (`s3://`, `gs://`, `hf://`, …).
 
-Two promises hold everywhere. A name that can be seen has its whole content: a local write goes to a hidden temporary
-name and is then linked or renamed, an object store shows an object only once it is complete. And of several writers
-that `create` the same name, one wins: by hard link, which never replaces, or by the store's conditional put.
+Two guarantees hold everywhere. First, a file that is visible is complete: a local write goes to a hidden temporary name and
+is then linked or renamed, and an object store shows an object only once it is complete. Second, of several writers that
+`create` the same name exactly one succeeds, by a hard link, which never replaces a file, or by the store's conditional put.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ import fsspec
 
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-TEMPORARY = ".part-"
-"""How the names of unfinished local writes begin."""
+TEMPORARY_PREFIX = ".part-"
+"""The names of unfinished local writes begin with it."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,28 +45,32 @@ class Storage(Protocol):
     location: str
 
     def put(self, path: str, data: bytes | Path) -> None:
-        """Write a file whole, or not at all; an older one of that name is replaced."""
+        """Write a file completely or not at all; an older file of that name is replaced."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file unless one of that name is there. True if this call made it."""
+        """Write a file unless one of that name exists. True if this call made it."""
 
     def read(self, path: str) -> bytes:
-        """A file's content. FileNotFoundError if there is none."""
+        """A file's content.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+        """
 
     def files(self, folder: str) -> list[Entry]:
-        """Files that lie directly in a folder, by name; none if it does not exist."""
+        """The files directly in a folder, sorted by name; none if it does not exist."""
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders in a folder, sorted."""
+        """The names of the folders in a folder, sorted."""
 
     def remove(self, path: str) -> None:
-        """Remove a file; no harm if it is gone."""
+        """Remove a file, if it exists."""
 
     def remove_tree(self, folder: str) -> None:
-        """Remove a folder and all that is in it; no harm if it is gone."""
+        """Remove a folder and all that is in it, if it exists."""
 
     def local(self, path: str) -> Path | None:
-        """Where the file lies on this machine, if it does."""
+        """The file's path on this machine; None for remote storage."""
 
 
 def open_storage(location: str | Path) -> Storage:
@@ -95,22 +98,23 @@ class LocalStorage:
 
     def put(self, path: str, data: bytes | Path) -> None:
         """See `Storage.put`."""
-        with _typed_errors(self.location), self._temporary(path, data) as (temporary, final):
+        with _errors_as_pegasus_errors(self.location), self._temporary(path, data) as (temporary, final):
             temporary.replace(final)
 
     def create(self, path: str, data: bytes) -> bool:
         """See `Storage.create`."""
         if (self.root / path).exists():
             return False
-        with _typed_errors(self.location), self._temporary(path, data) as (temporary, final):
+        with _errors_as_pegasus_errors(self.location), self._temporary(path, data) as (temporary, final):
             try:
                 os.link(temporary, final)
             except FileExistsError:
                 return False
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno not in _NO_HARD_LINKS:
                     raise
-                if final.exists():  # no hard links here: whole all the same, but of two writers at once the last wins
+                # Without hard links the file is complete all the same, but of two writers at once the last one wins.
+                if final.exists():
                     return False
                 temporary.replace(final)
         return True
@@ -120,7 +124,7 @@ class LocalStorage:
         return (self.root / path).read_bytes()
 
     def files(self, folder: str) -> list[Entry]:
-        """See `Storage.files`. Unfinished writes are listed too: they begin with `TEMPORARY`."""
+        """See `Storage.files`. Unfinished writes are listed too; their names begin with `TEMPORARY_PREFIX`."""
         now = time.time()
         entries = []
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / folder) as items:
@@ -138,7 +142,7 @@ class LocalStorage:
         return []
 
     def remove(self, path: str) -> None:
-        """See `Storage.remove`. A folder that becomes empty goes too."""
+        """See `Storage.remove`. A folder that becomes empty is removed too."""
         target = self.root / path
         with suppress(FileNotFoundError):
             target.unlink()
@@ -155,10 +159,10 @@ class LocalStorage:
 
     @contextmanager
     def _temporary(self, path: str, data: bytes | Path) -> Iterator[tuple[Path, Path]]:
-        """A complete, flushed file beside its final place, removed at the end if it is still there."""
+        """A temporary file with the content, flushed to disk, and the final path. The temporary file is removed at the end."""
         final = self.root / path
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
             with temporary.open("xb") as file:
                 for block in _blocks(data):
@@ -171,9 +175,9 @@ class LocalStorage:
 
 
 class RemoteStorage:
-    """A bucket, or whatever else fsspec reaches by URL."""
+    """A bucket, or anything else that fsspec reaches by a URL."""
 
-    _memory = threading.Lock()  # memory:// checks and then writes; one process holds it all, so one lock is enough
+    _create_lock = threading.Lock()  # memory:// has no conditional put; it is of one process, so a lock does instead
 
     def __init__(self, location: str) -> None:
         self.location = location.rstrip("/")
@@ -185,7 +189,7 @@ class RemoteStorage:
 
     def put(self, path: str, data: bytes | Path) -> None:
         """See `Storage.put`."""
-        with _typed_errors(self.location):
+        with _errors_as_pegasus_errors(self.location):
             self._writable()
             if isinstance(data, Path):
                 self.filesystem.put_file(str(data), f"{self.root}/{path}")
@@ -195,14 +199,14 @@ class RemoteStorage:
     def create(self, path: str, data: bytes) -> bool:
         """See `Storage.create`."""
         full = f"{self.root}/{path}"
-        with _typed_errors(self.location), self._memory:
+        with _errors_as_pegasus_errors(self.location), self._create_lock:
             self._writable()
             if self.filesystem.exists(full):
                 return False
             try:
                 self.filesystem.pipe_file(full, data, mode="create")
             except OSError:
-                # A lost race comes as FileExistsError or as the store's own "precondition failed".
+                # Another writer was first: fsspec raises FileExistsError or the store's own "precondition failed".
                 self.filesystem.invalidate_cache()
                 if not self.filesystem.exists(full):
                     raise
@@ -217,14 +221,14 @@ class RemoteStorage:
     def files(self, folder: str) -> list[Entry]:
         """See `Storage.files`."""
         return [
-            Entry(name=_last(item["name"]), size=int(item["size"] or 0), age=_age(item))
+            Entry(name=_base_name(item["name"]), size=int(item["size"] or 0), age=_age_seconds(item))
             for item in self._list(folder)
             if item["type"] == "file"
         ]
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage.folders`."""
-        return [_last(item["name"]) for item in self._list(folder) if item["type"] == "directory"]
+        return [_base_name(item["name"]) for item in self._list(folder) if item["type"] == "directory"]
 
     def remove(self, path: str) -> None:
         """See `Storage.remove`."""
@@ -235,14 +239,13 @@ class RemoteStorage:
     def remove_tree(self, folder: str) -> None:
         """See `Storage.remove_tree`."""
         with suppress(FileNotFoundError):
-            for path in self.filesystem.find(
-                f"{self.root}/{folder}"
-            ):  # `rm` would take brackets in a name for a pattern
+            # One by one, since `rm` takes brackets in a name for a pattern.
+            for path in self.filesystem.find(f"{self.root}/{folder}"):
                 self.filesystem.rm_file(path)
             self.filesystem.invalidate_cache()
 
     def local(self, path: str) -> Path | None:
-        """See `Storage.local`: never."""
+        """See `Storage.local`: always None."""
         return None
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
@@ -255,7 +258,7 @@ class RemoteStorage:
 
     def _writable(self) -> None:
         if self.location.startswith("hf://"):
-            message = "a hub repository is read-only as a library; use a folder or a bucket, and `pegasus publish`"
+            message = "a hub repository can be read as a library but not written; use a folder or a bucket"
             raise PegasusError(Reason.BAD_LIBRARY, message, subject=self.location)
 
 
@@ -274,24 +277,25 @@ def _blocks(data: bytes | Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 
 @contextmanager
-def _typed_errors(location: str) -> Iterator[None]:
+def _errors_as_pegasus_errors(location: str) -> Iterator[None]:
+    """Turn missing rights and a full disk into a PegasusError that says what to do."""
     try:
         yield
     except PermissionError as error:
         raise PegasusError(Reason.BAD_LIBRARY, "cannot be written; check its rights", subject=location) from error
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _DISK_FULL:
             raise
         message = "the disk is full; make room (`pegasus gc` sweeps leftovers) and run the same command again"
         raise PegasusError(Reason.DISK_FULL, message, subject=location) from error
 
 
-def _last(path: str) -> str:
+def _base_name(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _age(item: dict[str, Any]) -> float:
-    """Seconds since a remote file was written, by whatever name its store keeps the time; 0 where it keeps none."""
+def _age_seconds(item: dict[str, Any]) -> float:
+    """Seconds since a remote file was written. Stores name the time differently; it is 0 where a store has none."""
     for name in ("LastModified", "mtime", "updated", "created", "last_modified"):
         moment = item.get(name)
         if isinstance(moment, int | float):

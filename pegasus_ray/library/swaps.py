@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,20 +26,21 @@ from pegasus_ray.library.columns import (
 )
 from pegasus_ray.library.images import decode_all
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.track import Bytes, Floats
+from pegasus_ray.library.performance import DRIVING, Floats, Performance
+from pegasus_ray.library.track import Bytes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind
 from pegasus_ray.schemas.parts import Attribute
-from pegasus_ray.schemas.tables import FAILED, IMAGE, OK, SCORES, SWAP_SCHEMA_VERSION, swap_schema
+from pegasus_ray.schemas.tables import IMAGE, OK, SCORES, SWAP_SCHEMA_VERSION, swap_schema
 
 _PICTURES = {"image": "images", "part_mask": "part_masks", "object_mask": "object_masks"}  # column → field
 _NORMALS = ("target_normals", "source_normals")
-_LISTS = ("shape", "expression", "head", "torso", "jaw", "eyes", "camera")
+_LISTS = ("shape", *DRIVING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swap:
-    """Frames of the target with one attribute borrowed from one avatar. Poses and cameras are as in `Track`."""
+class Swap(Performance):
+    """Frames of the target with one attribute borrowed from one avatar; they move as the target's track does."""
 
     target: str  # key of the target's track
     avatar: str  # key of the avatar that lends the attribute
@@ -51,23 +52,16 @@ class Swap:
     target_normals: Bytes | None = None  # (T, S, S, 3) `normals_to_rgb`, camera space, of the target's avatar
     source_normals: Bytes | None = None  # (T, S, S, 3) of the lending avatar
     shape: Floats  # (T, K) the shape that the frame shows
-    expression: Floats  # (T, E)
-    head: Floats  # (T, 6)
-    torso: Floats  # (T, 6)
-    jaw: Floats  # (T, 3)
-    eyes: Floats  # (T, 6)
-    camera: Floats  # (T, 3)
     scores: Mapping[str, Floats]  # (T,) for each of `SCORES`; NaN where it was not measured
-    failures: Mapping[int, str] = field(default_factory=dict)  # frames that could not be swapped, and why
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
 def swap_table(swap: Swap) -> pa.Table:
-    """A row a frame; frames that failed have no pictures, only their number, status and error."""
+    """A row a frame."""
     schema = swap_schema(shape=swap.shape.shape[1], expression=swap.expression.shape[1])
-    count, lost = len(swap), len(swap.failures)
+    count = len(swap)
     columns: dict[str, pa.Array] = {
         **{name: image_column(getattr(swap, attribute)) for name, attribute in _PICTURES.items()},
         **{name: _optional_images(getattr(swap, name), count) for name in _NORMALS},
@@ -75,30 +69,25 @@ def swap_table(swap: Swap) -> pa.Table:
         "scores": pa.StructArray.from_arrays(
             [pa.array(swap.scores[name], pa.float32(), from_pandas=True) for name in SCORES], names=list(SCORES)
         ),
+        "target": pa.array([swap.target] * count, pa.string()),
+        "avatar": pa.array([swap.avatar] * count, pa.string()),
+        "attribute": pa.array([swap.attribute.value] * count, pa.string()),
+        "index": pa.array(swap.indices, pa.int32()),
+        "status": pa.array([OK] * count, pa.string()),
+        "error": pa.array([""] * count, pa.string()),
     }
-    filled = {name: pa.concat_arrays([column, pa.nulls(lost, column.type)]) for name, column in columns.items()}
-    total = count + lost
-    filled |= {
-        "target": pa.array([swap.target] * total, pa.string()),
-        "avatar": pa.array([swap.avatar] * total, pa.string()),
-        "attribute": pa.array([swap.attribute.value] * total, pa.string()),
-        "index": pa.array([*swap.indices.tolist(), *swap.failures], pa.int32()),
-        "status": pa.array([OK] * count + [FAILED] * lost, pa.string()),
-        "error": pa.array([""] * count + list(swap.failures.values()), pa.string()),
-    }
-    return pa.Table.from_arrays([filled[name] for name in schema.names], schema=schema)
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def swap_of_table(table: pa.Table) -> Swap:
-    """The frames of a table: those that came out, in the table's order, and the failures.
+    """The frames of a table, in its order.
 
     Raises:
-        PegasusError: TOO_FEW_FRAMES if no frame came out.
+        PegasusError: TOO_FEW_FRAMES if there is none.
     """
-    failed = table.filter(pc.equal(table["status"], FAILED))
     good = table.filter(pc.equal(table["status"], OK))
     if len(good) == 0:
-        raise PegasusError(Reason.TOO_FEW_FRAMES, "no frame of this swap came out; leave it out of the plan")
+        raise PegasusError(Reason.TOO_FEW_FRAMES, "this swap has no frames; leave it out of the plan")
     pictures: dict[str, Any] = {name: decode_all(image_bytes(good, column)) for column, name in _PICTURES.items()}
     normals: dict[str, Any] = {
         name: None if good[name].null_count else decode_all(image_bytes(good, name)) for name in _NORMALS
@@ -110,7 +99,6 @@ def swap_of_table(table: pa.Table) -> Swap:
         attribute=Attribute(good["attribute"][0].as_py()),
         indices=good["index"].to_numpy().copy(),
         scores={name: np.array(pc.struct_field(good["scores"], name), np.float32) for name in SCORES},
-        failures=dict(zip(failed["index"].to_pylist(), failed["error"].to_pylist(), strict=True)),
         **pictures,
         **normals,
         **lists,

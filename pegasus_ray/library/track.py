@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from pegasus_ray.library.performance import Floats, Performance
+
 Bytes = npt.NDArray[np.uint8]
 
 LANDMARKS = 478
@@ -19,13 +20,10 @@ BLENDSHAPES = 52
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class Track(Performance):
     """One video after perception: frames in one fixed square crop, mattes, parts, landmarks, rig parameters, camera.
 
-    Image coordinates are fractions of the crop's side, x right, y down, (0, 0) the corner of the first pixel. Camera
-    space is OpenCV's: x right, y down, z away from the camera, metres. A pose is a rotation vector (radians) and a
-    translation (metres) that takes the rig's rest space, flipped to face the camera, to camera space; zero rotation
-    looks into the camera.
+    Image coordinates are fractions of the crop's side, x right, y down, (0, 0) the corner of the first pixel.
     """
 
     source: str  # what the frames came from: a file's name, not its path
@@ -36,12 +34,6 @@ class Track:
     landmarks: Floats  # (T, 478, 2) fractions of the side
     blendshapes: Floats  # (T, 52) scores of the landmark model in the rig's order of expressions, 0–1
     shape: Floats  # (K,) identity of the person
-    expression: Floats  # (T, E)
-    head: Floats  # (T, 6) rotation vector, translation
-    torso: Floats  # (T, 6) rotation vector, translation
-    jaw: Floats  # (T, 3) rotation vector of the jaw joint; zero on the open rig, whose jaw the expression jawOpen moves
-    eyes: Floats  # (T, 6) rotation vectors of eye.L and eye.R; zero on the open rig, whose gaze the expressions move
-    camera: Floats  # (T, 3) focal length, principal point x and y, all in sides of the crop
     times: Floats  # (T,) seconds from the start of the video
     indices: npt.NDArray[np.int32]  # (T,) the frame's number in the video
     quality: Floats  # (T,) 0–1

@@ -17,22 +17,23 @@ import pyarrow.parquet as pq
 from pegasus_ray.library.columns import check_schema, image_bytes, image_column, list_array, list_column, parquet_bytes
 from pegasus_ray.library.images import decode_all, depth_to_steps, steps_to_depth
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.track import Bytes, Floats, Track
+from pegasus_ray.library.performance import DRIVING, Floats
+from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance
 from pegasus_ray.schemas.tables import IMAGE, OK, TRACK_SCHEMA_VERSION, track_schema
 
 FRAMES_PER_FILE = 256
 
 _PICTURES = {"image": "images", "matte": "mattes", "parts": "parts"}  # column → field
-_LISTS = ("landmarks", "blendshapes", "expression", "head", "torso", "jaw", "eyes", "camera")
+_LISTS = ("landmarks", "blendshapes", *DRIVING)
 _NUMBERS = {"index": "indices", "time": "times", "quality": "quality"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What only a rendered video can tell about its frames."""
+    """What is known of a rendered video's frames only."""
 
-    depth: Floats  # (T, S, S) metres, 0 = nothing there; kept to 0.1 mm
+    depth: Floats  # (T, S, S) metres, 0 where nothing is there; stored to 0.1 mm
     normals: Bytes  # (T, S, S, 3) `normals_to_rgb` in camera space
 
 
@@ -71,7 +72,7 @@ def load_track(library: Library, key: str) -> Track:
 
 
 def load_truth(library: Library, key: str) -> Truth | None:
-    """The exact depth and normals of a track's frames, if it has them."""
+    """The exact depth and normals of a track's frames; None for a track without them."""
     table = _read(library, key, columns=["depth", "normals"])
     if table["depth"].null_count:
         return None
@@ -96,8 +97,8 @@ def _table(track: Track, truth: Truth | None, frames: slice) -> pa.Table:
         **{name: image_column(getattr(part, field)) for name, field in _PICTURES.items()},
         **{name: list_column(getattr(part, name)) for name in _LISTS},
         **{name: pa.array(getattr(part, field)) for name, field in _NUMBERS.items()},
-        **_alike("shape", part.shape, count),
-        **(_alike("identity", part.identity, count) if len(part.identity) else {}),
+        **_repeated_column("shape", part.shape, count),
+        **(_repeated_column("identity", part.identity, count) if len(part.identity) else {}),
         "depth": nothing if truth is None else image_column(depth_to_steps(truth.depth[frames])),
         "normals": nothing if truth is None else image_column(truth.normals[frames]),
         "status": pa.array([OK] * count),
@@ -106,7 +107,7 @@ def _table(track: Track, truth: Truth | None, frames: slice) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _alike(name: str, values: Floats, count: int) -> dict[str, pa.Array]:
+def _repeated_column(name: str, values: Floats, count: int) -> dict[str, pa.Array]:
     """A column with the same list in each row."""
     return {name: list_column(np.broadcast_to(values, (count, *values.shape)))}
 

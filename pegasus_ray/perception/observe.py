@@ -1,18 +1,18 @@
-"""A video as one person's face: frames in one fixed square, with mattes, parts and landmarks.
+"""Observes one person in a video: frames in one fixed square, with mattes, parts and landmarks.
 
 The video is read twice: once for the landmarks, which decide the square, once for the pictures in it. Only the square of
-the chosen frames is ever kept.
+the chosen frames is kept in memory.
 
 Legend: T frames, S side of the frames in the result, W side of the square while it is worked on, both in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,39 +20,43 @@ import numpy.typing as npt
 from pegasus_ray.perception.assets.files import digest_of
 from pegasus_ray.perception.footage.bystanders import without_bystanders
 from pegasus_ray.perception.footage.crop import Crop, choose_crop, resize, resize_matted
-from pegasus_ray.perception.footage.follow import LONGEST, Followed, Follower, summarize
-from pegasus_ray.perception.footage.quality import COVERED, features, quality_of
+from pegasus_ray.perception.footage.follow import MAX_SEARCH_SIDE, Followed, Follower, summarize
+from pegasus_ray.perception.footage.quality import MIN_FEATURES_SEEN, features_seen, quality_of
+from pegasus_ray.perception.footage.segmented import SegmentedFrames
 from pegasus_ray.perception.footage.shoulders import with_shoulders
-from pegasus_ray.perception.footage.video import Clip, Frame, open_clip
-from pegasus_ray.perception.nets.identity import identity_file, identity_model_of, require_one_person, sample
+from pegasus_ray.perception.footage.video import Frame, VideoFile, open_video
+from pegasus_ray.perception.nets.identity import best_frames, identity_file, identity_model_of, require_one_person
+from pegasus_ray.perception.nets.label_map import fill_matte, resize_labels
 from pegasus_ray.perception.nets.landmarks import FACE_MODEL, Face, landmark_model_of
 from pegasus_ray.perception.nets.matte import MATTE_MODEL, Plate, matte_model_of, refine, rough_matte
-from pegasus_ray.perception.nets.parser import fill_matte, parser_files, parser_of, resize_labels
+from pegasus_ray.perception.nets.parser import parser_files, parser_of
 from pegasus_ray.perception.nets.square import Bytes, Floats
-from pegasus_ray.perception.nets.threads import in_order, one_each
-from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
+from pegasus_ray.perception.nets.threads import map_in_order, model_pool
+from pegasus_ray.schemas.errors import DropReason, PegasusError, Reason
+from pegasus_ray.schemas.evenly import evenly
+from pegasus_ray.schemas.progress import Progress
 
 Result = TypeVar("Result")
-Progress = Callable[[str, int, int], None]
-"""Called with (what is going on, frames done, frames in all)."""
 
-_LARGEST = 768  # side of the square while it is worked on, at most
-_OUTSIDE = 0.1  # share of the landmarks that may lie outside of the square
+_STEPS: Final = {"landmarks": (0.0, 0.1875), "mattes": (0.1875, 0.1875), "parts": (0.375, 0.625)}
+"""The share of the work at which each step begins, and how much of the work it is."""
+_MAX_WORKING_SIDE: Final = 768  # pixels, of the square while it is worked on
+_MAX_SHARE_OUTSIDE: Final = 0.1  # of the landmarks that may lie outside of the square
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveConfig:
-    """How to look at a video."""
+    """How a video is observed."""
 
-    max_frames: int = 300  # evenly spaced over the clip
+    max_frames: int = 300  # evenly spaced over the video
     size: int = 256  # S
     landmarks: str = "mediapipe"
     parser: str = "auto"  # auto, bisenet, segformer, landmarks
     matte: str = "auto"  # auto, selfie
     identity: str = "auto"  # auto, dlib, arcface, none
-    identity_frames: int = 6  # from which the identity is taken
+    identity_frames: int = 6  # whose embeddings give the identity
     min_frames: int = 8  # fewer with a face are an error
-    min_face_share: float = 0.5  # of the frames looked at
+    min_face_share: float = 0.5  # of the frames searched
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -68,7 +72,7 @@ class ObserveConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observations:
-    """What was seen in a video; frames and coordinates as in `Track`."""
+    """What was found in a video; frames and coordinates as in `Track`."""
 
     source: str  # the file's name
     images: Bytes  # (T, S, S, 3) RGB with the video's background; in the matte's soft edge the person's own colour
@@ -79,22 +83,27 @@ class Observations:
     times: Floats  # (T,) seconds
     indices: npt.NDArray[np.int32]  # (T,) frame numbers in the video
     quality: Floats  # (T,) 0–1, see `quality_of`
-    identity: Floats  # (D,) whose face it is, see `identity_model_of`; (0,) without such a model
+    identity: Floats  # (D,) the face's embedding, see `identity_model_of`; (0,) without such a model
     crop: Crop  # the square in the video's picture
     width: int  # of the video's picture in pixels
     height: int
     fps: float
-    dropped: tuple[tuple[int, Loss], ...]  # frame numbers that were looked at and left out, and why
-    accompanied: int  # how many of the frames show other faces too
-    covered: int  # and in how many nose or mouth are hidden: a hand, a mask
-    cut_off: int  # frames that the file announces and does not have
+    dropped: tuple[tuple[int, DropReason], ...]  # frame numbers that were searched and left out, and why
+    accompanied: int  # how many of the frames show other faces as well
+    covered: int  # in how many of them nose or mouth are hidden, as by a hand or a mask
+    cut_off: int  # frames that the file announces but that do not decode
     models: tuple[tuple[str, str], ...]  # name and sha256 of the model files used
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
+    @property
+    def frames(self) -> SegmentedFrames:
+        """The frames with their mattes and parts."""
+        return SegmentedFrames(images=self.images, mattes=self.mattes, parts=self.parts, times=self.times)
+
     def summary(self) -> dict[str, float | int | str]:
-        """What was kept and what was lost and why, for people and machines."""
+        """Counts of what was kept and of what was lost by reason, and the median quality."""
         shown = {"frames_with_others": self.accompanied, "frames_covered": self.covered, "frames_cut_off": self.cut_off}
         return {
             **summarize(self.indices.tolist(), dict(self.dropped)),
@@ -109,72 +118,81 @@ class Observations:
 
 
 def observe(path: Path, config: ObserveConfig | None = None, progress: Progress | None = None) -> Observations:
-    """Find one face in a video and everything about it that 2D nets can say.
+    """Find one face in a video and everything about it that 2D networks can say.
 
     Args:
         path: the video.
         config: how many frames, how large, by which models.
-        progress: called after each frame of each pass.
+        progress: told the share done and a short text after each frame of each step.
 
     Raises:
-        PegasusError: the video's faults (see `open_clip`); NO_FACE or TOO_FEW_FRAMES where too few frames show a face;
-            ASSET_MISSING where a model file is not on this machine.
+        PegasusError: the video's faults (see `open_video`); NO_FACE or TOO_FEW_FRAMES where too few frames show a face;
+            SEVERAL_PEOPLE; ASSET_MISSING where a model file is not on this machine.
     """
     config = config or ObserveConfig()
-    report = progress or (lambda *_: None)
-    clip = open_clip(path, least=config.min_frames)
-    followed = _follow(clip, config, report)
-    faces, dropped, (width, height) = followed.faces, dict(followed.dropped), (followed.width, followed.height)
-    _require(len(faces), dropped, config, path)
+    report = progress or (lambda share, text: None)
+    video = open_video(path, least=config.min_frames)
+    followed = _follow(video, config, report)
+    faces, dropped = followed.faces, dict(followed.dropped)
+    _require_faces(len(faces), dropped, config, path)
 
-    crop = choose_crop(np.stack([face.box for face in faces.values()]), width, height)
-    for index in [index for index, face in faces.items() if _leaves(crop.fractions(face.points))]:
-        dropped[index] = Loss.OUTSIDE_CROP
+    crop = choose_crop(np.stack([face.box for face in faces.values()]), followed.width, followed.height)
+    for index in [index for index, face in faces.items() if _is_outside(crop.fractions(face.points))]:
+        dropped[index] = DropReason.OUTSIDE_CROP
         del faces[index]
-    _require(len(faces), dropped, config, path)
+    _require_faces(len(faces), dropped, config, path)
 
-    pictures = _look(clip, followed, crop, config, report)
+    frames = _segment(video, followed, crop, config, report)
     landmarks = np.stack([crop.fractions(face.points) for face in faces.values()])
-    seen = features(pictures.parts, landmarks)
-    quality = quality_of(list(faces.values()), pictures.images, pictures.mattes, landmarks, seen)
-    identity = _identity(pictures.images, landmarks, quality, config, path)
+    seen = features_seen(frames.parts, landmarks)
+    quality = quality_of(list(faces.values()), frames.images, frames.mattes, landmarks, seen)
+    identity = _identity(frames.images, landmarks, quality, config, path)
     return Observations(
         source=path.name,
-        images=pictures.images,
-        mattes=pictures.mattes,
-        parts=pictures.parts,
+        images=frames.images,
+        mattes=frames.mattes,
+        parts=frames.parts,
         landmarks=landmarks,
         blendshapes=np.stack([face.blendshapes for face in faces.values()]),
-        times=pictures.times,
+        times=frames.times,
         indices=np.array(list(faces), np.int32),
         quality=quality,
         identity=identity,
         crop=crop,
-        width=width,
-        height=height,
-        fps=clip.fps,
+        width=followed.width,
+        height=followed.height,
+        fps=video.fps,
         dropped=tuple(sorted(dropped.items())),
         accompanied=len(followed.bystanders.keys() & faces.keys()),
-        covered=int((seen < COVERED).sum()),
-        cut_off=clip.announced - clip.frames,
+        covered=int((seen < MIN_FEATURES_SEEN).sum()),
+        cut_off=video.announced - video.frames,
         models=models_of(config),
     )
 
 
-def _follow(clip: Clip, config: ObserveConfig, report: Progress) -> Followed:
-    """One person's faces, and what became of the other frames."""
+def _follow(video: VideoFile, config: ObserveConfig, report: Progress) -> Followed:
+    """One person's faces, and why there is none in the other frames."""
     follower = Follower(landmark_model_of(config.landmarks, threads=config.threads))
-    wanted = clip.spread(config.max_frames)
-    for done, frame in enumerate(clip.read(wanted, longest=LONGEST)):
-        follower.see(frame)
-        report("landmarks", done + 1, len(wanted))
+    wanted = evenly(video.frames, config.max_frames)
+    for frame in _reporting(video.read(wanted, longest=MAX_SEARCH_SIDE), "landmarks", len(wanted), report):
+        follower.add(frame)
     return follower.choose()
 
 
-def _require(kept: int, dropped: dict[int, Loss], config: ObserveConfig, path: Path) -> None:
-    """Enough frames, and a face in enough of those that are not another shot's."""
-    looked_at = kept + sum(loss is not Loss.ANOTHER_SHOT for loss in dropped.values())
-    why = ", ".join(f"{n} {loss}" for loss in Loss if (n := sum(lost is loss for lost in dropped.values())))
+def _require_faces(kept: int, dropped: dict[int, DropReason], config: ObserveConfig, path: Path) -> None:
+    """Refuse a video with too few frames of the face, or with too small a share of those in the face's own shot.
+
+    Args:
+        kept: how many frames show the face.
+        dropped: the other frames, and why each was left out.
+        config: how many are needed.
+        path: the video, for the error.
+
+    Raises:
+        PegasusError: NO_FACE, TOO_FEW_FRAMES.
+    """
+    looked_at = kept + sum(loss is not DropReason.ANOTHER_SHOT for loss in dropped.values())
+    why = ", ".join(f"{n} {loss}" for loss in DropReason if (n := sum(lost is loss for lost in dropped.values())))
     if kept < config.min_face_share * looked_at or not kept:
         message = f"{kept} of {looked_at} frames show a face ({why}); give a video of one head that faces the camera"
         raise PegasusError(Reason.NO_FACE, message, subject=str(path))
@@ -183,27 +201,24 @@ def _require(kept: int, dropped: dict[int, Loss], config: ObserveConfig, path: P
         raise PegasusError(Reason.TOO_FEW_FRAMES, message, subject=str(path))
 
 
-def _leaves(points: Floats) -> bool:
+def _is_outside(points: Floats) -> bool:
     """Whether too many landmarks, (478, 2) fractions of the square, lie outside of it."""
-    return float((np.abs(points - 0.5).max(-1) > 0.5).mean()) > _OUTSIDE
+    return float((np.abs(points - 0.5).max(-1) > 0.5).mean()) > _MAX_SHARE_OUTSIDE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pictures:
-    images: Bytes  # (T, S, S, 3)
-    mattes: Bytes  # (T, S, S)
-    parts: Bytes  # (T, S, S)
-    times: Floats  # (T,)
+def _segment(
+    video: VideoFile, followed: Followed, crop: Crop, config: ObserveConfig, report: Progress
+) -> SegmentedFrames:
+    """The square of each frame with its matte and parts.
 
-
-def _look(clip: Clip, followed: Followed, crop: Crop, config: ObserveConfig, report: Progress) -> _Pictures:
-    """The square of each frame with its matte and parts."""
+    Two passes over the frames: rough mattes first, because the background that refines them is taken from all frames.
+    """
     faces, bystanders = followed.faces, followed.bystanders
-    work = min(crop.side, 2 * config.size, _LARGEST)
-    matte_models = one_each(lambda: matte_model_of(config.matte, threads=1), config.threads)
-    parsers = one_each(lambda: parser_of(config.parser, threads=1), config.threads)
+    work = min(crop.side, 2 * config.size, _MAX_WORKING_SIDE)
+    matte_models = model_pool(lambda: matte_model_of(config.matte, threads=1), config.threads)
+    parsers = model_pool(lambda: parser_of(config.parser, threads=1), config.threads)
 
-    def roughly(frame: Frame) -> tuple[Bytes, Bytes, float]:
+    def matte_roughly(frame: Frame) -> tuple[Bytes, Bytes, float]:
         picture = resize(crop.take(frame.image), work)
         others = [crop.fractions(box) * work for box in bystanders.get(frame.index, ())]
         own = crop.fractions(faces[frame.index].box) * work
@@ -211,7 +226,7 @@ def _look(clip: Clip, followed: Followed, crop: Crop, config: ObserveConfig, rep
             rough = rough_matte(picture, model)
         return picture, without_bystanders(rough, own, others), frame.time
 
-    def finely(picture: Bytes, rough: Bytes, face: Face) -> tuple[Bytes, Bytes, Bytes]:
+    def matte_and_parse(picture: Bytes, rough: Bytes, face: Face) -> tuple[Bytes, Bytes, Bytes]:
         matte, clean = refine(picture, rough, plate)
         with parsers() as parser:
             labels = parser(picture, crop.fractions(face.points) * work, matte)
@@ -219,30 +234,35 @@ def _look(clip: Clip, followed: Followed, crop: Crop, config: ObserveConfig, rep
         return image, opacity, fill_matte(resize_labels(labels, config.size), opacity)
 
     with ThreadPoolExecutor(config.threads) as pool:
-        seen = _told(in_order(pool, roughly, clip.read(faces), config.threads), "mattes", len(faces), report)
-        frames, missing, times = zip(*seen, strict=True)
-        rough = with_shoulders(frames, missing)
-        plate = Plate.of(frames, rough)
-        done = pool.map(finely, frames, rough, faces.values())
-        images, mattes, parts = zip(*_told(done, "parts", len(faces), report), strict=True)
-    return _Pictures(
+        first = map_in_order(pool, matte_roughly, video.read(faces), config.threads)
+        pictures, incomplete, times = zip(*_reporting(first, "mattes", len(faces), report), strict=True)
+        rough = with_shoulders(pictures, incomplete)
+        plate = Plate.of(pictures, rough)
+        second = pool.map(matte_and_parse, pictures, rough, faces.values())
+        images, mattes, parts = zip(*_reporting(second, "parts", len(faces), report), strict=True)
+    return SegmentedFrames(
         images=np.stack(images), mattes=np.stack(mattes), parts=np.stack(parts), times=np.array(times, np.float32)
     )
 
 
-def _told(results: Iterable[Result], what: str, total: int, report: Progress) -> Iterator[Result]:
-    """The same results, each told as it comes."""
-    for done, result in enumerate(results):
+def _reporting(results: Iterable[Result], step: str, total: int, report: Progress) -> Iterator[Result]:
+    """The same results; progress is reported after each."""
+    begin, share = _STEPS[step]
+    for done, result in enumerate(results, 1):
         yield result
-        report(what, done + 1, total)
+        report(begin + share * done / total, f"{step} {done}/{total}")
 
 
 def _identity(images: Bytes, landmarks: Floats, quality: Floats, config: ObserveConfig, path: Path) -> Floats:
-    """Whose face it is, (D,), by the best frames from the whole clip; one person's, or the clip is refused."""
+    """The face's embedding, (D,), from the best frames of each stretch of the video.
+
+    Raises:
+        PegasusError: SEVERAL_PEOPLE.
+    """
     model = identity_model_of(config.identity)
     if model is None:
         return np.zeros(0, np.float32)
-    chosen = sample(quality, config.identity_frames)
+    chosen = best_frames(quality, config.identity_frames)
     vectors = model.embed(images[chosen], landmarks[chosen])
     require_one_person(vectors, model.limit, str(path))
     return np.asarray(np.median(vectors, 0), dtype=np.float32)

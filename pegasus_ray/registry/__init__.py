@@ -1,1 +1,1 @@
-"""Avatars shared through a hub or a folder."""
+"""Sharing of avatars through a hub or a folder; empty so far."""

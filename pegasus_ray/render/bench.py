@@ -8,36 +8,34 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pegasus_ray.render.rasterize import rasterize
+from pegasus_ray.render.rasterize import Discs, rasterize
 
 
-def bench_raster(
-    points: int,
-    size: int,
-    per_pixel: int,
-    repeats: int,
-    backend: str,
-    *,
-    features: int = 3,
-    device: str = "cpu",
-    against: str = "torch",
-) -> dict[str, object]:
-    """Time one frame of a head-sized ellipsoid of points, forward and backward.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchScene:
+    """What is drawn: one frame of a head-sized ellipsoid of points."""
 
-    The two backends take turns, so that whatever else the machine does meets both.
+    points: int  # N
+    size: int  # S
+    per_pixel: int  # the K nearest that a pixel blends
+    features: int = 3  # C
+    device: str = "cpu"  # as torch names it
+
+
+def bench_raster(scene: BenchScene, backend: str, *, repeats: int, against: str = "torch") -> dict[str, object]:
+    """Time the drawing of a scene, forward and backward.
+
+    The two backends take turns, so that whatever else the machine does affects both alike.
 
     Args:
-        points: N.
-        size: S.
-        per_pixel: the K nearest that a pixel blends.
+        scene: what is drawn.
+        backend: the rasteriser that is measured.
         repeats: of which the median is taken; one more goes before, unmeasured.
-        backend: that is measured.
-        features: C.
-        device: as torch names it.
         against: the backend that it is compared with; the same name as `backend` for no comparison.
 
     Returns:
@@ -46,60 +44,71 @@ def bench_raster(
         `forward_seconds`, `backward_seconds`, `times_faster` {the other backend: ratio}.
 
     Raises:
-        PegasusError: BAD_CONFIG for a backend that there is not.
+        PegasusError: BAD_CONFIG for an unknown backend.
     """
-    inputs = _head(points, size, features, device)
+    discs, features = _head(scene)
     names = dict.fromkeys((backend, against))
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(repeats + 1):
         for name in names:
-            seconds[name].append(_seconds(inputs, size, per_pixel, name))
+            seconds[name].append(_forward_and_backward_seconds(discs, features, scene, name))
     forward = {name: statistics.median(pair[0] for pair in seconds[name][1:]) for name in names}
     backward = {name: statistics.median(pair[1] for pair in seconds[name][1:]) for name in names}
     total = {name: forward[name] + backward[name] for name in names}
     return {
         "seconds_per_frame": total[backend],
         "frames_per_second": 1 / total[backend],
-        "points": points,
-        "size": size,
+        "points": scene.points,
+        "size": scene.size,
         "frames": repeats,
         "preset": None,
         "threads": torch.get_num_threads(),
-        "device": device,
-        "peak_gib": _peak_gib(device),
+        "device": scene.device,
+        "peak_gib": _peak_gib(scene.device),
         "backend": backend,
-        "per_pixel": per_pixel,
-        "features": features,
+        "per_pixel": scene.per_pixel,
+        "features": scene.features,
         "forward_seconds": forward[backend],
         "backward_seconds": backward[backend],
         "times_faster": {name: total[name] / total[backend] for name in names if name != backend},
     }
 
 
-def _head(points: int, size: int, features: int, device: str) -> dict[str, Tensor]:
-    """An ellipsoid that fills most of the picture, its discs sized so that they overlap alike for any number of points."""
+def _head(scene: BenchScene) -> tuple[Discs, Tensor]:
+    """An ellipsoid that fills most of the picture, and its features; all leaves of the graph but the depth.
+
+    The discs are sized so that they overlap alike for any number of points.
+    """
     generator = torch.Generator().manual_seed(0)
+    points, size, device = scene.points, scene.size, scene.device
     sphere = torch.nn.functional.normalize(torch.randn(1, points, 3, generator=generator), dim=-1)
-    inputs = {
-        "pixels": (0.5 + sphere[..., :2] * torch.tensor([0.275, 0.375])) * size,
-        "depth": 2 + 0.6 * sphere[..., 2],
-        "radii": torch.full((1, points), 0.075 * (400 / points) ** 0.5 * size),
-        "opacity": torch.rand(points, generator=generator),
-        "features": torch.rand(points, features, generator=generator),
-    }
-    return {name: tensor.to(device).requires_grad_(name != "depth") for name, tensor in inputs.items()}
+    pixels = (0.5 + sphere[..., :2] * torch.tensor([0.275, 0.375])) * size
+    depth = 2 + 0.6 * sphere[..., 2]
+    radii = torch.full((1, points), 0.075 * (400 / points) ** 0.5 * size)
+    opacity = torch.rand(points, generator=generator)
+    features = torch.rand(points, scene.features, generator=generator)
+    discs = Discs(
+        pixels=pixels.to(device).requires_grad_(),
+        depth=depth.to(device),
+        radii=radii.to(device).requires_grad_(),
+        opacity=opacity.to(device).requires_grad_(),
+    )
+    return discs, features.to(device).requires_grad_()
 
 
-def _seconds(inputs: dict[str, Tensor], size: int, per_pixel: int, backend: str) -> tuple[float, float]:
-    leaves = [tensor for tensor in inputs.values() if tensor.requires_grad]
-    start = _now(leaves[0])
-    raster = rasterize(**inputs, size=size, per_pixel=per_pixel, backend=backend)
-    half = _now(leaves[0])
+def _forward_and_backward_seconds(
+    discs: Discs, features: Tensor, scene: BenchScene, backend: str
+) -> tuple[float, float]:
+    leaves = [discs.pixels, discs.radii, discs.opacity, features]
+    start = _synchronised_time(features)
+    raster = rasterize(discs, features, size=scene.size, per_pixel=scene.per_pixel, backend=backend)
+    half = _synchronised_time(features)
     torch.autograd.grad([raster.features, raster.alpha], leaves, [raster.features, raster.alpha])
-    return half - start, _now(leaves[0]) - half
+    return half - start, _synchronised_time(features) - half
 
 
-def _now(tensor: Tensor) -> float:
+def _synchronised_time(tensor: Tensor) -> float:
+    """The time in seconds once the tensor's device has done all its work."""
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
     return time.perf_counter()

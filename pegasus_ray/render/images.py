@@ -1,4 +1,4 @@
-"""Pictures: means of blocks, sheets of many.
+"""Contact sheets: many pictures joined into one.
 
 Legend: H, W height and width in pixels.
 """
@@ -16,25 +16,15 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 Bytes = npt.NDArray[np.uint8]
 
 
-def shrink(
-    image: npt.NDArray[np.generic],  # (H·factor, W·factor, …)
-    factor: int,
-) -> npt.NDArray[np.float32]:
-    """The mean of each block of `factor` × `factor` pixels, (H, W, …)."""
-    height, width = image.shape[0] // factor, image.shape[1] // factor
-    blocks = image.reshape(height, factor, width, factor, *image.shape[2:])
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
-
-
 def contact_sheet(
     images: Sequence[Bytes],  # (H, W, 3) each, of one size
     columns: int,
     gap: int = 2,
 ) -> Bytes:
-    """Pictures side by side, row after row, on white, `gap` pixels apart: (rows·(H + gap) − gap, columns·(W + gap) − gap, 3).
+    """Pictures in rows of `columns` on white, `gap` pixels apart: (rows·(H + gap) − gap, columns·(W + gap) − gap, 3).
 
     Raises:
-        PegasusError: BAD_CONFIG if there are none, or they differ in shape.
+        PegasusError: BAD_CONFIG if there are none, they differ in shape, or there is no column.
     """
     if not images or columns < 1 or len({image.shape for image in images}) != 1:
         raise PegasusError(Reason.BAD_CONFIG, "a sheet needs pictures, all of one shape, and one column at least")

@@ -1,4 +1,4 @@
-"""The rasteriser in plain torch: the reference that the faster backends are held against.
+"""The rasteriser in plain torch: the reference that the faster backends are tested against.
 
 Legend: B frames, N points, C features, K points a pixel, S side in pixels, W side of the largest disc in pixels.
 """
@@ -10,24 +10,16 @@ import math
 import torch
 from torch import Tensor
 
-from pegasus_ray.render.rasterize import Raster, drawable
+from pegasus_ray.render.rasterize import Discs, Raster, drawable
 
 
-def rasterize(
-    pixels: Tensor,  # (B, N, 2)
-    depth: Tensor,  # (B, N)
-    radii: Tensor,  # (B, N)
-    opacity: Tensor,  # (B or 1, N)
-    features: Tensor,  # (B or 1, N, C)
-    *,
-    size: int,
-    per_pixel: int,
-) -> Raster:
-    """See `pegasus_ray.render.rasterize.rasterize`."""
+def rasterize(discs: Discs, features: Tensor, *, size: int, per_pixel: int) -> Raster:
+    """See `pegasus_ray.render.rasterize.Backend`."""
+    pixels, depth, radii, opacity = discs.pixels, discs.depth, discs.radii, discs.opacity
     frames = range(pixels.shape[0])
-    indices = torch.stack([nearest(pixels[b], depth[b], radii[b], size, per_pixel) for b in frames])
+    indices = torch.stack([nearest_points(pixels[b], depth[b], radii[b], size, per_pixel) for b in frames])
     blended = [
-        shade(indices[b], pixels[b], radii[b], opacity[min(b, len(opacity) - 1)], features[min(b, len(features) - 1)])
+        blend(indices[b], pixels[b], radii[b], opacity[min(b, len(opacity) - 1)], features[min(b, len(features) - 1)])
         for b in frames
     ]
     return Raster(
@@ -38,7 +30,7 @@ def rasterize(
 
 
 @torch.no_grad()
-def nearest(
+def nearest_points(
     pixels: Tensor,  # (N, 2)
     depth: Tensor,  # (N,)
     radii: Tensor,  # (N,)
@@ -47,8 +39,8 @@ def nearest(
 ) -> Tensor:
     """The points of each pixel, (S, S, K) int32, nearest first, −1 where there are no more.
 
-    Each point is laid over a window of W × W pixels, points in order of depth; a stable sort of the covered pixels then
-    leaves the points of one pixel side by side, nearest first.
+    The points are taken in order of depth, each with a window of W × W pixels around its centre. A stable sort of the covered
+    pixels by their number then brings the points of one pixel together and keeps them in order of depth.
     """
     indices = torch.full((size * size, per_pixel), -1, dtype=torch.int32, device=pixels.device)
     order = torch.argsort(depth, stable=True)
@@ -73,7 +65,7 @@ def nearest(
     return indices.view(size, size, per_pixel)
 
 
-def shade(
+def blend(
     indices: Tensor,  # (S, S, K) int32
     pixels: Tensor,  # (N, 2)
     radii: Tensor,  # (N,)

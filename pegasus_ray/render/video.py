@@ -23,8 +23,8 @@ def write_video(
     """Write an MP4 (MPEG-4 part 2), whole or not at all.
 
     Args:
-        frames: pictures in order; taken one at a time, so a long video needs no memory.
-        path: where to, replaced if it is there; its folder must be there.
+        frames: pictures in order, of which one at a time is held in memory.
+        path: the file, replaced if it exists; its folder must exist.
         fps: frames a second.
 
     Returns:
@@ -39,7 +39,7 @@ def write_video(
         try:
             for frame in frames:
                 if writer is None:
-                    writer, shape = _open(temporary, frame, fps, path), frame.shape
+                    writer, shape = _open_writer(temporary, frame, fps, path), frame.shape
                 if frame.shape != shape:
                     message = f"frame {count} is {frame.shape}, the first was {shape}; make them one size"
                     raise PegasusError(Reason.BAD_CONFIG, message, subject=str(path))
@@ -53,7 +53,7 @@ def write_video(
     return count
 
 
-def _open(temporary: Path, frame: npt.NDArray[np.uint8], fps: float, path: Path) -> cv2.VideoWriter:
+def _open_writer(temporary: Path, frame: npt.NDArray[np.uint8], fps: float, path: Path) -> cv2.VideoWriter:
     height, width = frame.shape[:2]
     writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
     if not writer.isOpened():
@@ -66,7 +66,7 @@ def _open(temporary: Path, frame: npt.NDArray[np.uint8], fps: float, path: Path)
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which takes its place at the end, or is removed if that is not reached."""
+    """A temporary file beside `path` to write to: it replaces `path` if the body ends well, and is removed if it raises."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)

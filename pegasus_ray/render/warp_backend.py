@@ -1,8 +1,8 @@
 """The rasteriser in Warp kernels, on CPU and CUDA.
 
-Warp runs a CPU launch on the calling thread alone but lets go of the interpreter's lock: the rows of the batch are
-shared out to `torch.get_num_threads()` threads. Each sums gradients of its own, so that equal thread counts give equal
-bits.
+Warp runs a CPU launch on the calling thread alone, but releases Python's global lock meanwhile. The rows of the batch are
+therefore divided among `torch.get_num_threads()` threads. Each thread sums gradients into a buffer of its own, so that runs
+with the same number of threads give the same bits.
 
 Legend: B frames, N points, C features, K points a pixel, S side in pixels, P = S² pixels, T threads.
 """
@@ -22,11 +22,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pegasus_ray.render import warp_kernels as kernels
-from pegasus_ray.render.rasterize import Raster, drawable
+from pegasus_ray.render.rasterize import Discs, Raster, drawable
 
 
 def _start_warp() -> None:
-    """Start Warp without its banner and, where there is no CUDA, the warning that it writes past Python."""
+    """Start Warp without its banner.
+
+    Where there is no CUDA, its native code writes a warning straight to file descriptor 2, so that is closed off meanwhile.
+    """
     wp.config.log_level = wp.LOG_ERROR
     if torch.cuda.is_available():
         wp.init()
@@ -44,24 +47,23 @@ def _start_warp() -> None:
 _start_warp()
 
 
-def rasterize(
-    pixels: Tensor,  # (B, N, 2)
-    depth: Tensor,  # (B, N)
-    radii: Tensor,  # (B, N)
-    opacity: Tensor,  # (B or 1, N)
-    features: Tensor,  # (B or 1, N, C)
-    *,
-    size: int,
-    per_pixel: int,
-) -> Raster:
-    """See `pegasus_ray.render.rasterize.rasterize`. Computes in 32-bit floats."""
-    discs = torch.cat([pixels, radii[..., None], opacity.expand_as(radii)[..., None]], dim=-1).float()
-    picture, alpha, indices = _apply(discs, features.float(), depth.detach().float(), size, per_pixel)
-    side = (len(pixels), size, size)
+def rasterize(discs: Discs, features: Tensor, *, size: int, per_pixel: int) -> Raster:
+    """See `pegasus_ray.render.rasterize.Backend`. Computes in 32-bit floats."""
+    depth = discs.depth.detach().float()
+    picture, alpha, indices = _apply(pack(discs), features.float(), depth, size, per_pixel)
+    side = (len(discs.pixels), size, size)
     return Raster(features=picture.view(*side, -1), alpha=alpha.view(side), indices=indices.view(*side, per_pixel))
 
 
+def pack(discs: Discs) -> Tensor:
+    """A disc's x, y, radius and opacity in one row, as the kernels read them: (B, N, 4) float32."""
+    radii = discs.radii
+    return torch.cat([discs.pixels, radii[..., None], discs.opacity.expand_as(radii)[..., None]], dim=-1).float()
+
+
 class _Rasterize(torch.autograd.Function):
+    """Which points a pixel blends, and the blending itself, with gradients to discs and features."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -77,24 +79,27 @@ class _Rasterize(torch.autograd.Function):
         indices = discs.new_full((frames, area, per_pixel), -1, dtype=torch.int32)
         picture = discs.new_empty(frames, area, width)
         alpha = discs.new_empty(frames, area)
-        before = discs.new_empty(frames, area, per_pixel)
-        order, drawn = by_depth(discs, depth)
-        lists = [_array(discs, wp.vec4), *map(_array, (order, drawn, filled, indices))]
+        before = discs.new_empty(frames, area, per_pixel)  # transmittance in front of each point
+        order, drawn = sort_by_depth(discs, depth)
+        selecting = [_warp_array(discs, wp.vec4), *map(_warp_array, (order, drawn, filled, indices))]
         shading = kernels.shade_kernels(width)
-        shade = [
-            *(_array(discs, wp.vec4), _array(features, shading.vector), _array(filled), _array(indices)),
-            *(_array(picture, shading.vector), _array(alpha), _array(before)),
+        blending = [
+            _warp_array(discs, wp.vec4),
+            _warp_array(features, shading.vector),
+            *map(_warp_array, (filled, indices)),
+            _warp_array(picture, shading.vector),
+            *map(_warp_array, (alpha, before)),
         ]
         if discs.is_cuda:
-            select_in_parallel(discs, order, drawn, filled, indices, size)
-            _launch(shading.shade, frames * area, [0, size, *shade], discs.device)
+            find_nearest_points(discs, order, drawn, filled, indices, size)
+            _launch(shading.shade, frames * area, [0, size, *blending], discs.device)
         else:
 
-            def work(_: int, first: int, end: int) -> None:
-                _launch(kernels.lay_in_order, frames, [first, end, size, per_pixel, *lists], discs.device)
-                _launch(shading.shade, (end - first) * size, [first * size, size, *shade], discs.device)
+            def draw_rows(_: int, first: int, end: int) -> None:
+                _launch(kernels.lay_in_order, frames, [first, end, size, per_pixel, *selecting], discs.device)
+                _launch(shading.shade, (end - first) * size, [first * size, size, *blending], discs.device)
 
-            _share_out(work, frames * size, torch.get_num_threads(), (kernels.lay_in_order, shading.shade))
+            _in_threads(draw_rows, frames * size, torch.get_num_threads(), (kernels.lay_in_order, shading.shade))
         ctx.save_for_backward(discs, features, filled, indices, before)
         ctx.size = size
         ctx.mark_non_differentiable(indices)
@@ -110,16 +115,19 @@ class _Rasterize(torch.autograd.Function):
         features_grad = features.new_zeros(threads, *features.shape)
         shading = kernels.shade_kernels(features.shape[2])
         given = [
-            *(_array(discs, wp.vec4), _array(features, shading.vector), *map(_array, (filled, indices, before))),
-            *(_array(picture_grad.contiguous(), shading.vector), _array(alpha_grad.contiguous())),
+            _warp_array(discs, wp.vec4),
+            _warp_array(features, shading.vector),
+            *map(_warp_array, (filled, indices, before)),
+            _warp_array(picture_grad.contiguous(), shading.vector),
+            _warp_array(alpha_grad.contiguous()),
         ]
 
-        def work(thread: int, first: int, end: int) -> None:
-            sums = [_array(discs_grad[thread], wp.vec4), _array(features_grad[thread], shading.vector)]
+        def sum_rows(thread: int, first: int, end: int) -> None:
+            sums = [_warp_array(discs_grad[thread], wp.vec4), _warp_array(features_grad[thread], shading.vector)]
             arguments = [first * ctx.size, ctx.size, *given, *sums]
             _launch(shading.shade_backward, (end - first) * ctx.size, arguments, discs.device)
 
-        _share_out(work, rows, threads, (shading.shade_backward,))
+        _in_threads(sum_rows, rows, threads, (shading.shade_backward,))
         if threads == 1:
             return discs_grad[0], features_grad[0], None, None, None
         return discs_grad.sum(dim=0), features_grad.sum(dim=0), None, None, None
@@ -128,22 +136,25 @@ class _Rasterize(torch.autograd.Function):
 _apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Rasterize.apply
 
 
-def by_depth(discs: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Points by depth (B, N) int32, those that are drawn first, and how many of each frame's are drawn (B,) int32.
+def sort_by_depth(
+    discs: Tensor,  # (B, N, 4)
+    depth: Tensor,  # (B, N) metres, float32
+) -> tuple[Tensor, Tensor]:
+    """Each frame's points in order of depth (B, N) int32, and how many of them are drawn (B,) int32.
 
-    A positive float's bits sort as the float does; with the index below them every key is distinct, so ties fall to the
-    lower index, and sorting need not be stable.
+    Points that are not drawn come last. The sort key is the depth's bits, which sort as a positive float does, above the
+    point's index. So no two keys are equal: of points at one depth the lower index comes first, and any sort will do.
     """
     shown = drawable(discs[..., :2], depth, discs[..., 2])
     keys = depth.contiguous().view(torch.int32).long() << 32
     keys |= torch.arange(depth.shape[1], device=depth.device)
     keys = keys.masked_fill_(~shown, torch.iinfo(torch.int64).max)
-    # Row by row: torch sorts a vector three times as fast as a matrix of one row.
+    # Row by row, since torch sorts a vector three times as fast as a matrix of one row.
     order = torch.stack([torch.sort(row).indices for row in keys])
     return order.int(), shown.sum(dim=1, dtype=torch.int32)
 
 
-def select_in_parallel(
+def find_nearest_points(
     discs: Tensor,  # (B, N, 4)
     order: Tensor,  # (B, N) int32
     drawn: Tensor,  # (B,) int32
@@ -151,34 +162,38 @@ def select_in_parallel(
     indices: Tensor,  # (B, P, K) int32 out
     size: int,
 ) -> None:
-    """What `lay_in_order` does, for thousands of threads: each pixel's list, then the nearest of each list."""
+    """Find the K nearest points of each pixel by thousands of threads, for CUDA; gives what `lay_in_order` gives on a CPU.
+
+    Each pixel gets the list of all points that cover it, of which the nearest are then selected.
+    """
     counts = torch.zeros_like(filled)
-    given = [size, _array(discs, wp.vec4), _array(order), _array(drawn)]
-    _launch(kernels.count_covering, order.shape, [*given, _array(counts)], discs.device)
+    given = [size, _warp_array(discs, wp.vec4), _warp_array(order), _warp_array(drawn)]
+    _launch(kernels.count_covering, order.shape, [*given, _warp_array(counts)], discs.device)
     ends = counts.view(-1).cumsum(0, dtype=torch.int32)
     ranks = ends.new_empty(int(ends[-1]))
     ends = ends.view_as(counts) - counts
-    _launch(kernels.list_covering, order.shape, [*given, _array(ends), _array(ranks)], discs.device)
-    select = [indices.shape[2], *map(_array, (order, counts, ends, ranks, filled, indices))]
+    _launch(kernels.list_covering, order.shape, [*given, _warp_array(ends), _warp_array(ranks)], discs.device)
+    select = [indices.shape[2], *map(_warp_array, (order, counts, ends, ranks, filled, indices))]
     _launch(kernels.select_nearest, counts.shape, select, discs.device)
 
 
 _SCALARS = {torch.float32: wp.float32, torch.int32: wp.int32}
 
 
-def _array(tensor: Tensor, dtype: Any = None) -> Any:
+def _warp_array(tensor: Tensor, dtype: Any = None) -> Any:
     return wp.from_torch(tensor, dtype=dtype or _SCALARS[tensor.dtype])
 
 
 def _launch(kernel: Any, dim: Any, arguments: list[Any], device: torch.device) -> None:
+    """Launch a kernel, on CUDA in torch's current stream, so that it waits for the tensors it reads."""
     if device.type == "cuda":
         wp.launch(kernel, dim, arguments, stream=wp.stream_from_torch(torch.cuda.current_stream(device)))
     else:
         wp.launch(kernel, dim, arguments, device="cpu")
 
 
-def _share_out(work: Callable[[int, int, int], None], rows: int, threads: int, used: tuple[Any, ...]) -> None:
-    """Call `work(thread, first row, end row)` for as many equal parts of the rows as there are threads."""
+def _in_threads(work: Callable[[int, int, int], None], rows: int, threads: int, used: tuple[Any, ...]) -> None:
+    """Call `work(thread, first row, end row)` in threads, each with an equal part of the rows; `used` are its kernels."""
     threads = min(threads, rows)
     if threads == 1:
         work(0, 0, rows)
@@ -191,7 +206,7 @@ def _share_out(work: Callable[[int, int, int], None], rows: int, threads: int, u
 
 @cache
 def _compile(kernel: Any) -> None:
-    """Compile or load a kernel for the CPU now, once: Warp would at the first launch, in every thread at the same time."""
+    """Compile or load a kernel for the CPU once; otherwise Warp would do so at the first launch, in all threads at once."""
     wp.load_module(kernel.module, device="cpu")
 
 

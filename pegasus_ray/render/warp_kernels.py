@@ -1,11 +1,12 @@
 """The rasteriser's Warp kernels: one source for CPU and CUDA, gradients written by hand.
 
-Legend: B frames, N points, C features, K points a pixel, S side in pixels, P = S² pixels. A disc is four numbers: x, y of its
-centre and its radius in pixels, opacity. Rows and pixels are numbered through the whole batch where a kernel takes
-`first`, so that a launch can do a part of it.
+Legend: B frames, N points, C features, K points a pixel, S side in pixels, P = S² pixels. A disc is four numbers: x and y of
+its centre and its radius, in pixels, and its opacity. A kernel that takes `first` or `first_row` numbers pixels or rows
+through the whole batch, so that a launch can draw a part of it.
 """
-# A kernel is Warp's own language, which only looks like Python: its annotations are values, and `float(0.0)` declares a
-# variable that a loop may change. No `from __future__ import annotations`: a vector type is known only in its function.
+# A kernel is written in Warp's own language, which only looks like Python: its annotations are values, and `float(0.0)`
+# declares a variable that a loop may change. There is no `from __future__ import annotations`, because Warp must evaluate
+# the annotations, and a vector type is known only inside its function.
 # mypy: ignore-errors
 # ruff: noqa: UP018, RUF046
 
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import warp as wp
 
-# The gradients are ours. No fused multiply-add: a pixel is covered or not by the very same roundings as in torch.
+# The gradients are written by hand. Fused multiply-add is off, so that whether a disc covers a pixel is rounded as in torch.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 
@@ -50,7 +51,7 @@ def lay_in_order(
     filled: wp.array2d(dtype=wp.int32),  # (B, P) out: points of each pixel so far
     indices: wp.array3d(dtype=wp.int32),  # (B, P, K) out
 ):
-    """For a CPU: a frame's points are laid down one by one, nearest first, and each pixel keeps its first K."""
+    """For a CPU: go through a frame's points, nearest first, and give each to the pixels it covers that have fewer than K."""
     frame = wp.tid()
     lowest = wp.max(first_row - frame * size, 0)
     end = wp.min(end_row - frame * size, size)
@@ -124,7 +125,7 @@ def select_nearest(
     filled: wp.array2d(dtype=wp.int32),  # (B, P) out
     indices: wp.array3d(dtype=wp.int32),  # (B, P, K) out
 ):
-    """For CUDA, 3 of 3: the K lowest ranks of each list, by insertion. A list's own order does not matter."""
+    """For CUDA, 3 of 3: the K lowest ranks of each list, by insertion; the order of a list does not matter."""
     frame, pixel = wp.tid()
     count = counts[frame, pixel]
     begin = ends[frame, pixel] - count
@@ -206,8 +207,8 @@ def shade_kernels(width: int) -> ShadeKernels:
         discs_grad: wp.array2d(dtype=wp.vec4),  # (B, N) out
         features_grad: wp.array2d(dtype=vector),  # (B or 1, N) out
     ):
-        # Back to front, so that what lies behind a point is blended anew, by products alone: the usual way, front to
-        # back, divides by 1 − a, which is zero at an opaque point's centre. Alpha is one more feature, 1 at any point.
+        # Goes back to front and blends what lies behind each point again, by products alone. The usual way, front to back,
+        # divides by 1 − a, which is zero at an opaque point's centre. Alpha is treated as a feature that is 1 at any point.
         number = first + wp.tid()
         frame = number / (size * size)
         pixel = number - frame * size * size

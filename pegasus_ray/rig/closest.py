@@ -15,18 +15,18 @@ from scipy.spatial import cKDTree
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-TURNED_AWAY: Final = 0.004  # metres that a right angle between the normals counts beside the distance
-CANDIDATES: Final = 24  # faces with the nearest middles, of which one is nearest
+RIGHT_ANGLE_METRES: Final = 0.004  # distance that a right angle between the normals counts as much as
+CANDIDATE_FACES: Final = 24  # faces with the nearest centroids, among which the nearest is sought
 
 
 class Surface:
-    """Some faces of a mesh, to be asked for their nearest points."""
+    """Some faces of a mesh, searchable for their nearest points."""
 
     def __init__(
         self,
         vertices: Floats,  # (V, 3)
         faces: Ints,  # (F, 3)
-        chosen: npt.NDArray[np.bool_] | None = None,  # (F,) the faces that count; all by default
+        chosen: npt.NDArray[np.bool_] | None = None,  # (F,) the faces that are searched; all by default
     ) -> None:
         self.chosen = np.arange(len(faces)) if chosen is None else np.flatnonzero(chosen)
         self.corners = vertices[faces[self.chosen]]
@@ -34,17 +34,18 @@ class Surface:
         self.tree = cKDTree(self.corners.mean(1))
 
     def nearest(self, points: Floats, normals: Floats | None = None) -> tuple[Ints, Floats, Floats]:
-        """Face (N,), barycentric coordinates (N, 3) and distance (N,) of what is nearest to points (N, 3).
+        """Face (N,), barycentric coordinates (N, 3) and distance (N,) of the surface's nearest points to points (N, 3).
 
-        With normals (N, 3), what faces elsewhere counts as farther away: so of two lips that touch the right one is met.
+        With normals (N, 3), a face with another normal counts as farther away. So where two lips touch, a point of the upper
+        one finds the upper one.
         """
-        near = self.tree.query(points, k=min(CANDIDATES, len(self.chosen)))[1].reshape(len(points), -1)
+        near = self.tree.query(points, k=min(CANDIDATE_FACES, len(self.chosen)))[1].reshape(len(points), -1)
         count = near.shape[1]
         touched = trimesh.triangles.closest_point(self.corners[near.ravel()], np.repeat(points, count, 0))
         distance = np.linalg.norm(touched.reshape(-1, count, 3) - points[:, None], axis=-1)
         cost = distance
         if normals is not None:
-            cost = distance + TURNED_AWAY * (1 - (self.normals[near] * normals[:, None]).sum(-1))
+            cost = distance + RIGHT_ANGLE_METRES * (1 - (self.normals[near] * normals[:, None]).sum(-1))
         best = cost.argmin(1)
         row = np.arange(len(points))
         face = near[row, best]

@@ -1,6 +1,6 @@
-"""The measured landmark embedding of the open rig, committed beside the code.
+"""The landmark embedding of the open rig: where on the mesh the landmark model puts its points. It is part of the package.
 
-`python -m pegasus_ray.perception.embedding` makes it: it renders the rig, runs the landmark model and casts its points
+`python -m pegasus_ray.perception.embedding` measures it: it renders the rig, runs the landmark model and casts its points
 back on the mesh. `python -m pegasus_ray.evaluate.measure_drift` then adds how the points drift as the head turns.
 """
 
@@ -20,7 +20,7 @@ EMBEDDING: Final = Path(__file__).parent / "data" / "landmark_embedding.safetens
 
 
 def save_embedding(embedding: LandmarkEmbedding, rig: Rig, path: Path = EMBEDDING) -> None:
-    """Writes an embedding with the digest of the topology that it was measured on."""
+    """Write an embedding with the digest of the topology that it was measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         "triangles": embedding.triangles,
@@ -28,14 +28,14 @@ def save_embedding(embedding: LandmarkEmbedding, rig: Rig, path: Path = EMBEDDIN
         "weights": embedding.weights,
     }
     if embedding.drift is not None:
-        tensors["drift"] = embedding.drift.half()  # to the micrometre
+        tensors["drift"] = embedding.drift.half()  # precise to a micrometre
     save_file(
         {name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"topology": rig.topology}
     )
 
 
 def load_embedding(rig: Rig, path: Path = EMBEDDING) -> Rig:
-    """The rig with its landmarks' places.
+    """The rig with the landmarks' places from a file.
 
     Raises:
         PegasusError: ASSET_MISSING where there is no file; ASSET_CORRUPT where it was measured on another mesh.

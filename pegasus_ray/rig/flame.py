@@ -1,12 +1,13 @@
 """A licensed FLAME model as a rig.
 
 The file is the user's own (Max Planck's licence: most versions for non-commercial research only, FLAME 2023 Open under
-CC BY 4.0); nothing of it is shipped. FLAME's root is the rig's torso and its neck joint carries the head: head and torso
-each have a pose of their own, and the neck's rotation is the one against the other.
+CC BY 4.0); nothing of it is shipped. FLAME's root becomes the rig's torso, and its neck joint carries the head. Head and torso
+each have a pose of their own, and FLAME's rotation of the neck is that of the head relative to the torso.
 
-What trackers of expressions could not move otherwise, the jaw and the eyes, has axes among the expressions: each is the
-displacement of a bone turned by a full amount, pose correctives included, so it is exact at 0 and at 1 and a chord between
-(1.5 mm at the chin at worst). With these axes fitted, the bones themselves stay at rest: the jaw opens by one, never by both.
+The tracker fits expressions and leaves the joints of jaw and eyes at rest. So that it can open the jaw and turn the eyes, the rig
+gets an expression for each such motion: the displacement of the vertices when the joint is turned by a full amount, pose
+correctives included. It is exact at 0 and 1 and a straight line between (1.5 mm off at the chin at worst). The jaw is thus
+opened either by its expression or by its joint, never by both.
 
 Legend: V vertices, F faces, K = 300 shape axes, E expressions, J = 5 joints.
 """
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.rig.model import (
-    NUMBERED,
+    NUMBERED_PREFIX,
     LandmarkEmbedding,
     Pose,
     Rig,
@@ -32,20 +33,20 @@ from pegasus_ray.rig.model import (
     pose_features,
     rodrigues,
 )
-from pegasus_ray.rig.unpickle import LARGEST_FILE, read_pickled_arrays
+from pegasus_ray.rig.unpickle import MAX_FILE_BYTES, read_pickled_arrays
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Part
 
 Array = npt.NDArray[Any]
 
 ARRAYS: Final = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
-SHAPES: Final = 300
-EXPRESSIONS: Final = 100
+SHAPE_AXES: Final = 300
+EXPRESSION_AXES: Final = 100
 JOINTS: Final = ("root", "head", "jaw", "eye.L", "eye.R")
-PARENTS: Final = (0, 1, 1, 1)  # of all joints but the root
-MOST_VERTICES: Final = 50_000
+PARENTS: Final = (0, 1, 1, 1)  # number of the parent of each joint after the root
+MAX_VERTICES: Final = 50_000
 
-TURNS: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {  # radians about x (the person's left), y (up), z
+TURNED_BONES: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {
     "jawOpen": ("jaw", (0.4, 0.0, 0.0)),
     "jawLeft": ("jaw", (0.0, 0.15, 0.0)),
     "jawRight": ("jaw", (0.0, -0.15, 0.0)),
@@ -58,12 +59,14 @@ TURNS: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {  # radians a
     "eyeLookUpLeft": ("eye.L", (-0.5, 0.0, 0.0)),
     "eyeLookUpRight": ("eye.R", (-0.5, 0.0, 0.0)),
 }
-"""Expressions that stand for a turned bone: which, and by how much at 1."""
+"""Expressions that stand for a turned joint: which joint, and its rotation vector at 1.
+
+In radians about x (the person's left), y (up) and z."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlameArrays:
-    """What a FLAME model's file holds, checked."""
+    """The arrays of a FLAME model's file, checked."""
 
     template: Array  # (V, 3) metres
     faces: Array  # (F, 3)
@@ -74,13 +77,13 @@ class FlameArrays:
 
     @staticmethod
     def read(path: Path) -> FlameArrays:
-        """Reads a generic_model.pkl, or an .npz of the same arrays.
+        """Read a generic_model.pkl, or an .npz of the same arrays.
 
         Raises:
-            PegasusError: NOT_FOUND; CORRUPT where the file is not one of plain arrays (a pickle is never run: see `unpickle`),
-                or its arrays are not those of a FLAME model.
+            PegasusError: NOT_FOUND; CORRUPT where the file holds anything but plain arrays (nothing in a pickle is executed, see
+                `unpickle`), or its arrays are not those of a FLAME model.
         """
-        arrays = _unzip(path) if path.suffix == ".npz" else read_pickled_arrays(path, ARRAYS)
+        arrays = _read_npz(path) if path.suffix == ".npz" else read_pickled_arrays(path, ARRAYS)
         try:
             return FlameArrays._checked(arrays)
         except ValueError as error:
@@ -92,13 +95,13 @@ class FlameArrays:
         expected = {
             "v_template": (vertices, 3),
             "f": (faces, 3),
-            "shapedirs": (vertices, 3, SHAPES + EXPRESSIONS),
+            "shapedirs": (vertices, 3, SHAPE_AXES + EXPRESSION_AXES),
             "posedirs": (vertices, 3, 9 * len(PARENTS)),
             "J_regressor": (len(JOINTS), vertices),
             "weights": (vertices, len(JOINTS)),
             "kintree_table": (2, len(JOINTS)),
         }
-        if not 0 < vertices <= MOST_VERTICES or faces > 3 * MOST_VERTICES:
+        if not 0 < vertices <= MAX_VERTICES or faces > 3 * MAX_VERTICES:
             raise ValueError(f"{vertices} vertices and {faces} faces")
         for name, shape in expected.items():
             if arrays[name].shape != shape:
@@ -122,12 +125,12 @@ class FlameArrays:
         )
 
 
-def _unzip(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise PegasusError(Reason.NOT_FOUND, "there is no such file", subject=str(path))
     try:
         with zipfile.ZipFile(path) as packed:
-            if sum(member.file_size for member in packed.infolist()) > LARGEST_FILE:
+            if sum(member.file_size for member in packed.infolist()) > MAX_FILE_BYTES:
                 raise PegasusError(Reason.CORRUPT, "larger than any head model once unpacked", subject=str(path))
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in ARRAYS}
@@ -136,9 +139,9 @@ def _unzip(path: Path) -> dict[str, Array]:
 
 
 def flame_rig(arrays: FlameArrays, name: str) -> Rig:
-    """The arithmetic of a FLAME model as a rig: all skin, without landmarks, blendshapes and textures (see `outfit`).
+    """A FLAME model as a rig whose faces are all labelled skin; `annotate` adds labels, textures, landmarks and blendshapes.
 
-    Its origin is moved to the middle between the eyes; it is in metres, y up and towards +z already.
+    The origin is moved midway between the eyes. FLAME is in metres, y up and facing +z already.
     """
     regressor, still = _float(arrays.regressor), _float(arrays.template)
     template = still - (regressor @ still)[-2:].mean(0)
@@ -149,39 +152,41 @@ def flame_rig(arrays: FlameArrays, name: str) -> Rig:
         template=template,
         faces=faces,
         uvs=torch.zeros(len(faces), 3, 2),
-        shape_basis=directions[:SHAPES].contiguous(),
-        expression_basis=directions[SHAPES:].contiguous(),
+        shape_basis=directions[:SHAPE_AXES].contiguous(),
+        expression_basis=directions[SHAPE_AXES:].contiguous(),
         pose_basis=_float(arrays.pose_directions.transpose(2, 0, 1)),
         skin_weights=_float(arrays.weights),
         joint_regressor=regressor,
         tissue=torch.full((len(faces),), int(Tissue.SKIN)),
         parts=torch.full((len(faces),), int(Part.SKIN)),
-        shape_names=tuple(f"shape/{number:03}" for number in range(SHAPES)),
-        expression_names=tuple(f"{NUMBERED}{number:03}" for number in range(EXPRESSIONS)),
+        shape_names=tuple(f"shape/{number:03}" for number in range(SHAPE_AXES)),
+        expression_names=tuple(f"{NUMBERED_PREFIX}{number:03}" for number in range(EXPRESSION_AXES)),
         joint_names=JOINTS,
-        from_blendshapes=torch.zeros(EXPRESSIONS, 52),
+        from_blendshapes=torch.zeros(EXPRESSION_AXES, 52),
         landmarks=LandmarkEmbedding.unknown(),
     )
-    return with_turns(bare)
+    return with_turned_bones(bare)
 
 
 def _float(values: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def with_turns(rig: Rig) -> Rig:
-    """The rig with an expression for each turned bone (`TURNS`)."""
-    turned = torch.stack([_turned(rig, joint, torch.tensor(angle)) for joint, angle in TURNS.values()])
+def with_turned_bones(rig: Rig) -> Rig:
+    """The rig with an expression added for each of `TURNED_BONES`."""
+    turned = torch.stack(
+        [_displacement_by_bone(rig, joint, torch.tensor(angle)) for joint, angle in TURNED_BONES.values()]
+    )
     return replace(
         rig,
         expression_basis=torch.cat([rig.expression_basis, turned]),
-        expression_names=(*rig.expression_names, *TURNS),
-        from_blendshapes=torch.cat([rig.from_blendshapes, rig.from_blendshapes.new_zeros(len(TURNS), 52)]),
+        expression_names=(*rig.expression_names, *TURNED_BONES),
+        from_blendshapes=torch.cat([rig.from_blendshapes, rig.from_blendshapes.new_zeros(len(TURNED_BONES), 52)]),
     )
 
 
-def _turned(rig: Rig, joint: str, angle: Tensor) -> Tensor:
-    """How a bone turned by an angle (3,) moves the template, (V, 3) metres."""
+def _displacement_by_bone(rig: Rig, joint: str, angle: Tensor) -> Tensor:
+    """How turning a joint by a rotation vector (3,) in radians moves the template, (V, 3) metres."""
     still = torch.zeros(1, 6)
     angles = {name: torch.zeros(1, 3) for name in ("jaw", "eye.L", "eye.R")} | {joint: angle[None]}
     pose = Pose(head=still, torso=still, jaw=angles["jaw"], eyes=torch.cat([angles["eye.L"], angles["eye.R"]], 1))

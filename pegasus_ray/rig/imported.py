@@ -1,12 +1,9 @@
-"""Where imported rigs are kept: one safetensors file each in the user's cache folder, of exactly the tensors of a `Rig`."""
+"""Where imported rigs are kept: a safetensors file for each in the user's cache folder, with exactly the tensors of a `Rig`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pegasus_ray.rig.cache import cache_folder
+from pegasus_ray.rig.cache import cache_folder, digest_of_tensors, written_whole
 from pegasus_ray.rig.model import LandmarkEmbedding, Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 FORMAT: Final = "1"
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-WORDS: Final = ("shape_names", "expression_names", "joint_names")
-SCHEMA: Final = {  # dtype and shape of each tensor; letters stand for sizes that agree
+RIG_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+NAME_LISTS: Final = ("shape_names", "expression_names", "joint_names")
+TENSORS: Final = {  # dtype and shape of each tensor; equal letters stand for equal sizes
     "template": ("F32", "V3"),
     "faces": ("I64", "F3"),
     "uvs": ("F32", "F32"),
@@ -40,13 +37,17 @@ SCHEMA: Final = {  # dtype and shape of each tensor; letters stand for sizes tha
     "landmarks.barycentric": ("F32", "L3"),
     "landmarks.weights": ("F32", "L"),
 }
-OPTIONAL: Final = {"landmarks.drift": ("F32", "DL3")}
+OPTIONAL_TENSORS: Final = {"landmarks.drift": ("F32", "DL3")}
 DTYPES: Final = {"F32": torch.float32, "I64": torch.int64}
 
 
 def rig_file(name: str) -> Path:
-    """Where the rig of that name is kept. Raises PegasusError BAD_REFERENCE for what cannot be a name."""
-    if not NAME.fullmatch(name) or name == "open":
+    """Where the rig of that name is kept.
+
+    Raises:
+        PegasusError: BAD_REFERENCE for what cannot be a name.
+    """
+    if not RIG_NAME.fullmatch(name) or name == "open":
         message = "a rig's name is 1–32 of a–z, 0–9, - and _, and not 'open'"
         raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
     return cache_folder() / "rigs" / f"{name}.safetensors"
@@ -58,27 +59,21 @@ def imported_names() -> list[str]:
 
 
 def save_imported(rig: Rig) -> Path:
-    """Keeps a rig under its name: written beside and renamed, so that a reader sees a whole file or none."""
+    """Keep a rig under its name, and return its file."""
     path = rig_file(rig.name)
-    held = {name: _get(rig, name) for name in (*SCHEMA, *OPTIONAL)}
+    held = {name: _tensor_of(rig, name) for name in (*TENSORS, *OPTIONAL_TENSORS)}
     tensors = {name: tensor.contiguous() for name, tensor in held.items() if tensor is not None}
-    header = {"format": FORMAT, "digest": _digest(tensors)} | {
-        name: json.dumps(list(getattr(rig, name))) for name in WORDS
+    header = {"format": FORMAT, "digest": digest_of_tensors(tensors)} | {
+        name: json.dumps(list(getattr(rig, name))) for name in NAME_LISTS
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(descriptor)
-    try:
+    with written_whole(path) as temporary:
         save_file(tensors, temporary, metadata=header)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return path
 
 
 def digest_of_imported(name: str) -> str:
     """The sha256 of an imported rig's arrays; raises as `load_imported` does."""
-    with _opened(name) as (header, _):
+    with _open(name) as (header, _):
         return header["digest"]
 
 
@@ -88,9 +83,9 @@ def load_imported(name: str) -> Rig:
     Raises:
         PegasusError: BAD_REFERENCE where there is none; ASSET_CORRUPT where its file is damaged or of another format.
     """
-    with _opened(name) as (header, file):
+    with _open(name) as (header, file):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        words = {name: tuple(_strings(header[name])) for name in WORDS}
+        words = {name: tuple(_list_of_strings(header[name])) for name in NAME_LISTS}
         _check(tensors, words, header)
     places = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith("landmarks.")}
     own = {name: tensor.clone() for name, tensor in tensors.items() if not name.startswith("landmarks.")}
@@ -105,8 +100,8 @@ def load_imported(name: str) -> Rig:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[dict[str, str], Any]]:
-    """The header and the file of a rig; whatever is wrong with them becomes the error that says to import it again."""
+def _open(name: str) -> Iterator[tuple[dict[str, str], Any]]:
+    """The header and the open file of a rig. Whatever is wrong with them becomes an error that says to import it again."""
     path = rig_file(name)
     if not path.is_file():
         known = ", ".join(["open", *imported_names()])
@@ -115,7 +110,7 @@ def _opened(name: str) -> Iterator[tuple[dict[str, str], Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header, tensors = file.metadata() or {}, set(file.keys())
-            if tensors - set(OPTIONAL) != set(SCHEMA) or set(header) != {"format", "digest", *WORDS}:
+            if tensors - set(OPTIONAL_TENSORS) != set(TENSORS) or set(header) != {"format", "digest", *NAME_LISTS}:
                 raise ValueError("its header names other things")
             yield header, file
     except (SafetensorError, OSError, ValueError) as error:
@@ -123,13 +118,13 @@ def _opened(name: str) -> Iterator[tuple[dict[str, str], Any]]:
         raise PegasusError(Reason.ASSET_CORRUPT, message, subject=str(path)) from error
 
 
-def _get(rig: Rig, name: str) -> Tensor | None:
+def _tensor_of(rig: Rig, name: str) -> Tensor | None:
     owner, _, tail = name.rpartition(".")
     value: Tensor | None = getattr(rig.landmarks if owner else rig, tail)
     return value
 
 
-def _strings(text: str) -> list[str]:
+def _list_of_strings(text: str) -> list[str]:
     names = json.loads(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("its names are no list of strings")
@@ -138,26 +133,18 @@ def _strings(text: str) -> list[str]:
 
 def _check(tensors: dict[str, Tensor], words: dict[str, tuple[str, ...]], header: dict[str, str]) -> None:
     """Raises ValueError unless types, sizes, indices, names and digest are as they were written."""
-    if header["format"] != FORMAT or header["digest"] != _digest(tensors):
+    if header["format"] != FORMAT or header["digest"] != digest_of_tensors(tensors):
         raise ValueError("its format or digest is another")
     sizes = {"3": 3, "2": 2, "B": 52, "L": 478}
     for name, tensor in tensors.items():
-        dtype, sides = (SCHEMA | OPTIONAL)[name]
+        dtype, sides = (TENSORS | OPTIONAL_TENSORS)[name]
         expected = tuple(sizes.setdefault(side, given) for side, given in zip(sides, tensor.shape, strict=False))
         if tensor.dtype != DTYPES[dtype] or tensor.dim() != len(sides) or tuple(tensor.shape) != expected:
             raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
-    for name, side in zip(WORDS, "KEJ", strict=True):
+    for name, side in zip(NAME_LISTS, "KEJ", strict=True):
         if len(words[name]) != sizes[side]:
             raise ValueError(f"{len(words[name])} {name}")
     if tensors["faces"].min() < 0 or tensors["faces"].max() >= sizes["V"]:
         raise ValueError("its faces name vertices that are not there")
     if tensors["landmarks.triangles"].min() < 0 or tensors["landmarks.triangles"].max() >= sizes["F"]:
         raise ValueError("its landmarks name faces that are not there")
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()

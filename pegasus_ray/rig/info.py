@@ -1,4 +1,4 @@
-"""What a rig has, in numbers."""
+"""The sizes of a rig."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from pegasus_ray.schemas.parts import Attribute
 
 
 def rig_info(name: str = OPEN) -> dict[str, Any]:
-    """What `pegasus rig info` answers. Raises PegasusError BAD_REFERENCE for a rig that is not here."""
+    """What `pegasus rig info` answers.
+
+    Raises:
+        PegasusError: BAD_REFERENCE for a rig that is not on this machine.
+    """
     rig = load_rig(name)
     axes = {attribute.value: int(rig.axes_of(attribute).sum()) for attribute in Attribute}
     axes["global"] = int(rig.global_axes.sum())

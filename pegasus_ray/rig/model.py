@@ -13,20 +13,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from typing import Self
 
+import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pegasus_ray.library.track import LANDMARKS, Track
+from pegasus_ray.library.performance import Performance
+from pegasus_ray.library.track import LANDMARKS
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
 GLOBAL_GROUPS = ("head", "neck", "macro")
 """Groups of identity axes that describe the whole head, not one feature of it."""
 
-NUMBERED = "expression/"
-"""Begins the name of an expression that is a principal axis of many faces: signed, in standard deviations."""
+NUMBERED_PREFIX = "expression/"
+"""Begins the name of an expression that is a principal axis of many faces; its value is signed, in standard deviations."""
 
 
 class Tissue(IntEnum):
@@ -47,12 +50,12 @@ class LandmarkEmbedding:
 
     triangles: Tensor  # (L,) int64 face of the rig
     barycentric: Tensor  # (L, 3)
-    weights: Tensor  # (L,) trust; 0 where the place is unknown
-    drift: Tensor | None = None  # (6, L, 3) metres in rig space off that place, by the side that the head shows
+    weights: Tensor  # (L,) how much a fit trusts it, 0–1; 0 where the place is unknown
+    drift: Tensor | None = None  # (6, L, 3) metres in rig space off that place, by the view on the head
 
     @staticmethod
     def unknown() -> LandmarkEmbedding:
-        """No landmark's place is known."""
+        """An embedding that knows no landmark's place."""
         return LandmarkEmbedding(
             triangles=torch.zeros(LANDMARKS, dtype=torch.int64),
             barycentric=torch.full((LANDMARKS, 3), 1 / 3),
@@ -73,30 +76,30 @@ class LandmarkEmbedding:
 class Rig:
     """A parametric head with named identity axes and expressions.
 
-    An imported rig (FLAME) has numbered axes, of which none belongs to an attribute or is global: a swap then takes every
-    axis from the target, as the paper does with β.
+    An imported rig (FLAME) has numbered axes, none of which belongs to an attribute or is global. A swap on it then takes
+    all axes from the target, as the paper does with β.
     """
 
     name: str
     template: Tensor  # (V, 3) metres
     faces: Tensor  # (F, 3) int64
     uvs: Tensor  # (F, 3, 2) texture coordinates of the faces' corners, v up
-    shape_basis: Tensor  # (K, V, 3) metres a unit of the axis
-    expression_basis: Tensor  # (E, V, 3) metres at full expression
-    pose_basis: Tensor  # (Q, V, 3) metres a unit of a pose feature; Q is 0 on a rig without pose correctives
+    shape_basis: Tensor  # (K, V, 3) metres for each unit of the axis
+    expression_basis: Tensor  # (E, V, 3) metres for each unit of expression; 1 is full
+    pose_basis: Tensor  # (Q, V, 3) metres for each unit of a pose feature; Q is 0 without pose correctives
     skin_weights: Tensor  # (V, J), rows sum to 1
     joint_regressor: Tensor  # (J, V), rows sum to 1
     tissue: Tensor  # (F,) int64 `Tissue`
     parts: Tensor  # (F,) int64 `Part` on the bare head
-    shape_names: tuple[str, ...]  # "group/axis", named after what the positive direction does
+    shape_names: tuple[str, ...]  # "group/axis"; the axis is named after what its positive direction does
     expression_names: tuple[str, ...]
     joint_names: tuple[str, ...]
-    from_blendshapes: Tensor  # (E, 52) units of expression a unit of each blendshape score
+    from_blendshapes: Tensor  # (E, 52) units of expression for each unit of a blendshape score
     landmarks: LandmarkEmbedding
 
     @property
     def topology(self) -> str:
-        """Digest of what a landmark embedding depends on: the faces and the number of vertices."""
+        """Digest of the faces and the number of vertices, on which a landmark embedding depends."""
         digest = hashlib.sha256(f"{self.template.shape[0]}:".encode())
         digest.update(self.faces.cpu().to(torch.int64).numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -115,7 +118,7 @@ class Rig:
         return torch.tensor(inside, dtype=torch.bool, device=self.template.device)
 
     def mix_shape(self, target: Tensor, source: Tensor, attribute: Attribute) -> Tensor:
-        """The target's shape wearing the source's attribute, (..., K): its own axes from the source, the rest kept."""
+        """A shape (..., K) with the attribute's own axes from the source and all others from the target."""
         return torch.where(self.axes_of(attribute), source, target)
 
     def vertices(
@@ -124,7 +127,7 @@ class Rig:
         expression: Tensor,  # (B, E)
         pose: Pose | None = None,
     ) -> Tensor:
-        """The mesh in rest space, (B, V, 3) metres; with a pose, corrected for what skinning alone gets wrong."""
+        """The mesh in rest space, (B, V, 3) metres; with a pose, the rig's pose correctives are added."""
         still = self.template + torch.einsum("bk,kvc->bvc", shape, self.shape_basis)
         rest = still + torch.einsum("be,evc->bvc", expression, self.expression_basis)
         if pose is None or len(self.pose_basis) == 0:
@@ -132,13 +135,13 @@ class Rig:
         return rest + torch.einsum("bq,qvc->bvc", pose_features(self, pose), self.pose_basis)
 
     def shaped(self, shape: Tensor) -> Tensor:
-        """The vertices (V, 3) of a shape (K,) at rest, in metres."""
+        """The vertices (V, 3) of a shape (K,) without expression, in metres."""
         return self.template + torch.einsum("k,kvc->vc", shape, self.shape_basis)
 
     def joints(self, shape: Tensor, expression: Tensor | None = None) -> Tensor:
         """The joints of shapes (B, K) in rest space, (B, J, 3) metres.
 
-        FLAME's move a little with the expression (B, E) too, which tells only where a jaw or an eye turns about its joint.
+        With an expression (B, E) they move with it too, as FLAME's do a little. That matters only where jaw or eyes turn.
         """
         axes = torch.einsum("jv,kvc->kjc", self.joint_regressor, self.shape_basis)
         joints = self.joint_regressor @ self.template + torch.einsum("bk,kjc->bjc", shape, axes)
@@ -151,18 +154,18 @@ class Rig:
         self,
         blendshapes: Tensor,  # (T, 52) scores 0–1, in the order of the open rig's expressions
     ) -> Tensor:
-        """The expressions (T, E) that look most like the blendshapes; on the open rig these are its expressions."""
+        """The expressions (T, E) that look most like the blendshapes; on the open rig they are the scores themselves."""
         return blendshapes @ self.from_blendshapes.T
 
     @property
     def expression_limits(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest plausible value of each expression, (E,) each: 0 and 1, or ±3 on numbered principal axes."""
-        signed = torch.tensor([name.startswith(NUMBERED) for name in self.expression_names])
+        signed = torch.tensor([name.startswith(NUMBERED_PREFIX) for name in self.expression_names])
         return torch.where(signed, -3.0, 0.0), torch.where(signed, 3.0, 1.0)
 
     @property
     def pivot(self) -> int:
-        """Number of the joint that the head turns on: the neck, or where a rig has none the head itself (FLAME's neck)."""
+        """Number of the joint about which the head turns: the neck, or the head where a rig has none (it is FLAME's neck)."""
         return self.joint_names.index("neck" if "neck" in self.joint_names else "head")
 
     def to(self, device: torch.device | str) -> Rig:
@@ -184,15 +187,12 @@ class Pose:
     jaw: Tensor  # (B, 3) rotation vector about the jaw's joint, in rig space
     eyes: Tensor  # (B, 6) rotation vectors of eye.L and eye.R about their joints, in rig space
 
-    @staticmethod
-    def of(track: Track, frames: Sequence[int] | slice = slice(None), device: torch.device | str = "cpu") -> Pose:
-        """The pose of a track's frames."""
-        return Pose(
-            **{
-                name: torch.as_tensor(getattr(track, name)[frames], dtype=torch.float32, device=device)
-                for name in ("head", "torso", "jaw", "eyes")
-            }
-        )
+    @classmethod
+    def of(cls, performance: Performance, *, device: torch.device | str = "cpu") -> Self:
+        """What a performance says of each frame."""
+        arrays = {field.name: np.ascontiguousarray(getattr(performance, field.name)) for field in fields(cls)}
+        # Copied, for alignment: a product's last bit depends on where its operands lie, and NumPy puts them anywhere.
+        return cls(**{name: torch.tensor(array, device=device) for name, array in arrays.items()})
 
     @staticmethod
     def still(head: Tensor, torso: Tensor | None = None) -> Pose:
@@ -204,15 +204,18 @@ class Pose:
             eyes=head.new_zeros(head.shape[0], 6),
         )
 
-    def select(self, frames: Tensor | slice) -> Pose:
-        """The pose of some of the frames."""
-        return Pose(head=self.head[frames], torso=self.torso[frames], jaw=self.jaw[frames], eyes=self.eyes[frames])
+    def rows(self, frames: Tensor | slice) -> Self:
+        """Only some of the frames, by number or by mask."""
+        return replace(self, **{field.name: getattr(self, field.name)[frames] for field in fields(self)})
 
 
 def rodrigues(
     rotation: Tensor,  # (..., 3) rotation vectors, radians
 ) -> Tensor:
-    """Rotation matrices (..., 3, 3) of rotation vectors; smooth at zero, with exact gradients there."""
+    """Rotation matrices (..., 3, 3) of rotation vectors by Rodrigues' formula.
+
+    Near zero its series is used, which keeps the gradients exact there.
+    """
     squared = (rotation * rotation).sum(-1)[..., None, None]
     small = squared < 1e-6
     safe = torch.where(small, torch.ones_like(squared), squared)
@@ -228,7 +231,7 @@ def rodrigues(
 def rotation_vectors(
     rotation: Tensor,  # (..., 3, 3)
 ) -> Tensor:
-    """The rotation vectors (..., 3) of rotation matrices: undoes `rodrigues`. Carries no gradient."""
+    """The rotation vectors (..., 3) of rotation matrices, the inverse of `rodrigues`. No gradient flows through it."""
     flat = Rotation.from_matrix(rotation.detach().cpu().double().reshape(-1, 3, 3).numpy()).as_rotvec()
     return torch.as_tensor(flat, dtype=rotation.dtype, device=rotation.device).reshape(rotation.shape[:-1])
 
@@ -236,12 +239,12 @@ def rotation_vectors(
 def rigid(
     pose: Tensor,  # (B, 6) rotation vector, translation
 ) -> Tensor:
-    """Rig → camera transforms (B, 3, 4): the rotation of the flipped rig, and the translation."""
+    """Rig → camera transforms (B, 3, 4): the rotation, after y and z are flipped, and the translation."""
     flip = torch.tensor([1.0, -1.0, -1.0], dtype=pose.dtype, device=pose.device)
     return torch.cat([rodrigues(pose[:, :3]) * flip, pose[:, 3:, None]], -1)
 
 
-def _about(rotation: Tensor, pivot: Tensor) -> Tensor:
+def _rotation_about(rotation: Tensor, pivot: Tensor) -> Tensor:
     """Rotations (B, 3) about pivots (B | 1, 3) in rest space, (B, 3, 4)."""
     turn = rodrigues(rotation)
     return torch.cat([turn, pivot[..., None] - turn @ pivot[..., None]], -1)
@@ -260,7 +263,8 @@ def bone_transforms(
 ) -> Tensor:
     """The joints' rest → camera transforms, (B, J, 3, 4), in the order of `rig.joint_names`.
 
-    The root follows the torso, the neck is the mean of torso and head, jaw and eyes turn on the head.
+    The root moves with the torso and the head with the head. The neck's transform is the mean of the two. Jaw and eyes turn about
+    their joints on the head.
 
     Raises:
         PegasusError: BAD_CONFIG where the rig has a joint whose motion is not known.
@@ -276,7 +280,7 @@ def bone_transforms(
         elif name == "head":
             bones.append(head)
         elif name in turns:
-            bones.append(_compose(head, _about(turns[name], joints[:, index])))
+            bones.append(_compose(head, _rotation_about(turns[name], joints[:, index])))
         else:
             raise PegasusError(
                 Reason.BAD_CONFIG, f"joint {name!r} of rig {rig.name!r} has no known motion", subject=name
@@ -285,9 +289,9 @@ def bone_transforms(
 
 
 def pose_features(rig: Rig, pose: Pose) -> Tensor:
-    """R − I of each joint that turns against the one it hangs on, row by row, (B, Q), as FLAME's pose correctives want it.
+    """R − I of each joint's rotation relative to its parent, row by row, (B, Q): the input of FLAME's pose correctives.
 
-    The head turns against the torso. A rig without pose correctives has none: (B, 0).
+    The head's parent is the torso. A rig without pose correctives has no features, (B, 0).
     """
     if len(rig.pose_basis) == 0:
         return pose.head.new_zeros(pose.head.shape[0], 0)
@@ -309,7 +313,7 @@ def skin(
     transforms: Tensor,  # (B, J, 3, 4)
 ) -> Tensor:
     """Linear blend skinning: points in camera space, (B, N, 3) metres."""
-    return _weigh(points, weights, transforms[..., :3]) + torch.einsum("nj,bjc->bnc", weights, transforms[..., 3])
+    return _blend(points, weights, transforms[..., :3]) + torch.einsum("nj,bjc->bnc", weights, transforms[..., 3])
 
 
 def skin_normals(
@@ -317,12 +321,15 @@ def skin_normals(
     weights: Tensor,  # (N, J)
     transforms: Tensor,  # (B, J, 3, 4)
 ) -> Tensor:
-    """Directions turned with the bones, of unit length, (B, N, 3) in camera space."""
-    return torch.nn.functional.normalize(_weigh(normals, weights, transforms[..., :3]), dim=-1)
+    """Unit normals turned with the bones, (B, N, 3) in camera space."""
+    return torch.nn.functional.normalize(_blend(normals, weights, transforms[..., :3]), dim=-1)
 
 
-def _weigh(vectors: Tensor, weights: Tensor, linear: Tensor) -> Tensor:
-    """Σ_j w_j L_j v, (B, N, 3): one product with all bones side by side, which on a CPU beats a 3×3 matrix a point."""
+def _blend(vectors: Tensor, weights: Tensor, linear: Tensor) -> Tensor:
+    """Σ_j w_j L_j v, (B, N, 3).
+
+    One product with the matrices of all bones side by side; on a CPU it is faster than blending a 3 × 3 matrix for each point.
+    """
     batch, bones = linear.shape[:2]
     moved = vectors.expand(batch, -1, -1) @ linear.flatten(1, 2).transpose(1, 2)  # (B, N, J·3)
     return (moved.reshape(batch, -1, bones, 3) * weights[:, :, None]).sum(2)
@@ -334,6 +341,6 @@ def surface(
     triangles: Tensor,  # (N,) face of each point
     barycentric: Tensor,  # (N, 3)
 ) -> Tensor:
-    """Any quantity of the vertices, interpolated at points bound to the surface, (N, ...)."""
+    """Any quantity of the vertices, interpolated at points of the surface, (N, ...)."""
     corners = values[faces[triangles]]
     return (corners * barycentric.reshape(*barycentric.shape, *[1] * (values.ndim - 1))).sum(1)

@@ -1,6 +1,6 @@
 """A dense basis beside the named axes: the principal components of people sampled from a rig.
 
-It lies within the span of the named axes, so it is kept as combinations of them and never as vertices.
+It lies within the span of the named axes, so it is represented as combinations of them and not as vertices.
 
 Legend: N people, K named axes, D components, V vertices.
 """
@@ -15,17 +15,31 @@ from torch import Tensor
 
 from pegasus_ray.rig.model import Rig
 
-PEOPLE: Final = 2000
-SPREAD: Final = {
-    **{"head": 0.16, "neck": 0.10, "nose": 0.30, "mouth": 0.26, "eyes": 0.22, "ears": 0.15, "cheek": 0.28},
-    **{"chin": 0.26, "forehead": 0.20, "eyebrows": 0.25},
+SAMPLED_PEOPLE: Final = 2000
+AXIS_DEVIATION: Final = {
+    "head": 0.16,
+    "neck": 0.10,
+    "nose": 0.30,
+    "mouth": 0.26,
+    "eyes": 0.22,
+    "ears": 0.15,
+    "cheek": 0.28,
+    "chin": 0.26,
+    "forehead": 0.20,
+    "eyebrows": 0.25,
 }
-"""Standard deviation of a group's axes among plausible people; draws end at two of them."""
-MACRO: Final = {
-    **{"macro/female": 1.0, "macro/african": 1.0, "macro/asian": 1.0, "macro/old": 0.25, "macro/fat": 0.3},
-    **{"macro/thin": 0.4, "macro/muscle": 0.4, "macro/child": 0.0},
+"""Standard deviation of the axes of a group among plausible people, in units of the axis; samples are clipped at two of them."""
+MACRO_MAXIMUM: Final = {
+    "macro/female": 1.0,
+    "macro/african": 1.0,
+    "macro/asian": 1.0,
+    "macro/old": 0.25,
+    "macro/fat": 0.3,
+    "macro/thin": 0.4,
+    "macro/muscle": 0.4,
+    "macro/child": 0.0,
 }
-"""Upper end of the axes of the whole person, which are drawn evenly from 0."""
+"""Upper end of the axes of the whole person, which are drawn uniformly from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,34 +47,37 @@ class DenseBasis:
     """Components in order of how much of people's variance they explain, each in standard deviations."""
 
     mean: Tensor  # (K,) the mean person's named axes
-    components: Tensor  # (D, K) named axes a standard deviation of the component
-    explained: Tensor  # (D,) share of the variance of vertices up to and with the component
+    components: Tensor  # (D, K) change of the named axes by one standard deviation of the component
+    explained: Tensor  # (D,) share of the vertices' variance that the components up to and including this one explain
 
     def shape(self, weights: Tensor) -> Tensor:
         """The named axes (..., K) of people given by components (..., D)."""
         return self.mean + weights @ self.components
 
     def count(self, share: float) -> int:
-        """How many components explain that share of the variance."""
+        """How many components explain at least that share of the variance."""
         return int((self.explained < share).sum()) + 1
 
 
-def sample_shapes(rig: Rig, people: int = PEOPLE, seed: int = 0) -> Tensor:
-    """Plausible people, (N, K): named axes by `SPREAD` and `MACRO`; numbered ones are standard deviations already."""
+def sample_shapes(rig: Rig, people: int = SAMPLED_PEOPLE, seed: int = 0) -> Tensor:
+    """Plausible people, (N, K). Axes without a name are in standard deviations already and are sampled as such."""
     source = torch.Generator().manual_seed(seed)
     normal = torch.randn(people, len(rig.shape_names), generator=source).clamp(-2, 2)
-    even = torch.rand(people, len(rig.shape_names), generator=source)
+    uniform = torch.rand(people, len(rig.shape_names), generator=source)
     columns = [
-        MACRO[name] * even[:, axis] if name in MACRO else SPREAD.get(name.partition("/")[0], 1.0) * normal[:, axis]
+        MACRO_MAXIMUM[name] * uniform[:, axis]
+        if name in MACRO_MAXIMUM
+        else AXIS_DEVIATION.get(name.partition("/")[0], 1.0) * normal[:, axis]
         for axis, name in enumerate(rig.shape_names)
     ]
     return torch.stack(columns, 1)
 
 
-def dense_basis(rig: Rig, people: int = PEOPLE, seed: int = 0) -> DenseBasis:
+def dense_basis(rig: Rig, people: int = SAMPLED_PEOPLE, seed: int = 0) -> DenseBasis:
     """Principal components of the heads (not the shoulders) of sampled people.
 
-    With the Gram matrix of the axes over the vertices, the K × K problem has the answer of the N × V one.
+    The eigenproblem is solved in the K named axes, with the Gram matrix of their displacements of the vertices. It is K × K
+    and has the same solution as the principal component analysis of the N × 3V vertex coordinates.
     """
     shapes = sample_shapes(rig, people, seed).double()
     mean = shapes.mean(0)

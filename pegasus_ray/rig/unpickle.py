@@ -1,9 +1,9 @@
-"""Reads the arrays out of a pickle without running what is in it.
+"""Reads the arrays out of a pickle without running code that it names.
 
-Licensed head models come as pickles of numpy, scipy.sparse and chumpy arrays. Here no class of theirs is ever called: each
-global that such a file may name resolves to a stand-in of this file that does nothing but keep its state, and the arrays
-are built from the states afterwards, with every size checked. Any other global, and any opcode that plain arrays do not
-need, is refused by its name before the pickle is run at all.
+Licensed head models come as pickles of numpy, scipy.sparse and chumpy arrays. No class of these packages is called here. Each
+global that such a file may name resolves to a stand-in of this file, which only keeps its state; the arrays are built from
+the states afterwards, with every size checked. Any other global, and any opcode that plain arrays do not need, is refused
+by its name before the pickle is run at all.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 
 Array = npt.NDArray[Any]
 
-LARGEST_FILE: Final = 1 << 30  # bytes
-LARGEST_ARRAY: Final = 1 << 28  # bytes, once dense
-PLAIN: Final = """
+MAX_FILE_BYTES: Final = 1 << 30
+MAX_ARRAY_BYTES: Final = 1 << 28  # of a sparse array once it is dense
+_OPCODE_NAMES: Final = """
 PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT
 STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
 PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD
 """
-OPCODES: Final = frozenset(PLAIN.split())
-NUMBERS: Final = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
-MEMO: Final = ("PUT", "BINPUT", "LONG_BINPUT")
+OPCODES: Final = frozenset(_OPCODE_NAMES.split())
+"""The opcodes by which plain arrays are pickled; all others are refused."""
+NUMBER_TYPES: Final = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+MEMO_OPCODES: Final = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _StandIn:
-    """Neither has attributes nor takes any: a pickle can change nothing of it but through `__setstate__`."""
+    """Has no attributes and takes none, so that a pickle can change it through `__setstate__` alone."""
 
     __slots__ = ()
 
@@ -47,13 +48,13 @@ class _StandIn:
 
 
 class _NdArray(_StandIn):
-    """`numpy.ndarray`, which only ever is an argument."""
+    """`numpy.ndarray`, which such pickles use only as an argument."""
 
     __slots__ = ()
 
 
 class _Latin1(_StandIn):
-    """`_codecs.encode`, by which Python 3 writes bytes in protocol 2, for that one encoding."""
+    """`_codecs.encode` for Latin-1 alone; by it Python 3 writes bytes in protocol 2."""
 
     __slots__ = ()
 
@@ -64,7 +65,7 @@ class _Latin1(_StandIn):
 
 
 class _NoBytes(_StandIn):
-    """`bytes()`, by which Python 3 writes no bytes at all in protocol 2."""
+    """`bytes()`, by which Python 3 writes an empty byte string in protocol 2."""
 
     __slots__ = ()
 
@@ -73,7 +74,7 @@ class _NoBytes(_StandIn):
 
 
 class _DType(_StandIn):
-    """`numpy.dtype`: any, though only arrays of plain numbers are read later."""
+    """`numpy.dtype`. Any type is kept, but `number` accepts those of plain numbers only."""
 
     __slots__ = ("code", "order")
 
@@ -85,14 +86,18 @@ class _DType(_StandIn):
         self.order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
 
     def number(self) -> np.dtype[Any]:
-        """The type of a plain number."""
-        if self.code not in NUMBERS or self.order not in ("<", ">", "|", "="):
+        """The type, if it is that of a plain number.
+
+        Raises:
+            UnpicklingError: for any other type.
+        """
+        if self.code not in NUMBER_TYPES or self.order not in ("<", ">", "|", "="):
             raise pickle.UnpicklingError(f"an array of type {self.order!r}{self.code!r}")
         return np.dtype(f"{self.order}{self.code}")
 
 
 class _Array(_StandIn):
-    """`numpy.core.multiarray._reconstruct` and the array that it begins."""
+    """`numpy.core.multiarray._reconstruct` and the array that it starts."""
 
     __slots__ = ("state",)
 
@@ -103,7 +108,11 @@ class _Array(_StandIn):
         self.state = state
 
     def array(self) -> Array:
-        """The array. Raises UnpicklingError where its state is not that of plain numbers."""
+        """The array.
+
+        Raises:
+            UnpicklingError: where its state is not that of an array of plain numbers.
+        """
         match self.state:
             case (int(), tuple(shape), _DType() as kind, bool() | 0 | 1 as fortran, bytes() | str() as data):
                 pass
@@ -149,7 +158,7 @@ class _Chumpy(_Holder):
 
 
 class _Compressed(_Holder):
-    """A compressed sparse matrix; dense, so that no index is ever trusted to compiled code."""
+    """`scipy.sparse.csc_matrix`. It is made dense here, so that unchecked indices never reach scipy's compiled code."""
 
     __slots__ = ()
     by_column = True
@@ -158,7 +167,7 @@ class _Compressed(_Holder):
         parts = [self.state.get(name) for name in ("data", "indices", "indptr")]
         values, indices, ends = (part.array() if isinstance(part, _Array) else None for part in parts)
         match self.state.get("_shape", self.state.get("shape")):
-            case (int(rows), int(columns)) if min(rows, columns) > 0 and rows * columns * 8 <= LARGEST_ARRAY:
+            case (int(rows), int(columns)) if min(rows, columns) > 0 and rows * columns * 8 <= MAX_ARRAY_BYTES:
                 shape = (columns, rows) if self.by_column else (rows, columns)
             case other:
                 raise pickle.UnpicklingError(f"a sparse matrix of shape {other!r}")
@@ -182,7 +191,7 @@ class _CompressedRows(_Compressed):
     by_column = False
 
 
-KNOWN: Final[dict[tuple[str, str], Any]] = {
+STAND_INS: Final[dict[tuple[str, str], Any]] = {
     ("numpy", "ndarray"): _NdArray,
     ("numpy", "dtype"): _DType,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
@@ -196,20 +205,36 @@ KNOWN: Final[dict[tuple[str, str], Any]] = {
     ("_codecs", "encode"): _Latin1(),
     ("__builtin__", "bytes"): _NoBytes(),
 }
+"""What each global that a pickle may name resolves to."""
+
+
+_DAMAGE: Final = (
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    AssertionError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
+"""What unpickling damaged contents may raise, beside UnpicklingError."""
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in KNOWN:
+        if (module, name) not in STAND_INS:
             raise pickle.UnpicklingError(f"{module}.{name}")
-        return KNOWN[module, name]
+        return STAND_INS[module, name]
 
     def persistent_load(self, pid: Any) -> NoReturn:
         raise pickle.UnpicklingError("a persistent id")
 
 
 def read_pickled_arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
-    """The arrays of these names in a pickled dictionary; what else it holds is left alone.
+    """The arrays of these names in a pickled dictionary; what else it holds is ignored.
 
     Raises:
         PegasusError: NOT_FOUND; CORRUPT where the file is too large, is no pickle of arrays, names anything but arrays (the
@@ -217,11 +242,13 @@ def read_pickled_arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
     """
     if not path.is_file():
         raise PegasusError(Reason.NOT_FOUND, "there is no such file", subject=str(path))
-    if path.stat().st_size > LARGEST_FILE:
-        raise PegasusError(Reason.CORRUPT, f"larger than {LARGEST_FILE >> 20} MiB, so no head model", subject=str(path))
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise PegasusError(
+            Reason.CORRUPT, f"larger than {MAX_FILE_BYTES >> 20} MiB, so no head model", subject=str(path)
+        )
     contents = path.read_bytes()
     try:
-        _inspect(contents)
+        _refuse_unknown(contents)
         model = _Unpickler(io.BytesIO(contents), encoding="latin1").load()
         if not isinstance(model, dict):
             raise pickle.UnpicklingError("no dictionary at its top")
@@ -229,24 +256,21 @@ def read_pickled_arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
     except pickle.UnpicklingError as error:
         message = f"refused, nothing of it was run: it holds {error}, and only plain arrays are read"
         raise PegasusError(Reason.CORRUPT, message, subject=str(path)) from error
-    except _BROKEN as error:
+    except _DAMAGE as error:
         raise PegasusError(Reason.CORRUPT, f"not a whole pickle of arrays ({error})", subject=str(path)) from error
 
 
-_BROKEN: Final = (
-    *(EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, AssertionError),
-    *(MemoryError, RecursionError, struct.error),
-)
+def _refuse_unknown(contents: bytes) -> None:
+    """Refuse opcodes that arrays do not need, unknown globals, and memo numbers beyond the number of opcodes so far.
 
-
-def _inspect(contents: bytes) -> None:
-    """Refuses opcodes that arrays do not need, globals that are not known, and memo numbers beyond the file."""
+    A large memo number would make the unpickler reserve as much memory.
+    """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(contents)):
         if opcode.name not in OPCODES:
             raise pickle.UnpicklingError(f"the opcode {opcode.name}{f' of {argument}' if argument else ''}")
-        if opcode.name == "GLOBAL" and tuple(str(argument).split(" ", 1)) not in KNOWN:
+        if opcode.name == "GLOBAL" and tuple(str(argument).split(" ", 1)) not in STAND_INS:
             raise pickle.UnpicklingError(str(argument).replace(" ", "."))
-        if opcode.name in MEMO and not 0 <= int(str(argument)) <= count:
+        if opcode.name in MEMO_OPCODES and not 0 <= int(str(argument)) <= count:
             raise pickle.UnpicklingError(f"a memo of {argument} entries")
 
 

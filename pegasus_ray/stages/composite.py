@@ -36,16 +36,6 @@ class Blend(StrEnum):
     )
 
 
-BLEND_OF = {
-    Attribute.HAIR: Blend.ALPHA,
-    Attribute.HAT: Blend.SOLID,
-    Attribute.EYES: Blend.FEATHER,
-    Attribute.MOUTH: Blend.FEATHER,
-    Attribute.EYEBROWS: Blend.STRANDS,
-    Attribute.NOSE: Blend.POISSON,
-}
-
-
 SOLID = (0.15, 0.65)
 """Shares of a pixel under which there is no hat, and over which nothing shows through it: what mixes in is a liner's points."""
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pegasus_ray.avatar.fields.config import FieldConfig
-from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Stage
-from pegasus_ray.avatar.fit.field_losses import FieldWeights
+from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Resolution
+from pegasus_ray.avatar.fit.initialize import PointBudget
+from pegasus_ray.avatar.fit.losses import FieldWeights
 from pegasus_ray.avatar.generative.fit import GenerativeConfig
-from pegasus_ray.avatar.points.initialize import PointBudget
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.stages.personalize import PersonalizeConfig
 from pegasus_ray.stages.swap import SwapConfig
@@ -46,9 +46,9 @@ DRAFT = replace(
     FAST,
     fit=FitConfig(
         stages=(
-            Stage(scale=0.5, steps=250),
-            Stage(scale=0.75, steps=250, points=10000),
-            Stage(scale=1.0, steps=400, points=15000, per_pixel=14),
+            Resolution(scale=0.5, steps=250),
+            Resolution(scale=0.75, steps=250, points=10000),
+            Resolution(scale=1.0, steps=400, points=15000, per_pixel=14),
         )
     ),
     swap=SwapConfig(frames=16),
@@ -60,10 +60,10 @@ PAPER = replace(
     FAST,
     fit=FitConfig(
         stages=(
-            Stage(scale=0.25, steps=1500, per_pixel=10),
-            Stage(scale=0.5, steps=3000, points=24000, per_pixel=10),
-            Stage(scale=1.0, steps=6000, points=48000, per_pixel=10),
-            Stage(scale=1.0, steps=9000, points=96000, per_pixel=10),
+            Resolution(scale=0.25, steps=1500, per_pixel=10),
+            Resolution(scale=0.5, steps=3000, points=24000, per_pixel=10),
+            Resolution(scale=1.0, steps=6000, points=48000, per_pixel=10),
+            Resolution(scale=1.0, steps=9000, points=96000, per_pixel=10),
         ),
         fields=FieldConfig(grid_levels=3, free_discs=True),
         perceptual="vgg16",
@@ -72,7 +72,7 @@ PAPER = replace(
     ),
     personalize=PersonalizeConfig(
         fields=FitConfig(
-            stages=(Stage(scale=0.5, steps=3000, per_pixel=10), Stage(scale=1.0, steps=20000, per_pixel=10)),
+            stages=(Resolution(scale=0.5, steps=3000, per_pixel=10), Resolution(scale=1.0, steps=20000, per_pixel=10)),
             fields=FieldConfig(subject_stage=True, own_looks=True, grid_levels=3),
             perceptual="vgg16",
             batch=8,
@@ -100,8 +100,8 @@ PAPER_SMALL = replace(
     FAST,
     fit=FitConfig(
         stages=(
-            Stage(scale=0.5, steps=250),
-            Stage(scale=1.0, steps=150, points=11000),
+            Resolution(scale=0.5, steps=250),
+            Resolution(scale=1.0, steps=150, points=11000),
         ),
         budget=PointBudget(surface=5000, hair=2500, cloth=1800),
         field_weights=FieldWeights(square=3.0, edges=0.5),
@@ -111,7 +111,7 @@ PAPER_SMALL = replace(
     ),
     personalize=PersonalizeConfig(
         fields=FitConfig(
-            stages=(Stage(scale=0.5, steps=60, per_pixel=12), Stage(scale=1.0, steps=240, per_pixel=12)),
+            stages=(Resolution(scale=0.5, steps=60, per_pixel=12), Resolution(scale=1.0, steps=240, per_pixel=12)),
             fields=replace(SMALL_FIELDS, subject_stage=True, own_looks=True, free_discs=False),
             rates=LearningRates(networks=1e-3, codes=1e-3),
             batch=2,

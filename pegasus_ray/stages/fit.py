@@ -10,7 +10,7 @@ from torch import nn
 
 from pegasus_ray.avatar.fields.avatar import Fields
 from pegasus_ray.avatar.fit.config import FitConfig
-from pegasus_ray.avatar.fit.loop import fit_avatar
+from pegasus_ray.avatar.fit.loop import FitContext, fit_avatar
 from pegasus_ray.avatar.fit.perceptual import EFFICIENTNET, NONE, VGG, load_perceptual
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.library.track import Track
@@ -52,15 +52,10 @@ def fit(
     """
     seen, _ = track.held_out()
     shown = track.select(seen)
-    fitted = fit_avatar(
-        shown,
-        load_rig(track.rig),
-        config,
-        progress=progress,
-        checkpoint=checkpoint,
-        device=device,
-        perceptual=perceptual_network(config.perceptual),
+    context = FitContext(
+        progress=progress, checkpoint=checkpoint, device=device, perceptual=perceptual_network(config.perceptual)
     )
+    fitted = fit_avatar(shown, load_rig(track.rig), config, context=context)
     return FitResult(
         avatar=fitted.avatar.to("cpu"),
         attributes=attributes_shown(shown),

@@ -8,13 +8,13 @@ from typing import Literal
 
 from pegasus_ray.perception.embedding import measure_embedding
 from pegasus_ray.perception.nets.landmarks import FaceMesh
+from pegasus_ray.rig.annotate import annotate
 from pegasus_ray.rig.cache import cache_folder
 from pegasus_ray.rig.embedding import load_embedding, save_embedding
 from pegasus_ray.rig.flame import FlameArrays, flame_rig
 from pegasus_ray.rig.imported import rig_file, save_imported
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
-from pegasus_ray.rig.outfit import outfit
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.progress import Progress
 
@@ -47,7 +47,7 @@ def import_flame(file: Path, name: str, progress: Progress, landmarks: Wanted = 
     progress(0.0, "reading")
     bare = flame_rig(FlameArrays.read(file), name)
     progress(0.1, "laying the open rig over it")
-    rig = outfit(bare, load_rig())
+    rig = annotate(bare, load_rig())
     progress(0.3, "landmarks")
     rig, source = _measured(rig) if landmarks == "measured" else (rig, "transferred")
     progress(0.95, "keeping")

@@ -13,10 +13,12 @@ from typing import Final
 
 import numpy as np
 
-from pegasus_ray.library.track import Bytes, Floats, Track
+from pegasus_ray.library.performance import Floats
+from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.perception.assets.files import available, digest_of
+from pegasus_ray.perception.nets.bisenet import BISENET_MODEL, BisenetParser
 from pegasus_ray.perception.nets.identity import IdentityModel, identity_file, identity_model_of
-from pegasus_ray.perception.nets.parser import PARSER_MODEL, BisenetParser, Parser
+from pegasus_ray.perception.nets.parser import FaceParser
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, labels_of
 
@@ -40,8 +42,8 @@ class JudgeConfig:
 
 def judge_models(config: JudgeConfig) -> tuple[tuple[str, str], ...]:
     """Name and sha256 of the model files that judge on this machine."""
-    parser = config.parser == "bisenet" or (config.parser == "auto" and available(PARSER_MODEL))
-    names = [PARSER_MODEL if parser else None, identity_file(config.identity)]
+    parser = config.parser == "bisenet" or (config.parser == "auto" and available(BISENET_MODEL))
+    names = [BISENET_MODEL if parser else None, identity_file(config.identity)]
     return tuple((name, digest_of(name)) for name in names if name)
 
 
@@ -49,8 +51,8 @@ class Judge:
     """The nets, loaded once."""
 
     def __init__(self, config: JudgeConfig) -> None:
-        with_parser = config.parser == "bisenet" or (config.parser == "auto" and available(PARSER_MODEL))
-        self.parser: Parser | None = BisenetParser(threads=1) if with_parser else None
+        with_parser = config.parser == "bisenet" or (config.parser == "auto" and available(BISENET_MODEL))
+        self.parser: FaceParser | None = BisenetParser(threads=1) if with_parser else None
         self.identity: IdentityModel | None = identity_model_of(config.identity)
 
     def __call__(

@@ -11,10 +11,12 @@ import torch
 
 from pegasus_ray.avatar.borrow.parts import has_attribute
 from pegasus_ray.avatar.fit.config import FitConfig
+from pegasus_ray.avatar.fit.loop import FitContext
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
+from pegasus_ray.avatar.generative.clips import CodedClip
 from pegasus_ray.avatar.generative.field_fit import fit_field_generative
-from pegasus_ray.avatar.generative.fit import Clip, GenerativeConfig, fit_generative
-from pegasus_ray.avatar.generative.initialise import compose
+from pegasus_ray.avatar.generative.fit import GenerativeConfig, fit_generative
+from pegasus_ray.avatar.generative.initialise import initialise_generative
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.frames import Parameters
 from pegasus_ray.library.swaps import Swap
@@ -22,6 +24,7 @@ from pegasus_ray.library.track import Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.fit import perceptual_network
@@ -99,7 +102,8 @@ def personalize(
         sources.setdefault(swap.attribute, []).append((swap.avatar, avatars[swap.avatar]))
     ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
     clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
-    return _fit(_Cast(target_avatar, ordered), clips, rig, config, progress, checkpoint)
+    context = FitContext(progress=progress, checkpoint=checkpoint)
+    return _fit(_Cast(target_avatar, ordered), clips, rig, config, context)
 
 
 def personalize_unswapped(
@@ -134,7 +138,8 @@ def personalize_unswapped(
     for name, (video, avatar) in people.items():
         worn = {attribute: name for attribute in shown if has_attribute(avatar, attribute)}
         clips.append(replace(own_clip(video, config.own_frames), sources=worn, identity=name))
-    return _fit(_Cast(target_avatar, shown, whole), clips, rig, config, progress, checkpoint)
+    context = FitContext(progress=progress, checkpoint=checkpoint)
+    return _fit(_Cast(target_avatar, shown, whole), clips, rig, config, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,46 +152,34 @@ class _Cast:
 
 
 def _fit(
-    cast: _Cast,
-    clips: Sequence[Clip],
-    rig: Rig,
-    config: PersonalizeConfig,
-    progress: Progress | None,
-    checkpoint: Path | None,
+    cast: _Cast, clips: Sequence[CodedClip], rig: Rig, config: PersonalizeConfig, context: FitContext
 ) -> Personalized:
     """Train the kind of generative avatar that the configuration says."""
     counts = {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
     fields = config.fields
     size = config.fit.code_size if fields is None or fields.fields is None else fields.fields.code
-    start = compose(cast.target, cast.sources, rig, people=cast.people, code_size=size, seed=config.training.seed)
+    start = initialise_generative(
+        cast.target, cast.sources, rig, people=cast.people, code_size=size, seed=config.training.seed
+    )
     avatar: GenerativeAvatar
     if fields is None:
-        avatar, figures = fit_generative(start, clips, rig, config.fit, progress=progress, checkpoint=checkpoint)
+        avatar, figures = fit_generative(start, clips, rig, config.fit, context)
     else:
-        avatar, figures = fit_field_generative(
-            start,
-            clips,
-            rig,
-            fields,
-            config.fit.rates,
-            progress=progress,
-            checkpoint=checkpoint,
-            perceptual=perceptual_network(fields.perceptual),
-        )
+        context = replace(context, perceptual=perceptual_network(fields.perceptual))
+        avatar, figures = fit_field_generative(start, clips, rig, fields, config.fit.rates, context)
     return Personalized(avatar=avatar, figures=figures | counts)
 
 
 def good_frames(swap: Swap, least_quality: float) -> np.ndarray:
     """Numbers of a swap's frames that are fit for training, by their score."""
-    good = np.asarray(swap.scores["quality"]) >= least_quality
-    return np.flatnonzero(good & ~np.isin(np.arange(len(swap)), list(swap.failures)))
+    return np.flatnonzero(np.asarray(swap.scores["quality"]) >= least_quality)
 
 
-def own_clip(track: Track, count: int) -> Clip:
+def own_clip(track: Track, count: int) -> CodedClip:
     """The target's own frames: at most `count` of those that a fit may see."""
     seen, _ = track.held_out()
-    chosen = track.select(seen[np.unique(np.linspace(0, len(seen) - 1, min(count, len(seen))).round().astype(int))])
-    return Clip(
+    chosen = track.select(seen[evenly(len(seen), count)])
+    return CodedClip(
         images=torch.from_numpy(chosen.on_white()),
         mattes=torch.from_numpy(np.ascontiguousarray(chosen.mattes)),
         parts=None,
@@ -194,21 +187,17 @@ def own_clip(track: Track, count: int) -> Clip:
     )
 
 
-def swap_clip(swap: Swap, frames: np.ndarray) -> Clip:
+def swap_clip(swap: Swap, frames: np.ndarray) -> CodedClip:
     """A swap's frames under the code of its attribute and avatar."""
     rows = {
         name: torch.from_numpy(np.ascontiguousarray(getattr(swap, name)[frames]))
         for name in ("images", "part_masks", "object_masks")
     }
-    driving = {
-        name: torch.tensor(getattr(swap, name)[frames])  # copied, as in `Parameters.of`
-        for name in Parameters.__dataclass_fields__
-    }
-    return Clip(
+    return CodedClip(
         images=rows["images"],
         mattes=rows["object_masks"],
         parts=rows["part_masks"],
-        parameters=Parameters(**driving),
+        parameters=Parameters.of(swap).rows(torch.from_numpy(frames)),
         normals=_pseudo_normals(swap, frames),
         sources={swap.attribute: swap.avatar},
     )

@@ -59,7 +59,7 @@ def draw_frame(
 ) -> Bytes:
     """An avatar's evaluated points in one frame's expression, pose and camera, (S, S, 3) RGB on white."""
     with torch.no_grad():
-        image = render_points(points, rig, row.drive(avatar), size, per_pixel=per_pixel, full=False).image[0]
+        image = render_points(points, rig, row.drive(avatar), size, per_pixel=per_pixel).image[0]
     picture: Bytes = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return picture
 

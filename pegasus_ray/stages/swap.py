@@ -1,6 +1,6 @@
 """swap: the target's frames with one attribute borrowed from another's avatar (paper §4.2).
 
-The lending avatar is driven by the target's rig parameters, on the target's shape but for the borrowed attribute's own axes; its
+The lending avatar is driven by the target's rig parameters, on the target's shape but for the borrowed attribute's own axes. Its
 part is cut out by its own part logits and blended into the frame, from which the target's part has been taken away.
 
 Legend: T frames, B a batch of them, S side, K shape axes.
@@ -14,23 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.borrow.by_form import COLOURED, by_form, tinted
+from pegasus_ray.avatar.borrow.by_form import COLOUR_SMOOTHING_METRES, tint
 from pegasus_ray.avatar.borrow.complete_scalp import bald
-from pegasus_ray.avatar.borrow.hair_under_hat import under_hat
-from pegasus_ray.avatar.borrow.match_light import lit_as
-from pegasus_ray.avatar.borrow.parts import COVERS_SCALP, carried, has_attribute, lend, part_of_points
+from pegasus_ray.avatar.borrow.decide import Borrowing, Way, decide
+from pegasus_ray.avatar.borrow.parts import expect_attribute
 from pegasus_ray.avatar.points.avatar import Avatar
-from pegasus_ray.avatar.points.canonical import CanonicalPoints, Rendering, render_points
+from pegasus_ray.avatar.points.canonical import CanonicalPoints, Layers, Rendering, render_points
 from pegasus_ray.avatar.points.frames import Parameters
 from pegasus_ray.library.images import normals_to_rgb
+from pegasus_ray.library.performance import DRIVING
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.parts import Attribute, Label, Part
 from pegasus_ray.stages.composite import (
-    BLEND_OF,
     Blend,
     Composite,
     Labels,
@@ -44,6 +44,9 @@ from pegasus_ray.stages.composite import (
 )
 from pegasus_ray.stages.inpaint import DiffusionConfig, load_inpainter
 from pegasus_ray.stages.judge import Judge, JudgeConfig, quality_of
+
+HAIR_MARGIN = 0.03
+"""By how much of the side the target's hair or hat is dilated before it is taken away: loose strands lie beside the mask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,29 @@ class SwapConfig:
 def swap_frames(track: Track, config: SwapConfig) -> tuple[int, ...]:
     """The numbers of the target's frames that a swap shows."""
     seen, _ = track.held_out()
-    chosen = np.unique(np.linspace(0, len(seen) - 1, min(config.frames, len(seen))).round().astype(int))
-    return tuple(int(seen[i]) for i in chosen)
+    return tuple(int(frame) for frame in seen[evenly(len(seen), config.frames)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """An avatar with its canonical points on one shape: evaluated once, then drawn in any frame."""
+
+    avatar: Avatar
+    points: CanonicalPoints
+    rig: Rig
+
+    @staticmethod
+    def of(avatar: Avatar, rig: Rig, shape: Tensor | None = None) -> _Figure:
+        """An avatar on its own shape, or on another (K,)."""
+        with torch.no_grad():
+            return _Figure(avatar, avatar.canonical(avatar.anchors(rig, shape)), rig)
+
+    def draw(self, parameters: Parameters, size: int, per_pixel: int, *, part: Part | None = None) -> Rendering:
+        """Frames with parts and normals and, as `extra`, the colours of one part's points alone."""
+        layers = Layers(parts=True, normals=True, only_part=part)
+        drive = parameters.drive(self.avatar)
+        with torch.no_grad():
+            return render_points(self.points, self.rig, drive, size, layers=layers, per_pixel=per_pixel)
 
 
 class Swapper:
@@ -77,40 +101,35 @@ class Swapper:
         PegasusError: MISSING_ATTRIBUTE where the avatar does not show the attribute, BAD_REFERENCE where the rigs differ.
     """
 
+    own: _Figure  # the target
+    lender: _Figure  # the source, as it is drawn on the borrowed shape
+    lent: _Figure  # who shows the borrowed part: the source or, where it is borrowed by form, the target in that form
+    plain: _Figure | None  # the same without the part, to tell the part from what lies behind it
+    bare: _Figure | None  # the target without what the part covers
+
     def __init__(
         self, target: Track, target_avatar: Avatar, avatar: Avatar, attribute: Attribute, config: SwapConfig
     ) -> None:
-        if len({target.rig, target_avatar.rig, avatar.rig}) > 1:
+        if target.rig != target_avatar.rig:
             raise PegasusError(
-                Reason.BAD_REFERENCE, "target and avatar are bound to different rigs; track and fit both on one"
-            )
-        if not has_attribute(avatar, attribute):
-            raise PegasusError(
-                Reason.MISSING_ATTRIBUTE, f"the avatar shows no {attribute.value} to borrow; plan another pair"
+                Reason.BAD_REFERENCE, "the target's track and avatar are bound to different rigs; fit both on one"
             )
         self.target, self.attribute, self.config = target, attribute, config
+        self.rig = rig = load_rig(target.rig)
+        self.how = how = decide(target_avatar, avatar, attribute, rig)
+        expect_attribute(avatar, attribute)
         self.judge = Judge(config.judge)
-        self.rig: Rig = load_rig(target.rig)
-        avatar = lit_as(avatar, target_avatar, self.rig)
-        self.shape = self.rig.mix_shape(torch.tensor(target.shape), avatar.shape, attribute)
-        cover = attribute in COVERS_SCALP
-        self.lender = carried(avatar, attribute.part, self.rig, self.shape) if cover else avatar
-        if attribute is Attribute.HAT:  # whose sides the lender's hair hides
-            self.lender = self.lender.select(part_of_points(self.lender) != Part.HAIR)
-        self.lent = _canonical(self.lender, self.rig, self.shape)
-        self.blend = BLEND_OF[attribute]
-        self.reshaped: CanonicalPoints | None = (
-            None  # the target on the mixed shape in the lender's colours, where form and colour are borrowed
-        )
-        if by_form(target_avatar, attribute, self.rig):
-            self.blend = Blend.REDRAWN if attribute in COLOURED else Blend.FORM
-            self.reshaped = _canonical(tinted(target_avatar, avatar, attribute, self.rig), self.rig, self.shape)
-        self.bald = bald(avatar, self.rig) if attribute is Attribute.HAIR else None  # the lender
-        self.balded = _canonical(self.bald, self.rig, self.shape) if self.bald else None
-        self.own = target_avatar
-        self.worn = _canonical(target_avatar, self.rig, target_avatar.shape)
-        self.bare = self._without_cover() if attribute in COVERS_SCALP else None
-        self.bared = _canonical(self.bare, self.rig, self.bare.shape) if self.bare else None
+        self.blend = blend_of(how)
+        self.own = _Figure.of(target_avatar, rig)
+        self.lender = _Figure.of(_drawn_lender(how, rig), rig, how.shape)
+        self.lent, self.plain, self.bare = self.lender, None, None
+        if how.way is Way.FORM:
+            self.lent = _Figure.of(tint(target_avatar, how.source, attribute, rig), rig, how.shape)
+            self.plain = self.own
+        elif how.way is Way.COVER:
+            self.bare = _Figure.of(how.bare_head(target_avatar, how.lent(rig), rig), rig)
+            if attribute is Attribute.HAIR:
+                self.plain = _Figure.of(bald(how.source, rig), rig, how.shape)
 
     def __call__(self, frames: tuple[int, ...], *, target_key: str = "", avatar_key: str = "") -> Swap:
         """The swapped frames; the keys are written into the result."""
@@ -122,26 +141,23 @@ class Swapper:
         for start in range(0, len(frames), self.config.batch):
             batch = slice(start, min(start + self.config.batch, len(frames)))
             parameters = Parameters.of(rows.select(batch))
-            own = self._draw(self.own, self.worn, parameters, part=self.attribute.part)
-            if self.reshaped is not None:
-                lent = self._draw(self.own, self.reshaped, parameters, part=self.attribute.part)
-            else:
-                lent = self._draw(self.lender, self.lent, parameters, part=self.attribute.part)
-            bare = self._draw(self.bare, self.bared, parameters) if self.bare and self.bared else None
-            plain = self._draw(self.bald, self.balded, parameters) if self.bald and self.balded else None
-            plain = own if self.reshaped is not None else plain
+            own = self._draw(self.own, parameters, self.attribute.part)
+            lent = self._draw(self.lent, parameters, self.attribute.part)
+            bare = self._draw(self.bare, parameters) if self.bare else None
+            plain = own if self.plain is self.own else self._draw(self.plain, parameters) if self.plain else None
             lent_normals.append(_normals(lent))
             own_normals.append(_normals(own))
             for offset, index in enumerate(range(batch.start, batch.stop)):
                 borrowed = self._lent_part(lent, offset, plain)
                 base = self._take_off(images[index], mattes[index], rows.parts[index], bare, offset, borrowed)
                 made.append(blend_part(*base, self.blend))
-        coverage = np.array([c.coverage for c in made], np.float32)
-        seam = np.array([c.seam for c in made], np.float32)
         pictures, part_masks, object_masks = (
             _bytes(layers) for layers in ([c.image for c in made], [c.part for c in made], [c.matte for c in made])
         )
-        scores = {"coverage": coverage, "seam": seam}
+        scores = {
+            "coverage": np.array([c.coverage for c in made], np.float32),
+            "seam": np.array([c.seam for c in made], np.float32),
+        }
         scores |= self.judge(rows, pictures, part_masks, object_masks, self.attribute)
         return Swap(
             target=target_key,
@@ -153,68 +169,68 @@ class Swapper:
             object_masks=object_masks,
             target_normals=np.concatenate(own_normals),
             source_normals=np.concatenate(lent_normals),
-            shape=np.repeat(self.shape.numpy()[None], len(frames), 0),
-            expression=rows.expression,
-            head=rows.head,
-            torso=rows.torso,
-            jaw=rows.jaw,
-            eyes=rows.eyes,
-            camera=rows.camera,
+            shape=np.repeat(self.how.shape.numpy()[None], len(frames), 0),
             scores=scores | {"quality": quality_of(scores)},
+            **{name: getattr(rows, name) for name in DRIVING},
         )
 
     def paste(self, frames: tuple[int, ...]) -> Bytes:
-        """The part laid on the frames as it is drawn, (T, S, S, 3): nothing taken away, closed or blended.
+        """The source's part laid on the frames as it is drawn, (T, S, S, 3), without taking away, closing or blending.
 
-        What a swap has to be better than.
+        The baseline that a swap is compared with.
         """
         images, pasted = self.target.select(frames).on_white(), []
         for image, frame in zip(images, frames, strict=True):
             parameters = Parameters.of(self.target.select([frame]))
-            part = self._lent_part(self._draw(self.lender, self.lent, parameters, part=self.attribute.part), 0)
+            part = self._lent_part(self._draw(self.lender, parameters, self.attribute.part), 0)
             solid = part.share > 0.5
             colours = _bytes([part.colours / np.maximum(part.share, 1e-3)[..., None]])[0]
             pasted.append(np.where(solid[..., None], colours, image))
         return np.stack(pasted)
 
-    def _draw(
-        self, avatar: Avatar, points: CanonicalPoints, parameters: Parameters, *, part: Part | None = None
-    ) -> Rendering:
-        return _draw(avatar, points, self.rig, parameters, self.target.size, self.config, part)
+    def _draw(self, figure: _Figure, parameters: Parameters, part: Part | None = None) -> Rendering:
+        return figure.draw(parameters, self.target.size, self.config.per_pixel, part=part)
 
-    def _lent_part(self, drawn: Rendering, index: int, bare: Rendering | None = None) -> LentPart:
+    def _lent_part(self, drawn: Rendering, index: int, plain: Rendering | None = None) -> LentPart:
         return LentPart(
             colours=drawn.extra[index].clamp(0, 1).numpy(),
             share=drawn.parts[index, ..., self.attribute.part].numpy(),
             whole=_layer(drawn, index),
-            bare=_layer(bare, index) if bare else None,
-            own=bare.parts[index, ..., self.attribute.part].numpy() if bare else None,
+            bare=_layer(plain, index) if plain else None,
+            own=plain.parts[index, ..., self.attribute.part].numpy() if plain else None,
         )
-
-    def _without_cover(self) -> Avatar:
-        """The target without the hair, or the hat and the hair that a hat presses flat."""
-        if self.attribute is Attribute.HAIR:
-            return bald(self.own, self.rig)
-        return under_hat(self.own, lend(self.lender, Attribute.HAT), self.rig)
 
     def _take_off(
         self, image: np.ndarray, matte: np.ndarray, labels: Labels, bare: Rendering | None, index: int, lent: LentPart
     ) -> tuple[np.ndarray, np.ndarray, LentPart]:
-        """A frame and its matte without the target's own part, and of the borrowed part what is not hidden."""
+        """A frame and its matte without the target's own part, and of the borrowed part what hair and glasses leave visible."""
         if bare is None:
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
             shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
-            if self.reshaped is not None:
+            if self.how.way is Way.FORM:
                 own = np.zeros_like(matte) if shown.own is None else shown.own
                 return image, matte, replace(shown, own=np.where(hidden, 0, own).astype(np.float32))
             base = np.where(hidden[..., None], image, without_feature(image, matte, labels, self.attribute))
             return base, matte, shown
-        gone, layer = own_part(labels, self.attribute, grow=0.03), _layer(bare, index)
+        gone, layer = own_part(labels, self.attribute, grow=HAIR_MARGIN), _layer(bare, index)
         if self.attribute is Attribute.HAT:
             gone |= pressed_hair(labels, bare.parts[index, ..., Part.HAIR].numpy(), lent.share)
         else:
             layer = _painted(image, gone, layer, self.config)
         return *without_hair(image, matte, gone, layer), lent
+
+
+def blend_of(how: Borrowing) -> Blend:
+    """How a part that is borrowed in this way meets the frame."""
+    match how.way:
+        case Way.COVER:
+            return Blend.ALPHA if how.attribute is Attribute.HAIR else Blend.SOLID
+        case Way.FORM:
+            return Blend.REDRAWN if how.attribute in COLOUR_SMOOTHING_METRES else Blend.FORM
+        case Way.STRANDS:
+            return Blend.STRANDS
+        case Way.SET_IN:
+            return Blend.POISSON if how.attribute is Attribute.NOSE else Blend.FEATHER
 
 
 def swap(
@@ -232,42 +248,30 @@ def swap(
 
 def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple[int, ...]) -> Bytes:
     """The target's frames without hair and hat, (T, S, S, 3) on white: what borrowed hair is laid on."""
-    rig, bare, made = load_rig(target.rig), bald(avatar, load_rig(target.rig)), []
-    points, rows = _canonical(bare, rig, bare.shape), target.select(frames)
+    rig, made, rows = load_rig(target.rig), [], target.select(frames)
+    bare = _Figure.of(bald(avatar, rig), rig)
     images = rows.on_white().astype(np.float32) / 255
     for index in range(len(frames)):
-        drawn = _draw(bare, points, rig, Parameters.of(rows.select([index])), target.size, config, None)
+        drawn = bare.draw(Parameters.of(rows.select([index])), target.size, config.per_pixel)
         matte = rows.mattes[index].astype(np.float32) / 255
-        gone = own_part(rows.parts[index], Attribute.HAIR, grow=0.03)
+        gone = own_part(rows.parts[index], Attribute.HAIR, grow=HAIR_MARGIN)
         layer = _painted(images[index], gone, _layer(drawn, 0), config)
         made.append(without_hair(images[index], matte, gone, layer)[0])
     return _bytes(made)
 
 
+def _drawn_lender(how: Borrowing, rig: Rig) -> Avatar:
+    """The source as it is drawn: for a hat without hair, which would hide the hat's sides."""
+    lender = how.lender(rig)
+    return lender.select(lender.parts != Part.HAIR) if how.attribute is Attribute.HAT else lender
+
+
 def _painted(image: np.ndarray, gone: np.ndarray, bald_head: Layer, config: SwapConfig) -> Layer:
-    """The bald head as the rig completes it, or within its outline as the diffusion model paints it."""
+    """The bald head as the rig completes it or, within its outline, as the diffusion model paints it."""
     if config.bald == "rig":
         return bald_head
     inside = bald_head.alpha[..., None]
     return replace(bald_head, image=load_inpainter(config.diffusion)(image, gone) * inside + 1 - inside)
-
-
-def _draw(
-    avatar: Avatar,
-    points: CanonicalPoints,
-    rig: Rig,
-    parameters: Parameters,
-    size: int,
-    config: SwapConfig,
-    part: Part | None,
-) -> Rendering:
-    with torch.no_grad():
-        return render_points(points, rig, parameters.drive(avatar), size, per_pixel=config.per_pixel, part=part)
-
-
-def _canonical(avatar: Avatar, rig: Rig, shape: Tensor) -> CanonicalPoints:
-    with torch.no_grad():
-        return avatar.canonical(avatar.anchors(rig, shape))
 
 
 def _layer(drawn: Rendering, index: int) -> Layer:
@@ -275,9 +279,11 @@ def _layer(drawn: Rendering, index: int) -> Layer:
 
 
 def _normals(drawn: Rendering) -> np.ndarray:
+    """Normals of a batch as pictures (B, S, S, 3), grey where nothing is drawn."""
     unit = torch.nn.functional.normalize(drawn.normals, dim=-1) * (drawn.alpha > 0.5)[..., None]
     return np.stack([normals_to_rgb(frame) for frame in unit.numpy()])
 
 
 def _bytes(pictures: list[np.ndarray]) -> np.ndarray:
+    """Pictures of 0–1 as uint8, (T, S, S, …)."""
     return np.asarray((np.clip(np.stack(pictures), 0, 1) * 255).round(), np.uint8)

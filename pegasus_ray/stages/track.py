@@ -14,9 +14,8 @@ from pegasus_ray.perception.tracking.torso import TorsoConfig, track_torso
 from pegasus_ray.rig.load import OPEN, load_rig
 from pegasus_ray.schemas.progress import Progress
 
-_SHARES = {"landmarks": (0.0, 0.15), "mattes": (0.15, 0.15), "parts": (0.3, 0.5)}
-"""Of the work: where each step of the observation begins, and how much it is."""
-_FITTED, _POSED = 0.8, 0.95
+_OBSERVED_SHARE = 0.8  # of the work that is done when the video is observed
+_FITTED_SHARE = 0.95  # and when the rig is fitted to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +51,7 @@ def look(video: Path, config: TrackConfig | None = None, progress: Progress | No
     config = config or TrackConfig()
     report = progress or (lambda *_: None)
     load_rig(config.rig)  # refused before the work, not after it
-
-    def seen(what: str, done: int, total: int) -> None:
-        begin, share = _SHARES[what]
-        report(begin + share * done / total, f"{what} {done}/{total}")
-
-    return observe(video, config.observe, seen)
+    return observe(video, config.observe, lambda share, text: report(_OBSERVED_SHARE * share, text))
 
 
 def track_observed(
@@ -71,23 +65,12 @@ def track_observed(
     config = config or TrackConfig()
     report = progress or (lambda *_: None)
     rig = load_rig(config.rig)
-
-    def fitted(what: str, done: int, total: int) -> None:
-        report(_FITTED + (_POSED - _FITTED) * done / total, f"rig: {what}")
-
-    fit = fit_rig(observations, rig, config.fit_rig, fitted)
-    report(_POSED, "torso")
-    torso = track_torso(
-        rig,
-        images=observations.images,
-        mattes=observations.mattes,
-        parts=observations.parts,
-        times=observations.times,
-        shape=fit.shape,
-        head=fit.head,
-        camera=fit.camera,
-        config=config.torso,
+    fitting = _FITTED_SHARE - _OBSERVED_SHARE
+    fit = fit_rig(
+        observations, rig, config.fit_rig, lambda share, text: report(_OBSERVED_SHARE + fitting * share, f"rig: {text}")
     )
+    report(_FITTED_SHARE, "torso")
+    torso = track_torso(rig, observations.frames, fit, config.torso)
     count = len(observations)
     report(1.0, f"{count} frames")
     return Track(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pegasus_ray.avatar.borrow.put_on import wear
+from pegasus_ray.avatar.borrow.put_on import put_on
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.rig.load import load_rig
@@ -48,7 +48,7 @@ def transfer(
             if isinstance(source, Avatar)
             else dressed(source, {a: c for a, c in (codes or {}).items() if a is attribute})
         )
-        worn = wear(worn, lender, attribute, rig, smooth=config.smooth)
+        worn = put_on(worn, lender, attribute, rig, smooth=config.smooth)
     return worn
 
 

@@ -1,29 +1,22 @@
-"""The demo's cast: one target, three people to borrow from, one new user."""
+"""The people of the demo: one target, three sources to borrow from, one new user.
+
+Each of them is one literal `Person`, so that all there is to know about somebody stands in one place.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.studio.people import (
-    HAIR_COLOURS,
-    SKIN_TONES,
-    Brows,
-    Cloth,
-    ClothStyle,
-    Hair,
-    HairStyle,
-    Pattern,
-    Person,
-    Skin,
-    person,
-    shape_of,
-)
+from pegasus_ray.studio.colours import HAIR_COLOURS, SKIN_TONES
+from pegasus_ray.studio.identity import shape_from_axes
+from pegasus_ray.studio.person import Brows, Cloth, ClothStyle, Hair, HairStyle, Pattern, Person, Skin
+from pegasus_ray.studio.sampling import sample_person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """Who plays what."""
+    """The demo's people by their role."""
 
     target: Person
     sources: tuple[Person, Person, Person]
@@ -36,18 +29,18 @@ class Cast:
 
 
 def demo_people() -> Cast:
-    """The same five people each time: hair, nose, brows, mouth and eyes of the sources are plainly unlike the target's."""
+    """The same five people each time. Hair, nose, brows, mouth and eyes of the sources differ plainly from the target's."""
     return Cast(target=_milo(), sources=(_runa(), _ines(), _teo()), user=_amara())
 
 
-def someone(reference: str) -> Person:
-    """A person by the name of one of the cast, or by seed.
+def find_person(reference: str) -> Person:
+    """A person by reference: the name of one of the cast, or a seed.
 
     Raises:
         PegasusError: BAD_CONFIG for anything else.
     """
     if reference.isdecimal():
-        return person(int(reference))
+        return sample_person(int(reference))
     cast = {one.name: one for one in demo_people().everyone}
     if reference not in cast:
         message = f"is nobody of the studio's; give a seed, as 7, or one of {', '.join(cast)}"
@@ -60,7 +53,7 @@ def _milo() -> Person:
     return Person(
         name="milo",
         seed=101,
-        shape=shape_of(
+        shape=shape_from_axes(
             {
                 "macro/thin": 0.15,
                 "head/oval": 0.25,
@@ -89,7 +82,7 @@ def _runa() -> Person:
     return Person(
         name="runa",
         seed=102,
-        shape=shape_of(
+        shape=shape_from_axes(
             {
                 "macro/female": 1.0,
                 "head/round": 0.15,
@@ -125,7 +118,7 @@ def _ines() -> Person:
     return Person(
         name="ines",
         seed=103,
-        shape=shape_of(
+        shape=shape_from_axes(
             {
                 "macro/female": 0.9,
                 "head/oval": 0.3,
@@ -161,7 +154,7 @@ def _teo() -> Person:
     return Person(
         name="teo",
         seed=104,
-        shape=shape_of(
+        shape=shape_from_axes(
             {
                 "macro/asian": 0.55,
                 "macro/muscle": 0.2,
@@ -196,7 +189,7 @@ def _amara() -> Person:
     return Person(
         name="amara",
         seed=105,
-        shape=shape_of(
+        shape=shape_from_axes(
             {
                 "macro/female": 1.0,
                 "macro/african": 0.65,

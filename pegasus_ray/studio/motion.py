@@ -1,7 +1,7 @@
-"""What people do before the camera: talk, blink, look about, sway. The same seed gives the same motion.
+"""What people do before the camera: talk, blink, turn the head, sway. The same seed gives the same motion.
 
-Each movement is a sum of events and slow waves whose statistics do not change over the clip, so the last tenth, which no fit may
-see, is like the rest.
+Each movement is a sum of events and slow waves whose statistics do not change over the clip. So the last tenth of the frames,
+which no fit may see, is like the rest.
 
 Legend: T frames, E expressions.
 """
@@ -18,21 +18,22 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from pegasus_ray.rig.model import rodrigues
-from pegasus_ray.studio.noise import Floats
-from pegasus_ray.studio.people import Person, studio_rig
+from pegasus_ray.studio.arrays import Floats
+from pegasus_ray.studio.identity import studio_rig
+from pegasus_ray.studio.person import Person
 
-DISTANCE: Final = 1.05  # metres from the camera to the eyes
-FOCAL: Final = 2.65  # sides of the picture: 40 cm across at the eyes
-EYE_HEIGHT: Final = 0.030  # metres above the picture's middle
-NECK: Final = (0.0, -0.105, -0.085)  # metres in rig space: what the head turns about
-WAIST: Final = (0.0, -0.45, -0.08)  # what the torso sways about
-YAW, PITCH, ROLL = 0.62, 0.17, 0.12  # radians: as far as the head usually goes
-FAR: Final = 0.785  # radians: as far as it turns in every sixth look away from the camera
+CAMERA_DISTANCE_METRES: Final = 1.05  # from the camera to the eyes
+FOCAL_SIDES: Final = 2.65  # focal length in sides of the picture, which then spans 40 cm at the eyes
+EYE_HEIGHT_METRES: Final = 0.030  # of the eyes above the picture's middle
+NECK_PIVOT: Final = (0.0, -0.105, -0.085)  # metres in rig space: the head turns about it
+WAIST_PIVOT: Final = (0.0, -0.45, -0.08)  # metres in rig space: the torso sways about it
+YAW_RADIANS, PITCH_RADIANS, ROLL_RADIANS = 0.62, 0.17, 0.12  # how far the head usually turns
+FAR_YAW_RADIANS: Final = 0.785  # how far it turns in every sixth glance away from the camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """A performance before a fixed camera."""
+    """The movement of a person before a fixed camera."""
 
     expression: Tensor  # (T, E) in the rig's order
     head: Tensor  # (T, 6) rotation vector, translation: rig → camera
@@ -50,84 +51,89 @@ class Motion:
         return replace(self, **per_frame)
 
 
-def perform(person: Person, frames: int, fps: float = 25.0, seed: int | None = None, *, reach: float = 1.0) -> Motion:
-    """A talking-head performance of `frames` frames.
+def perform(person: Person, frames: int, fps: float = 25.0, seed: int | None = None) -> Motion:
+    """A talking-head performance of `frames` frames, in which the head turns up to 45° if it lasts ten seconds or more.
 
     Args:
-        person: who; the motion is by their own seed where none is given.
+        person: who performs.
         frames: how many.
         fps: of the video.
-        seed: of the motion.
-        reach: how far the head turns, 1 is up to 45° in a performance of ten seconds or more.
+        seed: of the motion; the person's own where it is None.
     """
     rng = np.random.default_rng([person.seed if seed is None else seed, 17])
-    lead = int(2 * fps)
+    lead = int(2 * fps)  # frames before and after, so that filters reach no end of the signal
     count = frames + 2 * lead
-    turn = np.asarray(reach * _looking_about(rng, count, fps), dtype=np.float32)
+    turn = _head_turns(rng, count, fps)
     expression = _expressions(rng, count, fps, turn)
     sway = np.stack([_wave(rng, count, fps, 0.22) for _ in range(6)], 1)
     kept = slice(lead, lead + frames)
     bent = np.stack([0.030 * sway[:, 0], 0.25 * turn[:, 1] * 0.35 + 0.045 * sway[:, 1], 0.030 * sway[:, 2]], 1)
-    torso = _placed(
-        torch.from_numpy(bent[kept].astype(np.float32)), WAIST, np.asarray(0.008 * sway[kept, 3:], dtype=np.float32)
+    torso = _turn_at_home(
+        torch.from_numpy(bent[kept].astype(np.float32)),
+        WAIST_PIVOT,
+        np.asarray(0.008 * sway[kept, 3:], dtype=np.float32),
     )
-    carried = _at(torso, NECK)
-    head = _turned(torch.from_numpy(turn[kept].astype(np.float32)), NECK, carried)
+    neck = _camera_position(torso, NECK_PIVOT)
+    head = _turn_about(torch.from_numpy(turn[kept].astype(np.float32)), NECK_PIVOT, neck)
     return Motion(
         expression=torch.from_numpy(expression[kept].astype(np.float32)),
         head=head,
         torso=torso,
-        camera=torch.tensor([FOCAL, 0.5, 0.5]),
+        camera=torch.tensor([FOCAL_SIDES, 0.5, 0.5]),
         times=np.asarray(np.arange(frames) / fps, dtype=np.float32),
     )
 
 
-def sweep(frames: int, degrees: tuple[float, float] = (-45.0, 45.0)) -> Motion:
-    """A silent turn of the head from one yaw to another, both included, in even steps: views that no performance dwells on."""
-    return still([{}] * frames, [(0.0, yaw, 0.0) for yaw in np.linspace(*degrees, frames).tolist()])
-
-
-def still(frames: list[dict[str, float]], turns: list[tuple[float, float, float]]) -> Motion:
-    """Posed stills: named expressions and (pitch, yaw, roll) in degrees, a frame each."""
+def pose_stills(expressions: list[dict[str, float]], turns: list[tuple[float, float, float]]) -> Motion:
+    """Posed frames: for each the expressions by name, 0–1, and the head's (pitch, yaw, roll) in degrees."""
     names = studio_rig().expression_names
-    expression = torch.zeros(len(frames), len(names))
-    for row, values in enumerate(frames):
+    count = len(expressions)
+    expression = torch.zeros(count, len(names))
+    for row, values in enumerate(expressions):
         for name, value in values.items():
             expression[row, names.index(name)] = value
-    upright = _placed(torch.zeros(len(frames), 3), WAIST, np.zeros((len(frames), 3), np.float32))
-    head = _turned(torch.deg2rad(torch.tensor(turns, dtype=torch.float32)), NECK, _at(upright, NECK))
+    upright = _turn_at_home(torch.zeros(count, 3), WAIST_PIVOT, np.zeros((count, 3), np.float32))
+    neck = _camera_position(upright, NECK_PIVOT)
     return Motion(
         expression=expression,
-        head=head,
+        head=_turn_about(torch.deg2rad(torch.tensor(turns, dtype=torch.float32)), NECK_PIVOT, neck),
         torso=upright,
-        camera=torch.tensor([FOCAL, 0.5, 0.5]),
-        times=np.asarray(np.arange(len(frames)) / 25, dtype=np.float32),
+        camera=torch.tensor([FOCAL_SIDES, 0.5, 0.5]),
+        times=np.asarray(np.arange(count) / 25, dtype=np.float32),
     )
 
 
-def _placed(bent: Tensor, pivot: tuple[float, float, float], shift: Floats) -> Tensor:
-    """Transforms (T, 6) of a body turned by rotation vectors (T, 3) about a pivot of rig space, and shifted in metres."""
-    home = torch.tensor([0.0, -EYE_HEIGHT, DISTANCE])
-    flip = torch.tensor([1.0, -1.0, -1.0])
-    held = flip * torch.tensor(pivot)
-    translation = home + held - (rodrigues(bent) @ held) + torch.from_numpy(shift)
-    return torch.cat([bent, translation], 1)
+def _turn_at_home(turn: Tensor, pivot: tuple[float, float, float], shift: Floats) -> Tensor:
+    """Transforms (T, 6) of a body at its usual place before the camera, turned about a pivot and shifted.
+
+    Args:
+        turn: rotation vectors, (T, 3).
+        pivot: metres in rig space.
+        shift: metres in camera space, (T, 3).
+    """
+    home = torch.tensor([0.0, -EYE_HEIGHT_METRES, CAMERA_DISTANCE_METRES])
+    held = _flip(pivot)
+    translation = home + held - (rodrigues(turn) @ held) + torch.from_numpy(shift)
+    return torch.cat([turn, translation], 1)
 
 
-def _turned(turn: Tensor, pivot: tuple[float, float, float], place: Tensor) -> Tensor:
+def _turn_about(turn: Tensor, pivot: tuple[float, float, float], place: Tensor) -> Tensor:
     """Transforms (T, 6) turned by (T, 3) about a pivot of rig space that lies at `place` (T, 3) of camera space."""
-    held = torch.tensor([1.0, -1.0, -1.0]) * torch.tensor(pivot)
-    return torch.cat([turn, place - rodrigues(turn) @ held], 1)
+    return torch.cat([turn, place - rodrigues(turn) @ _flip(pivot)], 1)
 
 
-def _at(pose: Tensor, point: tuple[float, float, float]) -> Tensor:
-    """Where a point of rig space lies in camera space under poses (T, 6), (T, 3)."""
-    held = torch.tensor([1.0, -1.0, -1.0]) * torch.tensor(point)
-    return rodrigues(pose[:, :3]) @ held + pose[:, 3:]
+def _camera_position(pose: Tensor, point: tuple[float, float, float]) -> Tensor:
+    """Positions (T, 3) in camera space of a point of rig space under poses (T, 6)."""
+    return rodrigues(pose[:, :3]) @ _flip(point) + pose[:, 3:]
+
+
+def _flip(point: tuple[float, float, float]) -> Tensor:
+    """A point (3,) of rig space, y up and z forward, on the axes of camera space, y down and z away."""
+    return torch.tensor([1.0, -1.0, -1.0]) * torch.tensor(point)
 
 
 def _wave(rng: np.random.Generator, count: int, fps: float, hertz: float) -> Floats:
-    """Slow smooth noise (T,) of variance about one; most of it below `hertz`."""
+    """Smooth noise (T,) of variance about one with most of its power below `hertz`."""
     width = fps / (2 * np.pi * hertz)
     pad = int(6 * width) + 1
     white = rng.standard_normal(count + 2 * pad)
@@ -135,19 +141,20 @@ def _wave(rng: np.random.Generator, count: int, fps: float, hertz: float) -> Flo
     return np.asarray(smooth * np.sqrt(2 * width * np.sqrt(np.pi)), dtype=np.float32)
 
 
-def _looking_about(rng: np.random.Generator, count: int, fps: float) -> Floats:
-    """Turns of the head (T, 3) as rotation vectors in camera space: towards places for a second or two, and small nods."""
-    limits, ends = np.array([PITCH, YAW, ROLL]), np.array([1.2 * PITCH, FAR, 1.2 * ROLL])
+def _head_turns(rng: np.random.Generator, count: int, fps: float) -> Floats:
+    """Turns of the head (T, 3) as rotation vectors in camera space: glances of a second or two, and small nods."""
+    limits = np.array([PITCH_RADIANS, YAW_RADIANS, ROLL_RADIANS])
+    ends = np.array([1.2 * PITCH_RADIANS, FAR_YAW_RADIANS, 1.2 * ROLL_RADIANS])
     targets = np.zeros((count, 3))
-    at, toggle, looks = 0, 1.0, 0
+    at, side, glances = 0, 1.0, 0
     while at < count:
         stay = int(fps * rng.uniform(0.7, 1.8))
         away = rng.random() < 0.75
-        aim = rng.uniform(0.15, 1.0) * toggle if away else rng.uniform(-0.15, 0.15)
-        toggle = -toggle if away and rng.random() < 0.7 else toggle
-        looks += away
-        if away and looks % 6 == 0:
-            aim, stay = np.sign(aim) * 1.05 * FAR / YAW, max(stay, int(1.1 * fps))
+        aim = rng.uniform(0.15, 1.0) * side if away else rng.uniform(-0.15, 0.15)
+        side = -side if away and rng.random() < 0.7 else side
+        glances += away
+        if away and glances % 6 == 0:
+            aim, stay = np.sign(aim) * 1.05 * FAR_YAW_RADIANS / YAW_RADIANS, max(stay, int(1.1 * fps))
         targets[at : at + stay] = np.array([rng.uniform(-0.8, 0.8), aim, 0.5 * rng.uniform(-1, 1)]) * limits
         at += stay
     smooth = gaussian_filter1d(targets, 0.22 * fps, axis=0, mode="nearest")
@@ -159,12 +166,12 @@ def _looking_about(rng: np.random.Generator, count: int, fps: float) -> Floats:
 
 
 def _expressions(rng: np.random.Generator, count: int, fps: float, turn: Floats) -> Floats:
-    """Expressions (T, E), 0–1."""
+    """Expressions (T, E), 0–1: speech, smiles, brows, blinks and gaze; the eyes partly keep their aim as the head turns."""
     names = list(studio_rig().expression_names)
     out = np.zeros((count, len(names)))
 
-    def add(name: str, values: Floats, *, sides: bool = False) -> None:
-        for full in (name + "Left", name + "Right") if sides else (name,):
+    def add(name: str, values: Floats, *, both_sides: bool = False) -> None:
+        for full in (name + "Left", name + "Right") if both_sides else (name,):
             out[:, names.index(full)] += values
 
     talking = np.clip(0.75 + 0.9 * _wave(rng, count, fps, 0.35), 0, 1)
@@ -175,12 +182,12 @@ def _expressions(rng: np.random.Generator, count: int, fps: float, turn: Floats)
     add("jawOpen", jaw)
     add("mouthFunnel", np.clip(lips, 0, 1) * 0.45)
     add("mouthPucker", np.clip(_wave(rng, count, fps, 1.1) - 0.5, 0, 1) * 0.45 * talking)
-    add("mouthStretch", np.clip(-lips, 0, 1) * 0.30, sides=True)
-    add("mouthUpperUp", np.clip(-lips - 0.2, 0, 1) * 0.28 + 0.12 * smile, sides=True)
-    add("mouthLowerDown", np.clip(jaw - 0.12, 0, 1) * 0.5 + np.clip(-lips, 0, 1) * 0.15, sides=True)
-    add("mouthPress", np.clip(_wave(rng, count, fps, 0.8) - 0.9, 0, 1) * 0.4 * (1 - jaw), sides=True)
-    add("mouthSmile", smile, sides=True)
-    add("cheekSquint", 0.5 * smile, sides=True)
+    add("mouthStretch", np.clip(-lips, 0, 1) * 0.30, both_sides=True)
+    add("mouthUpperUp", np.clip(-lips - 0.2, 0, 1) * 0.28 + 0.12 * smile, both_sides=True)
+    add("mouthLowerDown", np.clip(jaw - 0.12, 0, 1) * 0.5 + np.clip(-lips, 0, 1) * 0.15, both_sides=True)
+    add("mouthPress", np.clip(_wave(rng, count, fps, 0.8) - 0.9, 0, 1) * 0.4 * (1 - jaw), both_sides=True)
+    add("mouthSmile", smile, both_sides=True)
+    add("cheekSquint", 0.5 * smile, both_sides=True)
     uneven = 0.12 * np.clip(_wave(rng, count, fps, 0.4), -1, 1)
     add("mouthLeft", np.clip(uneven, 0, 1))
     add("mouthRight", np.clip(-uneven, 0, 1))
@@ -188,24 +195,24 @@ def _expressions(rng: np.random.Generator, count: int, fps: float, turn: Floats)
 
     brows = _wave(rng, count, fps, 0.45)
     add("browInnerUp", np.clip(0.7 * brows - 0.25, 0, 0.9))
-    add("browOuterUp", np.clip(0.55 * brows - 0.2, 0, 0.8), sides=True)
-    add("browDown", np.clip(-0.55 * brows - 0.3, 0, 0.7), sides=True)
+    add("browOuterUp", np.clip(0.55 * brows - 0.2, 0, 0.8), both_sides=True)
+    add("browDown", np.clip(-0.55 * brows - 0.3, 0, 0.7), both_sides=True)
 
     blink = _blinks(rng, count, fps)
-    up_down = 0.30 * _darts(rng, count, fps) + 1.1 * turn[:, 0]
-    across = 0.45 * _darts(rng, count, fps) - 0.55 * turn[:, 1]
-    add("eyeBlink", np.clip(blink + 0.05 * smile, 0, 1), sides=True)
-    add("eyeSquint", 0.35 * smile, sides=True)
-    add("eyeWide", np.clip(0.5 * brows - 0.55, 0, 0.6) * (1 - blink), sides=True)
-    add("eyeLookUp", np.clip(up_down, 0, 0.5), sides=True)
-    add("eyeLookDown", np.clip(-up_down, 0, 0.5), sides=True)
+    up_down = 0.30 * _saccades(rng, count, fps) + 1.1 * turn[:, 0]
+    across = 0.45 * _saccades(rng, count, fps) - 0.55 * turn[:, 1]
+    add("eyeBlink", np.clip(blink + 0.05 * smile, 0, 1), both_sides=True)
+    add("eyeSquint", 0.35 * smile, both_sides=True)
+    add("eyeWide", np.clip(0.5 * brows - 0.55, 0, 0.6) * (1 - blink), both_sides=True)
+    add("eyeLookUp", np.clip(up_down, 0, 0.5), both_sides=True)
+    add("eyeLookDown", np.clip(-up_down, 0, 0.5), both_sides=True)
     for name, sign in (("eyeLookOutLeft", 1), ("eyeLookInRight", 1), ("eyeLookInLeft", -1), ("eyeLookOutRight", -1)):
         add(name, np.clip(sign * across, 0, 0.65))
     return np.asarray(np.clip(out, 0, 1), dtype=np.float32)
 
 
 def _blinks(rng: np.random.Generator, count: int, fps: float) -> Floats:
-    """Blinks (T,): shut in a tenth of a second, open again in two, every few seconds."""
+    """How far the lids are shut (T,): a blink every few seconds, which closes in .1 s and opens again in .2 s."""
     lids = np.zeros(count)
     at = rng.uniform(0, 2.5)
     seconds = np.arange(count) / fps
@@ -219,8 +226,8 @@ def _blinks(rng: np.random.Generator, count: int, fps: float) -> Floats:
     return np.asarray(lids, dtype=np.float32)
 
 
-def _darts(rng: np.random.Generator, count: int, fps: float) -> Floats:
-    """Quick moves of the eyes with rests between, (T,) in −1…1."""
+def _saccades(rng: np.random.Generator, count: int, fps: float) -> Floats:
+    """Saccades of the eyes with rests between, (T,) in −1…1."""
     places = np.zeros(count)
     at = 0
     while at < count:

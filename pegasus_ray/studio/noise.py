@@ -1,4 +1,4 @@
-"""Noise that stays on the thing it colours: values looked up by place, not by pixel.
+"""Noise that stays on the surface it colours: values are looked up by place on the surface, not by pixel.
 
 Legend: N places.
 """
@@ -6,33 +6,34 @@ Legend: N places.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
-Floats = npt.NDArray[np.float32]
+from pegasus_ray.studio.arrays import Floats
 
-SIDE = 48
+LATTICE_SIDE: Final = 48  # lattice points along each edge of the periodic volume
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
     """A periodic volume of white noise, read with linear interpolation; variance about one at lattice points."""
 
-    volume: Floats  # (SIDE, SIDE, SIDE)
+    volume: Floats  # (LATTICE_SIDE, LATTICE_SIDE, LATTICE_SIDE)
 
     @staticmethod
     def of(seed: int) -> Noise:
         """The noise of a seed."""
         rng = np.random.default_rng([seed, 11])
-        return Noise(rng.standard_normal((SIDE, SIDE, SIDE), dtype=np.float32))
+        return Noise(rng.standard_normal((LATTICE_SIDE, LATTICE_SIDE, LATTICE_SIDE), dtype=np.float32))
 
     def __call__(
         self,
         places: Floats,  # (N, 3) metres
         grain: float,  # metres from one lattice point to the next
-        channel: int = 0,  # independent looks at the same volume
+        channel: int = 0,  # shifts the lookup, so that channels are independent of one another
     ) -> Floats:
         """Noise (N,) at places."""
         lattice = (places / np.float32(grain) + np.float32(7.31 * channel)).T
@@ -43,7 +44,7 @@ def ripple(
     values: Floats,  # (N,)
     lanes: npt.NDArray[np.int64],  # (N,) which of many independent lines of noise
 ) -> Floats:
-    """Smooth noise in 0–1 along lines, one step a unit, the same for the same (value, lane)."""
+    """Smooth one-dimensional noise in 0–1 with a wavelength of one, the same for the same (value, lane)."""
     below = np.floor(values).astype(np.int64)
     share = values - below
     share = share * share * (3 - 2 * share)
@@ -58,6 +59,6 @@ def _hash(step: npt.NDArray[np.int64], lane: npt.NDArray[np.int64]) -> Floats:
 
 
 def smoothstep(low: float, high: float, values: Floats) -> Floats:
-    """0 below `low`, 1 above `high`, smooth between; `low` may be the larger."""
+    """0 at `low` and before, 1 at `high` and beyond, smooth between; with `low` above `high` it falls instead of rising."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)

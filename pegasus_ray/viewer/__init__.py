@@ -1,1 +1,1 @@
-"""What a person looks at: the HTML report of a library."""
+"""Pictures, videos, point files and the HTML report of a library, for people to look at."""

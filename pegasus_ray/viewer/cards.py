@@ -1,45 +1,53 @@
-"""One result of a library as a card on a page."""
+"""Makes the card of one result on the report's page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pegasus_ray.jobs.plan import called
+from pegasus_ray.jobs.plan import display_name
+from pegasus_ray.jobs.preview import PREVIEW_FILE
 from pegasus_ray.jobs.results import read_track
 from pegasus_ray.library.images import decode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.swaps import load_swap
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.schemas.errors import PegasusError
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.viewer.drawings import draw_avatar, draw_codes, draw_transfer
-from pegasus_ray.viewer.pictures import Picture, close_ups, enlarge, in_colour, in_tint, picture_of, rows_of, spread
+from pegasus_ray.viewer.pictures import (
+    Picture,
+    close_up_windows,
+    colour_parts,
+    embed,
+    enlarge,
+    sheet_of_rows,
+    tint_mask,
+)
 
-PREVIEW = "preview.png"
-"""The payload in which a stage leaves a picture of its result."""
-FRAMES = 6
-"""Frames of a strip."""
+MAX_FRAMES = 6
+"""Greatest number of frames in a row of pictures."""
 
-Names = Mapping[str, str]  # of results, by key
+Names = Mapping[str, str]  # key of a result → the name that people know it by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One result on the page."""
+    """One result, as the page shows it."""
 
     title: str
     key: str
-    line: str = ""  # what it is, in a few words
+    line: str = ""  # a short description
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
     chips: tuple[str, ...] = ()
     pictures: tuple[tuple[str, Picture], ...] = ()  # caption, picture
-    problem: str = ""  # why it cannot be shown
+    problem: str = ""  # why it cannot be drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shown:
-    """What a card shows of a result beyond its manifest."""
+class _Content:
+    """What a card shows of a result beside its manifest."""
 
     line: str = ""
     pictures: Sequence[tuple[str, Bytes]] = ()  # caption, (H, W, 3)
@@ -47,95 +55,96 @@ class _Shown:
 
 
 def card_of(library: Library, manifest: Manifest, names: Names) -> Card:
-    """A result's card. One that cannot be drawn says so, and shows the picture that was stored with it.
+    """Make a result's card. If the result cannot be drawn, the card says why and shows the stored preview.
 
     Args:
-        library: where the result and its inputs are.
-        manifest: of the result.
-        names: of all results by key, for people to recognise the inputs.
+        library: holds the result and its inputs.
+        manifest: the result's.
+        names: of all results by key; they take the place of the inputs' keys.
     """
     try:
-        shown, problem = _SHOW[manifest.kind](library, manifest, names), ""
+        content, problem = _CONTENT_OF[manifest.kind](library, manifest, names), ""
     except PegasusError as error:
-        shown, problem = _stored(library, manifest), f"It cannot be drawn: {error}"
+        content, problem = _preview(library, manifest), f"It cannot be drawn: {error}"
     return Card(
-        title=name_of(manifest),
+        title=card_title(manifest),
         key=manifest.key,
-        line=shown.line,
-        figures={**shown.figures, **manifest.summary},
+        line=content.line,
+        figures={**content.figures, **manifest.summary},
         chips=tuple(attribute.value for attribute in manifest.attributes),
-        pictures=tuple((caption, picture_of(image)) for caption, image in shown.pictures),
+        pictures=tuple((caption, embed(image)) for caption, image in content.pictures),
         problem=problem,
     )
 
 
-def name_of(manifest: Manifest) -> str:
-    """What a person calls a result: whom it shows, or what was done."""
-    return called(manifest) if manifest.kind in (Kind.AVATARS, Kind.MODELS) else manifest.source or manifest.key
+def card_title(manifest: Manifest) -> str:
+    """The title of a result's card: the person it shows, or a description of the swap or transfer."""
+    return display_name(manifest) if manifest.kind in (Kind.AVATARS, Kind.MODELS) else manifest.source or manifest.key
 
 
-def _show_track(library: Library, manifest: Manifest, names: Names) -> _Shown:
+def _track_content(library: Library, manifest: Manifest, names: Names) -> _Content:
     track = read_track(library.location, manifest.key)
-    rows = track.select(spread(len(track), FRAMES))
-    sheet = rows_of(list(rows.images), list(rows.on_white()), list(in_colour(rows.parts)))
+    rows = track.select(evenly(len(track), MAX_FRAMES))
+    sheet = sheet_of_rows(list(rows.images), list(rows.on_white()), list(colour_parts(rows.parts)))
     seconds = float(track.times[-1] - track.times[0])
     line = f"{len(track)} frames of {track.size}², {seconds:.1f} s of video, rig {track.rig}"
-    return _Shown(line=line, pictures=[("frames, mattes, parts", sheet)])
+    return _Content(line=line, pictures=[("frames, mattes, parts", sheet)])
 
 
-def _show_avatar(library: Library, manifest: Manifest, names: Names) -> _Shown:
+def _avatar_content(library: Library, manifest: Manifest, names: Names) -> _Content:
     sheet, figures = draw_avatar(library, manifest)
-    return _Shown(line=_from(manifest, names), pictures=[("truth above, avatar below", sheet)], figures=figures)
+    return _Content(line=_made_from(manifest, names), pictures=[("truth above, avatar below", sheet)], figures=figures)
 
 
-def _show_swap(library: Library, manifest: Manifest, names: Names) -> _Shown:
+def _swap_content(library: Library, manifest: Manifest, names: Names) -> _Content:
     swap = load_swap(library, manifest.key)
-    chosen = spread(len(swap), FRAMES)
-    rows = [list(swap.images[chosen]), list(in_tint(swap.part_masks[chosen]))]
+    chosen = evenly(len(swap), MAX_FRAMES)
+    rows = [list(swap.images[chosen]), list(tint_mask(swap.part_masks[chosen]))]
     if library.exists(Kind.TRACKS, swap.target):
         target = read_track(library.location, swap.target)
         rows.insert(0, list(target.select(swap.indices[chosen].astype("int64")).on_white()))
     caption = "target, swapped, mask" if len(rows) == 3 else "swapped, mask"
-    windows = close_ups(swap.part_masks[chosen] > 127)
-    near = [[enlarge(picture, window) for picture, window in zip(row, windows, strict=True)] for row in rows]
-    return _Shown(pictures=[(caption, rows_of(*near))])
+    windows = close_up_windows(swap.part_masks[chosen] > 127)
+    enlarged = [[enlarge(picture, window) for picture, window in zip(row, windows, strict=True)] for row in rows]
+    return _Content(pictures=[(caption, sheet_of_rows(*enlarged))])
 
 
-def _show_model(library: Library, manifest: Manifest, names: Names) -> _Shown:
+def _model_content(library: Library, manifest: Manifest, names: Names) -> _Content:
     drawn = list(draw_codes(library, manifest))
     learned = sum(bool(source) for _, source, _ in drawn)
     pictures = [
         (f"{attribute} of {names.get(source, source)}" if source else "own", column)
         for attribute, source, column in drawn
     ]
-    return _Shown(line=f"{learned} codes learned from others", pictures=pictures)
+    return _Content(line=f"{learned} codes learned from others", pictures=pictures)
 
 
-def _show_transfer(library: Library, manifest: Manifest, names: Names) -> _Shown:
+def _transfer_content(library: Library, manifest: Manifest, names: Names) -> _Content:
     user = names.get(manifest.input("user"), "the user")
     caption = f"{user} above, with what was borrowed below"
-    return _Shown(line=_from(manifest, names), pictures=[(caption, draw_transfer(library, manifest))])
+    return _Content(line=_made_from(manifest, names), pictures=[(caption, draw_transfer(library, manifest))])
 
 
-_SHOW: dict[Kind, Callable[[Library, Manifest, Names], _Shown]] = {
-    Kind.TRACKS: _show_track,
-    Kind.AVATARS: _show_avatar,
-    Kind.SWAPS: _show_swap,
-    Kind.MODELS: _show_model,
-    Kind.TRANSFERS: _show_transfer,
+_CONTENT_OF: dict[Kind, Callable[[Library, Manifest, Names], _Content]] = {
+    Kind.TRACKS: _track_content,
+    Kind.AVATARS: _avatar_content,
+    Kind.SWAPS: _swap_content,
+    Kind.MODELS: _model_content,
+    Kind.TRANSFERS: _transfer_content,
 }
 
 
-def _stored(library: Library, manifest: Manifest) -> _Shown:
-    """The preview, if there is one that can be read."""
+def _preview(library: Library, manifest: Manifest) -> _Content:
+    """The stored preview; nothing if there is none that can be read."""
     try:
-        image = decode_png(library.read_entry(manifest, PREVIEW)).astype("uint8")
+        image = decode_png(library.read_entry(manifest, PREVIEW_FILE)).astype("uint8")
     except PegasusError:
-        return _Shown()
-    return _Shown(pictures=[("", image if image.ndim == 3 else in_tint(image))])
+        return _Content()
+    return _Content(pictures=[("", image if image.ndim == 3 else tint_mask(image))])
 
 
-def _from(manifest: Manifest, names: Names) -> str:
+def _made_from(manifest: Manifest, names: Names) -> str:
+    """The names of the inputs, each once, without the result's own."""
     people = dict.fromkeys(names.get(item.key, item.key) for item in manifest.inputs if item.key)
-    people.pop(name_of(manifest), None)
+    people.pop(card_title(manifest), None)
     return f"from {', '.join(people)}" if people else ""

@@ -1,4 +1,4 @@
-"""export: an avatar's points as a PLY file, which other tools read.
+"""Writes an avatar's points as a PLY file, which other tools can read.
 
 Legend: N points.
 """
@@ -17,29 +17,26 @@ PROPERTIES = (
     *((name, "u1", "uchar") for name in ("red", "green", "blue")),
     *((name, "<f4", "float") for name in ("radius", "opacity")),
 )
-"""Of a vertex: name, type of NumPy, type of PLY."""
+"""Properties of a vertex: name, type in NumPy, type in PLY."""
 
 
 def points_as_ply(points: CanonicalPoints, rig: Rig) -> bytes:
     """Points at rest, facing the camera, as a binary little-endian PLY file.
 
-    Positions and radii are in metres of the rig's space (y up, face towards +z), colours as shaded from the front.
+    Positions and radii are in metres in the rig's space (y up, face towards +z); the colours are shaded from the front.
 
     Args:
-        points: an avatar under its code.
-        rig: that it is bound to.
+        points: those of an avatar, evaluated.
+        rig: to which the avatar is bound.
     """
     with torch.no_grad():
         drive = _at_rest(points, rig)
         positions, normals = points.pose(rig, drive)
         colours = points.colours(normals, drive.motion)[0].clamp(0, 1)
-    upright = torch.tensor([1.0, -1.0, -1.0])  # camera space to the rig's
-    places, facing, shown = (
-        (positions[0] * upright).numpy(),
-        (normals[0] * upright).numpy(),
-        (colours * 255).round().numpy(),
-    )
-    columns = [*places.T, *facing.T, *shown.T, points.radii.detach().numpy(), points.opacity.detach().numpy()]
+    upright = torch.tensor([1.0, -1.0, -1.0])  # from camera space to the rig's space
+    rgb = (colours * 255).round().numpy()
+    xyz, directions = (positions[0] * upright).numpy(), (normals[0] * upright).numpy()
+    columns = [*xyz.T, *directions.T, *rgb.T, points.radii.detach().numpy(), points.opacity.detach().numpy()]
     rows = np.empty(len(points), dtype=[(name, kind) for name, kind, _ in PROPERTIES])
     for (name, _, _), column in zip(PROPERTIES, columns, strict=True):
         rows[name] = column
@@ -49,7 +46,7 @@ def points_as_ply(points: CanonicalPoints, rig: Rig) -> bytes:
 
 
 def _at_rest(points: CanonicalPoints, rig: Rig) -> Drive:
-    """One frame without expression, looking into the camera at the rig's origin."""
+    """One frame without expression, in which the head faces the camera."""
     still = Pose.still(torch.zeros(1, 6))
     return Drive(
         expression=torch.zeros(1, len(rig.expression_names)),

@@ -1,4 +1,4 @@
-"""Tracks drawn over their videos, for people to judge them by."""
+"""Draws tracks over the frames they come from, so that people can judge them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind
 
-_SLOWEST, _FASTEST = 10.0, 30.0  # frames a second
+_MIN_FPS = 10.0
+_MAX_FPS = 30.0
 
 
 def overlay_paths(tracks: Mapping[str, str], out: Path) -> dict[str, Path]:
-    """Where the overlay of each track goes, by key.
+    """The video file for the overlay of each track, by key.
 
     Args:
-        tracks: what each track is of, by key.
-        out: a video (`.mp4`) for one track; for more, a folder, in which they have the names of what they are of.
+        tracks: name of the video that each track is of, by key.
+        out: a video file (`.mp4`) for one track; for several, a folder, in which the files are named after the videos.
 
     Raises:
-        PegasusError: BAD_CONFIG for one video and several tracks.
+        PegasusError: BAD_CONFIG if `out` is one video and there are several tracks.
     """
     if out.suffix != ".mp4":
         return {key: out / f"{PurePath(subject).stem}-{key[:4]}.mp4" for key, subject in tracks.items()}
@@ -38,14 +39,17 @@ def overlay_paths(tracks: Mapping[str, str], out: Path) -> dict[str, Path]:
 
 
 def write_overlays(library: Library, paths: Mapping[str, Path], *, side: int = 512) -> list[Path]:
-    """Draw tracks (`draw_overlay`) into video files, each whole or not at all; tracks that are not there are left out."""
+    """Draw tracks into video files and return those that were written; tracks that are not there are left out.
+
+    Each file is written whole or not at all.
+    """
     written = []
     for key, path in paths.items():
         if library.exists(Kind.TRACKS, key):
             track = read_track(library.location, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             seconds = float(np.median(np.diff(track.times))) if len(track) > 1 else 0.0
-            fps = min(max(1 / max(seconds, 1e-3), _SLOWEST), _FASTEST)
+            fps = min(max(1 / max(seconds, 1e-3), _MIN_FPS), _MAX_FPS)
             write_video(draw_overlay(track, load_rig(track.rig), side=side), path, fps)
             written.append(path)
     return written

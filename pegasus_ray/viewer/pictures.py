@@ -1,6 +1,6 @@
-"""Pictures for a page: strips of frames, part maps in colour, small files inside the page itself.
+"""Pictures for the report: sheets of frames, coloured part maps and masks, close-ups, pictures embedded in the page.
 
-Legend: T frames, S side, H and W height and width, in pixels.
+Legend: T frames; S side, H and W height and width in pixels.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pegasus_ray.render.images import contact_sheet
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
 
-QUALITY = 82
-LARGEST = 1600
-"""Side of a picture on the page, at most."""
+WEBP_QUALITY = 82
+"""Of 100."""
+MAX_SIDE_PIXELS = 1600
+"""Longest side of a picture on the page."""
 
 _COLOURS: dict[Label, tuple[int, int, int]] = {
     Label.BACKGROUND: (245, 245, 243),
@@ -43,61 +44,64 @@ _COLOURS: dict[Label, tuple[int, int, int]] = {
     Label.HAIR: (84, 64, 98),
     Label.HAT: (190, 90, 60),
 }
-_PAPER = np.array([245, 245, 243], np.float32)
-_TINT = np.array([47, 111, 115], np.float32)
+_PAPER_COLOUR = np.array([245, 245, 243], np.float32)
+_MASK_COLOUR = np.array([47, 111, 115], np.float32)
 _PALETTE: npt.NDArray[np.uint8] = np.array([_COLOURS[label] for label in Label], np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture as a page holds it."""
+    """A picture embedded in the page."""
 
     uri: str  # data:image/webp;base64,…
     width: int
     height: int
 
 
-def picture_of(image: Bytes) -> Picture:
-    """A picture (H, W, 3) RGB as a small WebP inside its own address; shrunk where it is larger than `LARGEST`."""
+def embed(image: Bytes) -> Picture:
+    """A picture (H, W, 3) RGB as WebP in a data URI, shrunk if a side is longer than `MAX_SIDE_PIXELS`."""
     height, width = image.shape[:2]
-    if (scale := LARGEST / max(height, width)) < 1:
+    if (scale := MAX_SIDE_PIXELS / max(height, width)) < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
         height, width = image.shape[:2]
-    done, data = cv2.imencode(".webp", np.ascontiguousarray(image[..., ::-1]), (cv2.IMWRITE_WEBP_QUALITY, QUALITY))
+    done, data = cv2.imencode(".webp", np.ascontiguousarray(image[..., ::-1]), (cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY))
     if not done:
         raise PegasusError(Reason.INTERNAL, f"OpenCV writes no WebP of a picture of shape {image.shape}")
     code = base64.b64encode(data.tobytes()).decode("ascii")
     return Picture(uri=f"data:image/webp;base64,{code}", width=width, height=height)
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` numbers below `count`, evenly spaced, the first and the last among them."""
-    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
-
-
-def rows_of(*rows: Sequence[Bytes]) -> Bytes:
-    """Rows of pictures of one size, each of as many, as one sheet."""
+def sheet_of_rows(*rows: Sequence[Bytes]) -> Bytes:
+    """Rows of pictures as one sheet; all rows have as many pictures, and all pictures the same size."""
     return contact_sheet([image for row in rows for image in row], columns=len(rows[0]))
 
 
-def in_colour(parts: Bytes) -> Bytes:
-    """Part maps (…, S, S) of `Label` as RGB (…, S, S, 3)."""
+def colour_parts(parts: Bytes) -> Bytes:
+    """Part maps (…, S, S) of `Label` as RGB (…, S, S, 3), a colour for each label."""
     coloured: Bytes = _PALETTE[np.minimum(parts, len(_PALETTE) - 1)]
     return coloured
 
 
-def in_tint(mask: Bytes) -> Bytes:
-    """Masks (…, S, S) as RGB (…, S, S, 3): one quiet colour on paper."""
+def tint_mask(mask: Bytes) -> Bytes:
+    """Masks (…, S, S) as RGB (…, S, S, 3): from the page's background at 0 to one colour at 255."""
     share = mask[..., None].astype(np.float32) / 255
-    tinted: Bytes = (_PAPER * (1 - share) + _TINT * share).round().astype(np.uint8)
+    tinted: Bytes = (_PAPER_COLOUR * (1 - share) + _MASK_COLOUR * share).round().astype(np.uint8)
     return tinted
 
 
 Window = tuple[slice, slice]  # rows, columns
 
 
-def close_ups(inside: npt.NDArray[np.bool_], *, margin: float = 0.9) -> list[Window]:
-    """Squares of one size that follow what is inside frames (T, S, S), with some room; whole frames if that is most of them."""
+def close_up_windows(
+    inside: npt.NDArray[np.bool_],  # (T, S, S)
+    *,
+    margin: float = 0.9,
+) -> list[Window]:
+    """Square windows, a frame each and all of one size, that follow a region through the frames.
+
+    They have the side of the region's largest extent and `margin` of it more, but at least a fifth of the frame's side. If
+    that is more than four fifths of the frame's side, the windows are the whole frames.
+    """
     size = inside.shape[-1]
     boxes = [np.nonzero(frame) for frame in inside if frame.any()]
     extent = max((1 + int(np.ptp(places)) for box in boxes for places in box), default=size)
@@ -107,7 +111,7 @@ def close_ups(inside: npt.NDArray[np.bool_], *, margin: float = 0.9) -> list[Win
     windows: list[Window] = []
     middle = np.full(2, size / 2)
     for frame in inside:
-        if frame.any():  # where nothing is, the window stays where it was
+        if frame.any():  # an empty frame keeps the window of the frame before
             middle = np.array([(int(places.min()) + int(places.max()) + 1) / 2 for places in np.nonzero(frame)])
         top, left = np.clip(np.round(middle - side / 2).astype(int), 0, size - side)
         windows.append((slice(top, top + side), slice(left, left + side)))
@@ -115,15 +119,15 @@ def close_ups(inside: npt.NDArray[np.bool_], *, margin: float = 0.9) -> list[Win
 
 
 def enlarge(image: Bytes, window: Window) -> Bytes:
-    """A window of a picture (S, S, 3) at the picture's own size."""
+    """Enlarge a window of a picture (S, S, 3) to the picture's own size."""
     size = image.shape[0]
     cut = np.ascontiguousarray(image[window])
     enlarged: Bytes = cv2.resize(cut, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     return enlarged
 
 
-def legend() -> list[tuple[str, str]]:
-    """Names of the parts and their colours in CSS, left and right once."""
+def part_legend() -> list[tuple[str, str]]:
+    """Names of the parts and their colours in CSS; left and right parts have one entry."""
     named = {
         label.name.removesuffix("_LEFT").removesuffix("_RIGHT").replace("_", " ").lower(): label for label in Label
     }

@@ -1,4 +1,4 @@
-"""A library as one page that needs nothing else: pictures inside, no script, no address of another place."""
+"""Writes a library as one HTML page that needs nothing else: pictures are embedded, and there are no scripts or links."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pathlib import Path, PurePosixPath
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pegasus_ray.jobs.plan import called
+from pegasus_ray.jobs.plan import display_name
 from pegasus_ray.library.ledger import failures, history, status
 from pegasus_ray.library.library import Library
-from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, Manifest, Stage
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.viewer.cards import Card, card_of, name_of
-from pegasus_ray.viewer.pictures import legend
+from pegasus_ray.viewer.cards import Card, card_of, card_title
+from pegasus_ray.viewer.output_file import writing_to
+from pegasus_ray.viewer.pictures import part_legend
 
-MOST = 24
-"""Cards of one kind on a page; of more, the first by name."""
+MAX_CARDS = 24
+"""Greatest number of cards of one kind on a page; of more results, the first by name are shown."""
 
 TITLES: dict[Kind, tuple[str, str]] = {
     Kind.TRACKS: ("Tracks", "Videos after perception: frames of the clip, and the parts that were found in them."),
@@ -68,23 +69,23 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """All that the template shows."""
+    """All that the page's template shows."""
 
     title: str
     made: str
-    headline: tuple[tuple[str, str, str], ...]  # figure, its name, a remark
+    headline: tuple[tuple[str, str, str], ...]  # number, its name, a remark
     sections: tuple[Section, ...]
     failures: tuple[dict[str, str], ...]
     results: tuple[dict[str, object], ...]
-    legend: list[tuple[str, str]] = field(default_factory=legend)
+    legend: list[tuple[str, str]] = field(default_factory=part_legend)
 
 
 def write_report(library: Library, path: Path, *, progress: Progress | None = None) -> Path:
-    """Write a page about all that a library holds.
+    """Write a page about the results and failures of a library.
 
     Args:
-        library: what it is about. Results that cannot be read are named on the page.
-        path: the HTML file, replaced if it is there; its folder is made.
+        library: whose results are shown. Those that cannot be read are named on the page.
+        path: the HTML file, which is replaced if it is there; its folder is made.
         progress: told the share done and a short text.
 
     Returns:
@@ -94,12 +95,8 @@ def write_report(library: Library, path: Path, *, progress: Progress | None = No
         PegasusError: BAD_CONFIG if the file cannot be written.
     """
     text = render_page(page_of(library, progress))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(path, way_out="give another place with --out"):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        message = f"cannot be written ({error.strerror}); give another place with --out"
-        raise PegasusError(Reason.BAD_CONFIG, message, subject=str(path)) from error
     return path
 
 
@@ -122,14 +119,14 @@ def _environment() -> Environment:
 
 
 def page_of(library: Library, progress: Progress | None = None) -> Page:
-    """Read and draw what a page shows."""
+    """Read and draw all that the page shows."""
     found = {kind: sorted(library.manifests(kind), key=lambda m: (m.source, m.key)) for kind in Kind}
-    names = {manifest.key: called(manifest) for manifests in found.values() for manifest in manifests}
-    shown = [manifest for manifests in found.values() for manifest in manifests[:MOST]]
+    names = {manifest.key: display_name(manifest) for manifests in found.values() for manifest in manifests}
+    drawn = [manifest for manifests in found.values() for manifest in manifests[:MAX_CARDS]]
     cards: dict[Kind, list[Card]] = {kind: [] for kind in Kind}
-    for number, manifest in enumerate(shown):
+    for number, manifest in enumerate(drawn):
         if progress:
-            progress(number / len(shown), f"{manifest.kind} {name_of(manifest)}")
+            progress(number / len(drawn), f"{manifest.kind} {card_title(manifest)}")
         cards[manifest.kind].append(card_of(library, manifest, names))
     failed = failures(library)
     return Page(
@@ -152,6 +149,7 @@ def _headline(
     avatars: Sequence[Card],
     failed: Sequence[LedgerEvent],
 ) -> Iterable[tuple[str, str, str]]:
+    """The numbers at the top of the page: number, its name, a remark."""
     for kind, (title, _) in TITLES.items():
         if count := len(found[kind]):
             yield str(count), (title if count > 1 else title.removesuffix("s")).lower(), ""
@@ -162,9 +160,9 @@ def _headline(
             "median psnr",
             "of the avatars shown, on frames that no fit has seen",
         )
-    spent = sum(e.seconds for stage in Stage for e in history(library, stage) if e.event is EventKind.DONE)
-    if spent:
-        yield _duration(spent), "of work", "all stages, all workers"
+    seconds = sum(e.seconds for stage in Stage for e in history(library, stage) if e.event is EventKind.DONE)
+    if seconds:
+        yield _duration(seconds), "of work", "all stages, all workers"
     waiting = sum(counts.waiting + counts.running for counts in status(library).values())
     if waiting:
         yield str(waiting), "to do", "planned, not made yet"
@@ -198,7 +196,7 @@ def _result(manifest: Manifest) -> dict[str, object]:
 
 
 def _figure(value: float | int | str) -> str:
-    """A figure for people."""
+    """A number as people read it; texts stay as they are."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.4g}"
     return f"{value:,.0f}" if isinstance(value, int | float) else value

@@ -1,8 +1,9 @@
-"""Strips of pictures that go from one person's attribute to another's, step by step (paper Fig. 9)."""
+"""Draws strips of pictures that go from one code of an attribute to another, step by step (paper Fig. 9)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pegasus_ray.jobs.results import read_track
@@ -10,77 +11,57 @@ from pegasus_ray.library.images import encode_png
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.render.images import contact_sheet
-from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.render import render_clip
 from pegasus_ray.stages.transfer import TransferConfig
-from pegasus_ray.viewer.dressed_person import Mix, assemble
+from pegasus_ray.viewer.codes import CodeMix, CodePair
+from pegasus_ray.viewer.draw_person import frames_to_draw
+from pegasus_ray.viewer.dressed_person import Outfit, dress_person
+from pegasus_ray.viewer.output_file import writing_to
 
-Ends = tuple[str, str]
-"""Two codes: avatars that the model has learned from, or `own`."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strips:
+    """Rows of pictures of one person, a row for each attribute that changes."""
 
-def parse_ends(text: str) -> Ends:
-    """Ends written `FIRST:SECOND`.
-
-    Raises:
-        PegasusError: BAD_CONFIG for anything else.
-    """
-    first, _, second = text.partition(":")
-    if not first or not second or ":" in second:
-        message = "write FIRST:SECOND, as own:anna; `own` is the person's own"
-        raise PegasusError(Reason.BAD_CONFIG, message, subject=text)
-    return first, second
+    person: str  # key or name of a generative avatar
+    ends: Mapping[Attribute, CodePair]  # the codes of the first and the last picture of each row
+    steps: int = 8  # from one end to the other; a row has one picture more
+    outfit: Outfit = field(default_factory=Outfit)  # what is worn and mixed in all pictures
+    driver: str | None = None  # key of the track that gives pose, expression and camera; by default the person's own
+    size: int | None = None  # side of a picture in pixels; by default the track's own
 
 
 def draw_strips(
-    library: Library,
-    reference: str,
-    ends: Mapping[Attribute, Ends],
-    config: TransferConfig,
-    out: Path,
-    *,
-    wear: Mapping[Attribute, str] | None = None,
-    mixes: Mapping[Attribute, Mix] | None = None,
-    driver: str | None = None,
-    steps: int = 8,
-    size: int | None = None,
-    progress: Progress | None = None,
+    library: Library, strips: Strips, config: TransferConfig, out: Path, *, progress: Progress | None = None
 ) -> int:
-    """Draw a row of `steps` + 1 pictures an attribute into a PNG, and return the number of pictures.
+    """Draw strips into a PNG and return the number of pictures.
+
+    All pictures show the middle one of the driving track's frames that no fit has seen.
 
     Args:
-        library: where everybody is.
-        reference: key or name of a generative avatar.
-        ends: from which code to which, an attribute a row.
-        config: of the seams, where points of one avatar are put on another.
+        library: holds the avatars and the driving track.
+        strips: whom to draw, and which codes.
+        config: of the transfer, as in `dress_person`.
         out: the file; its folder is made.
-        wear: what is worn in all pictures, as in `assemble`.
-        mixes: what is mixed in all pictures, as in `assemble`.
-        driver: key of the track whose middle frame, of those that no fit has seen, gives pose and expression; the person's
-            own where none is named.
-        steps: from one end to the other.
-        size: side in pixels, the track's own where it is not given.
         progress: told the share done and a short text.
 
     Raises:
-        PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE as in `assemble`; BAD_CONFIG if the file cannot be written.
+        PegasusError: BAD_REFERENCE, MISSING_ATTRIBUTE as in `dress_person`; BAD_CONFIG if the file cannot be written.
     """
-    places = [(attribute, *pair, step / steps) for attribute, pair in ends.items() for step in range(steps + 1)]
+    steps, outfit = strips.steps, strips.outfit
+    places = [(attribute, *pair, step / steps) for attribute, pair in strips.ends.items() for step in range(steps + 1)]
     pictures: list[Bytes] = []
     for number, (attribute, first, second, share) in enumerate(places):
         if progress:
             progress(number / len(places), f"{attribute}, {number} of {len(places)} pictures")
-        mixed = {**(mixes or {}), attribute: Mix(first=first, second=second, share=share)}
-        look = assemble(library, reference, config, wear=wear, mixes=mixed)
-        track = read_track(library.location, driver or look.track)
-        unseen = track.held_out()[1]
-        pictures += render_clip(look.avatar, track, frames=[int(unseen[len(unseen) // 2])], size=size)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        between = CodeMix(first=first, second=second, share=share)
+        worn = replace(outfit, mixes={**outfit.mixes, attribute: between})
+        person = dress_person(library, strips.person, worn, config)
+        track = read_track(library.location, strips.driver or person.track)
+        unseen = frames_to_draw(track, unseen=True)
+        pictures += render_clip(person.avatar, track, frames=[unseen[len(unseen) // 2]], size=strips.size)
+    with writing_to(out):
         out.write_bytes(encode_png(contact_sheet(pictures, columns=steps + 1)))
-    except OSError as error:
-        message = f"cannot be written ({error.strerror}); give another place"
-        raise PegasusError(Reason.BAD_CONFIG, message, subject=str(out)) from error
     return len(pictures)

@@ -1,5 +1,5 @@
-"""Invariants of the commands: one JSON object on standard output and nothing else, exit codes that tell, errors that name
-the input and the way out, second runs that redo nothing, plans that do nothing.
+"""All commands: one JSON object on standard output and nothing else, exit codes, errors that name the input and the way out,
+second runs that redo nothing, and plans that do nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tests.cli.conftest import Made, Pegasus, run
 COMMANDS = [
     ["demo"], ["doctor"], ["assets", "list"], ["assets", "fetch"], ["rig", "info"], ["studio", "render"], ["track"],
     ["build-db"], ["synthesize"], ["personalize"], ["transfer"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"],
+    ["evaluate", "people"], ["evaluate", "studio"], ["evaluate", "tracking"], ["evaluate", "swap"], ["evaluate", "generative"],
+    ["evaluate", "transfer"],
     ["bench", "raster"], ["bench", "render"], ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["gc"],
     ["report"],
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Invariants of shared options: flags, files, presets and `--set` meet in one configuration, the later over the earlier."""
+"""Shared options: preset, file, flags and `--set` give one configuration in which the later win over the earlier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def test_set_wins_over_flags_and_flags_over_the_file(tmp_path: Path) -> None:
     run = Run(config=file, set=["fit.seed=2", "engine.cpus=0.5"])
     made = run.pipeline({"track": {"observe": {"size": 96}}})
     assert (made.fit.seed, made.track.observe.size, made.track.observe.max_frames) == (2, 96, 50)
-    assert (run.spread().workers, run.spread().cpus, run.spread().kind) == (3, 0.5, "ray")
+    engine = run.engine_config()
+    assert (engine.workers, engine.cpus, engine.kind) == (3, 0.5, "ray")
     assert made.swap == preset("fast").swap
 
 
@@ -29,15 +30,15 @@ def test_presets_differ_and_are_named() -> None:
         preset("fine")
 
 
-def test_a_group_of_options_becomes_options_of_their_own() -> None:
+def test_a_group_of_options_becomes_options_in_its_place() -> None:
     seen: list[tuple[str, Place]] = []
 
     @command
-    def speak(word: str = "a", *, place: Place) -> None:
+    def speak(word: str = "a", *, place: Place, loud: bool = False) -> None:
         seen.append((word, place))
 
-    assert list(inspect.signature(speak).parameters) == ["word", "library", "json"]
-    speak(word="b", library="there", json=True)
+    assert list(inspect.signature(speak).parameters) == ["word", "library", "json", "loud"]
+    speak(word="b", library="there", json=True, loud=False)
     assert seen == [("b", Place(library="there", json=True))]
 
 

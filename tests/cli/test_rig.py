@@ -1,4 +1,4 @@
-"""Invariants of `pegasus rig`: an imported model answers like the open one; a hostile file is refused, by name, harmlessly."""
+"""`pegasus rig` refuses a hostile file without running it, and names a rig that is missing together with the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interpolation strips: the ends are the people themselves, and what is no strip is refused."""
+"""Interpolation strips begin and end with the two codes' own pictures; models of fields are drawn like any other."""
 
 from __future__ import annotations
 

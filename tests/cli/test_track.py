@@ -1,4 +1,4 @@
-"""`pegasus track` names what is wrong with each video, makes the others, and leaves nothing half-made."""
+"""`pegasus track` gives a reason for each unusable video and leaves nothing of it, and counts the frames it drops."""
 
 from __future__ import annotations
 

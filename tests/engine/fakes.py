@@ -1,4 +1,4 @@
-"""Jobs that any worker can run in no time: they commit a small file, fail, die, or resume."""
+"""Small jobs that commit a file, fail, end their worker, or resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class FakeJob:
                 os._exit(1)
             case "patient resume" if not resumed:
                 (scratch / "checkpoint").write_text("step 5")
-                train.CHECKPOINT_EVERY = 0.0
+                train.CHECKPOINT_SECONDS = 0.0
                 progress(0.6, "checkpoint handed over")
-                time.sleep(5)  # until Ray Train's controller has heard of it
+                time.sleep(5)  # until Ray Train's controller has recorded the checkpoint
                 os._exit(1)
             case "resume" if not resumed:
                 (scratch / "checkpoint").write_text("step 5")

@@ -1,4 +1,4 @@
-"""Invariants: the cluster files are ones that Ray takes, name one version of Ray, and label what may be taken away."""
+"""Invariants: the cluster files follow Ray's schema, name the installed version of Ray, and label spot nodes as such."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Invariants of a run: each job ends once, failures are named and stop nobody but those who need them, a second run
-redoes nothing.
+"""Invariants of a run: each job ends once, a failure is named and stops only the jobs that need it, and a second run does
+nothing again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pytest
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.inline import InlineExecutor
-from pegasus_ray.jobs.work import Event, Outcome, item_of
+from pegasus_ray.jobs.work import Event, Outcome, planned_item
 from pegasus_ray.library.ledger import release, status
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -63,7 +63,7 @@ def test_needs_come_first_and_their_failure_stops_only_those_that_need_them(libr
         key(2): "failed",
         key(11): "done",
     }
-    assert status(library)[Stage.FIT].waiting == 0, "nobody waits for what has failed"
+    assert status(library)[Stage.FIT].waiting == 0, "a job whose need has failed does not wait"
 
 
 def test_a_hungry_job_steps_down_and_a_hopeless_one_is_set_aside(library: Library) -> None:
@@ -84,7 +84,7 @@ def test_what_is_set_aside_stays_so_until_it_is_released(library: Library, monke
     outcomes, _ = run(library, job)
     assert outcomes[key(1)].status == "failed"
     assert "pegasus retry" in outcomes[key(1)].message
-    release(library, item_of(job))
+    release(library, planned_item(job))
     outcomes, _ = run(library, job)
     assert outcomes[key(1)].status == "done"
 

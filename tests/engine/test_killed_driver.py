@@ -1,4 +1,4 @@
-"""Invariant: a library half-made by a killed driver is completed by the same command, which redoes nothing that stood."""
+"""Invariant: after a driver was killed, the same command makes what is missing and nothing that is there already."""
 
 from __future__ import annotations
 

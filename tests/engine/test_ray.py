@@ -1,4 +1,4 @@
-"""Invariants on Ray: as inline, and a worker's death costs its own item a try and nobody else anything."""
+"""Invariants on Ray: those of inline runs, and a worker's death costs its own job one try and no other job any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ablation answers in the shape of Table 3, and its variants differ in what they leave out."""
+"""The ablation gives each variant a mean and a deviation of each figure; its variants set different fields of the settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pegasus_ray.avatar.fields.config import FieldConfig
-from pegasus_ray.avatar.fit.config import FitConfig, Stage
-from pegasus_ray.avatar.points.initialize import PointBudget
+from pegasus_ray.avatar.fit.config import FitConfig, Resolution
+from pegasus_ray.avatar.fit.initialize import PointBudget
 from pegasus_ray.evaluate.ablation import VARIANTS, AblationConfig, run_ablation
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
@@ -17,7 +17,7 @@ EXAM = AblationConfig(
     size=32, frames=4, unseen=1, attributes=(Attribute.NOSE,), steps=2, seeds=2, person=4, perceptual="none"
 )
 FIT = FitConfig(
-    stages=(Stage(scale=1.0, steps=4),),
+    stages=(Resolution(scale=1.0, steps=4),),
     budget=PointBudget(surface=500, hair=200, cloth=40),
     fields=FieldConfig(code=2, field_width=8, field_depth=2, deformer_width=8, deformer_depth=2, shading_width=8),
     batch=2,

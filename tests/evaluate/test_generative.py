@@ -1,4 +1,4 @@
-"""The figures of the generative examination: what the truth itself gets, what no change gets, what a double exposure gets."""
+"""The generative examination scores the truth best and no change worst, and tells an interpolation from a double exposure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ import pytest
 
 from pegasus_ray.avatar.generative.fit import GenerativeConfig
 from pegasus_ray.evaluate.exam import Exam, ExamConfig
-from pegasus_ray.evaluate.generative import (
-    CodeScore,
-    interpolation,
-    mean_score,
-    parts_of,
-    score_edit,
-)
-from pegasus_ray.evaluate.swap import dilate
+from pegasus_ray.evaluate.generative import CodeScore, interpolation, mean_score, score_edit
+from pegasus_ray.evaluate.regions import dilate, parts_of
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.manifests import Stage
@@ -85,9 +79,10 @@ def test_a_mean_leaves_out_what_is_not_there() -> None:
 
 
 def test_the_plan_has_every_swap_and_a_model_of_them_all() -> None:
-    config = ExamConfig(size=32, frames=10, targets=1, sources=2, users=1, seed=900)
+    attributes = (Attribute.HAIR, Attribute.HAT)
+    config = ExamConfig(attributes=attributes, size=32, frames=10, targets=1, sources=2, users=1, seed=900)
     exam = Exam.of(config, preset("draft"))
-    jobs = exam.plan_models([Attribute.HAIR, Attribute.HAT], unswapped=True).jobs
+    jobs = exam.plan_models(unswapped=True).jobs
     by_stage: dict[Stage, set[str]] = {}
     for job in jobs:
         by_stage.setdefault(job.stage, set()).add(job.key)

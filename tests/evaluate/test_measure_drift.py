@@ -1,4 +1,4 @@
-"""A drift that landmarks were given is found again, from any people and poses, outliers among them."""
+"""A drift that made-up landmarks were given is found again by its fit, in spite of outliers."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-"""Avatars of studio people are judged on frames and views that no fit saw; each figure is told."""
+"""Avatars of studio people are compared with unseen frames and with side views, which come out worse."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pegasus_ray.avatar.fit.config import FitConfig, Stage
-from pegasus_ray.avatar.points.initialize import PointBudget
+from pegasus_ray.avatar.fit.config import FitConfig, Resolution
+from pegasus_ray.avatar.fit.initialize import PointBudget
 from pegasus_ray.evaluate.people import PeopleExam, evaluate_people
 from pegasus_ray.jobs.studio import StudioConfig
 from pegasus_ray.library.library import Library
 
 SMALL = FitConfig(
-    stages=(Stage(scale=1.0, steps=40, per_pixel=6),), budget=PointBudget(surface=1500, hair=800, cloth=600, backing=0)
+    stages=(Resolution(scale=1.0, steps=40, per_pixel=6),),
+    budget=PointBudget(surface=1500, hair=800, cloth=600, backing=0),
 )
 
 

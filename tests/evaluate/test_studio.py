@@ -1,4 +1,4 @@
-"""The studio's examination compares what it says it compares, and says which file it lacks."""
+"""The studio's examination compares parts by intersection over union, and names the file that is missing."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def _map(**parts: tuple[Label, slice]) -> np.ndarray:
     return labels
 
 
-def test_left_and_right_are_one_class_and_lips_are_mouth() -> None:
+def test_left_and_right_are_one_part_and_lips_are_mouth() -> None:
     truth = _map(
         eye=(Label.EYE_LEFT, slice(0, 8)), lip=(Label.LIP_UPPER, slice(20, 24)), hair=(Label.HAIR, slice(40, 48))
     )
     seen = _map(eye=(Label.EYE_RIGHT, slice(0, 8)), lip=(Label.MOUTH, slice(20, 28)), hair=(Label.HAIR, slice(44, 52)))
     everything = np.ones((SIDE, SIDE), bool)
-    shares = evaluate_studio.overlaps(seen, truth, everything)
+    shares = evaluate_studio.part_ious(seen, truth, everything)
     assert shares == pytest.approx({"eyes": 1.0, "mouth": 0.5, "hair": 1 / 3})
     upper = everything.copy()
     upper[44:] = False
-    assert evaluate_studio.overlaps(seen, truth, upper)["hair"] == 0
+    assert evaluate_studio.part_ious(seen, truth, upper)["hair"] == 0
 
 
-def test_a_class_that_is_not_there_is_not_counted() -> None:
+def test_a_part_that_is_not_there_is_not_counted() -> None:
     truth, seen = np.full((SIDE, SIDE), Label.SKIN, np.uint8), np.full((SIDE, SIDE), Label.HAIR, np.uint8)
-    assert evaluate_studio.overlaps(seen, truth, np.ones((SIDE, SIDE), bool)) == {"skin": 0.0}
+    assert evaluate_studio.part_ious(seen, truth, np.ones((SIDE, SIDE), bool)) == {"skin": 0.0}
 
 
 def test_without_the_parser_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

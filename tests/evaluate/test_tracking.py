@@ -1,4 +1,4 @@
-"""A track is judged by what it should be: tilted axes are told apart from wrong turns, and truth scores full marks."""
+"""Tracks are compared with the truth: a constant tilt of the axes is told from wrong turns, and motion from stillness."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pegasus_ray.evaluate.tracking import (
-    PersonScore,
-    compare_expressions,
-    compare_rotations,
-    score_video,
-    summary,
-)
+from pegasus_ray.evaluate.tracking import TrackScore, compare_expressions, compare_rotations, score_video, summarise
 from pegasus_ray.perception.observe import ObserveConfig
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.stages.track import TrackConfig
@@ -57,7 +51,7 @@ def test_expressions_are_correlated_and_still_ones_left_out() -> None:
 def test_a_film_is_judged_frame_by_frame(models: None, filmed: Filmed) -> None:
     config = TrackConfig(observe=ObserveConfig(size=128, parser="landmarks", min_frames=3, threads=1))
     score = score_video(filmed.path, filmed.truth, config)
-    assert isinstance(score, PersonScore)
+    assert isinstance(score, TrackScore)
     assert score.kept == 1.0
     assert len(score.rotation) == len(score.reprojection) == 6
     assert 0 < np.median(score.reprojection) < 4
@@ -65,6 +59,6 @@ def test_a_film_is_judged_frame_by_frame(models: None, filmed: Filmed) -> None:
     assert score.matte > 0.9
     assert score.parts["skin"] > 0.6
     assert 0.3 < score.focal < 2
-    facts = summary([score])
+    facts = summarise([score])
     assert facts["rotation_deg_median"] == facts["people"][0]["rotation_deg_median"]
     assert {"reprojection_pct_median", "expression_corr", "matte_iou", "frames_per_second"} <= facts.keys()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pegasus_ray.avatar.fields.config import FieldConfig
-from pegasus_ray.avatar.fit.config import FitConfig, Stage
-from pegasus_ray.avatar.points.initialize import PointBudget
-from pegasus_ray.jobs.all import FitJob, PersonalizeJob, SwapJob, TransferJob
+from pegasus_ray.avatar.fit.config import FitConfig, Resolution
+from pegasus_ray.avatar.fit.initialize import PointBudget
+from pegasus_ray.jobs.fit import FitJob
+from pegasus_ray.jobs.personalize import PersonalizeJob
+from pegasus_ray.jobs.swap import SwapJob
+from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.schemas.manifests import Kind, Provenance
@@ -17,11 +20,11 @@ from pegasus_ray.stages.personalize import GenerativeConfig, PersonalizeConfig
 from pegasus_ray.stages.swap import SwapConfig
 from pegasus_ray.stages.transfer import TransferConfig
 from pegasus_ray.studio.cast import demo_people
-from pegasus_ray.studio.film.render import render
+from pegasus_ray.studio.film.render import render_track
 from pegasus_ray.studio.motion import perform
 
 FIT = FitConfig(
-    stages=(Stage(scale=1.0, steps=12),),
+    stages=(Resolution(scale=1.0, steps=12),),
     budget=PointBudget(surface=2400, hair=600, cloth=300),
     checkpoint_every=5,
 )
@@ -29,7 +32,7 @@ SWAP = SwapConfig(frames=4, judge=JudgeConfig(parser="none", identity="none"))
 GENERATIVE = GenerativeConfig(target_steps=3, swap_steps=6, checkpoint_every=4)
 PERSONALIZE = PersonalizeConfig(fit=GENERATIVE, own_frames=6, least_quality=0.0)
 FIELDS = FitConfig(
-    stages=(Stage(scale=0.75, steps=3), Stage(scale=1.0, steps=6)),
+    stages=(Resolution(scale=0.75, steps=3), Resolution(scale=1.0, steps=6)),
     fields=FieldConfig(
         code=4, field_width=16, field_depth=3, field_skip=2, deformer_width=16, deformer_depth=2, shading_width=16,
         subject_stage=True, own_looks=True,
@@ -47,7 +50,7 @@ def stock(library: Library, people: int = 2) -> list[FitJob]:
     jobs = []
     for number, person in enumerate(cast.everyone[:people]):
         key = f"{number:016x}"
-        save_track(library, key, render(person, perform(person, 8), size=48, detail=0.2), Provenance())
+        save_track(library, key, render_track(person, perform(person, 8), size=48, detail=0.2), Provenance())
         jobs.append(FitJob.plan(key, FIT, subject=person.name))
     return jobs
 

@@ -1,4 +1,4 @@
-"""The preset `paper` as a job: its networks are in the library and draw the person; all else takes the baked points."""
+"""The preset `paper` as a job: the networks are stored and draw the person, and other uses take the baked points."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.avatar.fields.config import FieldConfig
-from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Stage
-from pegasus_ray.avatar.points.initialize import PointBudget
+from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Resolution
+from pegasus_ray.avatar.fit.initialize import PointBudget
 from pegasus_ray.engine.inline import InlineExecutor
 from pegasus_ray.evaluate.avatar import evaluate_avatar
-from pegasus_ray.jobs.all import FitJob
+from pegasus_ray.jobs.fit import FitJob
 from pegasus_ray.jobs.results import read_avatar, read_fields, read_track
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.tracks import save_track
@@ -22,12 +22,13 @@ from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PRESETS
 from pegasus_ray.stages.settings import override
 from pegasus_ray.stages.transfer import TransferConfig
-from pegasus_ray.viewer.dressed_person import assemble, draw_look, export_points
+from pegasus_ray.viewer.draw_person import Shot, draw_person, export_points
+from pegasus_ray.viewer.dressed_person import Outfit, dress_person
 from tests.painted import painted_track
 
 TRACK = "a" * 16
 FIT = FitConfig(
-    stages=(Stage(scale=1.0, steps=25),),
+    stages=(Resolution(scale=1.0, steps=25),),
     budget=PointBudget(surface=1100, hair=400, cloth=40),
     rates=LearningRates(networks=4e-3),
     fields=FieldConfig(code=2, field_width=32, field_depth=3, deformer_width=16, deformer_depth=2, shading_width=16),
@@ -62,10 +63,10 @@ def test_networks_are_stored_and_draw_better_than_chance(made: tuple[Library, st
 
 def test_a_person_is_drawn_by_the_networks_unless_they_wear_others(made: tuple[Library, str], tmp_path: Path) -> None:
     library, key = made
-    plain = assemble(library, key, TransferConfig())
+    plain = dress_person(library, key, Outfit(), TransferConfig())
     assert plain.fields is not None
-    assert assemble(library, key, TransferConfig(), wear={Attribute.HAIR: key}).fields is None
-    assert draw_look(library, plain, TRACK, tmp_path / "x.png", most=1) == 1
+    assert dress_person(library, key, Outfit(wear={Attribute.HAIR: key}), TransferConfig()).fields is None
+    assert draw_person(library, plain, Shot(driver=TRACK, most=1), tmp_path / "x.png") == 1
     assert export_points(plain, tmp_path / "x.ply") == len(plain.avatar)
 
 

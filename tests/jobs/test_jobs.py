@@ -1,7 +1,7 @@
 """Invariants of the stages as jobs.
 
-The whole way runs from the library's keys alone; what is done is not redone; the same work gives the same bytes, in one
-go or resumed after a kill; a swap that lost a shard makes only that shard.
+All stages run from the library's keys alone. What is done is not done again. The same work gives the same bytes, in one run
+or resumed after a kill. A swap that lost a shard makes only that shard.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.engine.inline import InlineExecutor
-from pegasus_ray.jobs.all import FitJob, PersonalizeJob, SwapJob
+from pegasus_ray.jobs.fit import FitJob
+from pegasus_ray.jobs.personalize import PersonalizeJob
+from pegasus_ray.jobs.swap import SwapJob
 from pegasus_ray.jobs.work import Job, attempt
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.shards import missing_shards

@@ -1,4 +1,4 @@
-"""Invariants of plans: pairs come from what manifests say may be given, tables of videos say who gives what, nothing runs."""
+"""Invariants of plans: swaps are planned from what manifests and tables of videos say may be lent, and nothing runs."""
 
 from __future__ import annotations
 

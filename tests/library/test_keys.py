@@ -1,7 +1,4 @@
-"""Invariants: equal work has an equal key, in any order and in any process;
-
-Different work has another; nothing vague is keyed.
-"""
+"""Equal work has an equal key in any order and in any process, different work another; ambiguous values are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ def test_only_equal_values_are_written_alike(a: object, b: object) -> None:
         assert a == b
 
 
-def test_typed_values_are_written_as_their_plain_form() -> None:
+def test_typed_values_are_written_as_json_types() -> None:
     plain = {"rate": 0.1, "inner": {"steps": 3, "colour": "red"}, "names": ["b", "a"]}
     assert canonical_json(Config()) == canonical_json(plain)
     assert canonical_json({Colour.RED: Path("a/b"), "s": {2, 1}}) == '{"red":"a/b","s":[1,2]}'
@@ -76,7 +73,7 @@ def test_typed_values_are_written_as_their_plain_form() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, b"x", object(), {1: 2}, [math.nan], Config])
-def test_what_has_no_one_form_is_refused(value: object) -> None:
+def test_values_without_a_canonical_form_are_refused(value: object) -> None:
     with pytest.raises(PegasusError) as caught:
         canonical_json({"x": value})
     assert caught.value.reason is Reason.BAD_CONFIG

@@ -1,7 +1,4 @@
-"""Invariants: each item stands in one place;
-
-A manifest outweighs all events; a start without heartbeats is dead after a while.
-"""
+"""Each item is in one state; a manifest counts more than all events; a start without heartbeats is dead after a while."""
 
 from __future__ import annotations
 
@@ -58,14 +55,14 @@ def test_an_item_goes_from_waiting_to_running_to_its_end(library: Library) -> No
     assert failures(library)[0].seconds >= 0
 
 
-def test_what_is_made_after_all_has_not_failed(library: Library) -> None:
+def test_an_item_made_after_a_failure_does_not_count_as_failed(library: Library) -> None:
     Attempt(library, item(1)).failed(Reason.OUT_OF_MEMORY, "too large")
     library.commit(Kind.AVATARS, item(1).key, {"a": b"1"}, Provenance())
     assert failures(library) == []
     assert status(library)[Stage.FIT] == StageCounts(done=1)
 
 
-def test_nobody_waits_for_what_has_failed(library: Library) -> None:
+def test_items_that_need_a_failed_one_are_not_waiting(library: Library) -> None:
     track = PlannedItem(stage=Stage.TRACK, key=f"{1:016x}")
     fit = PlannedItem(stage=Stage.FIT, key=f"{2:016x}", needs=(track.key,))
     swap = PlannedItem(stage=Stage.SWAP, key=f"{3:016x}", needs=(fit.key,))
@@ -95,12 +92,12 @@ def test_a_start_without_heartbeats_is_dead_and_a_beat_revives_it(tmp_path: Path
     library = Library(tmp_path)
     attempt = Attempt(library, item(1))
     (path,) = (tmp_path / "ledger" / "fit").iterdir()
-    long_ago = time.time() - ledger.STALE - 10
+    long_ago = time.time() - ledger.DEAD_AFTER_SECONDS - 10
     os.utime(path, (long_ago, long_ago))
     assert status(library)[Stage.FIT] == StageCounts(waiting=1)
     attempt.beat()
     assert status(library)[Stage.FIT] == StageCounts(waiting=1), "too soon for a beat: nothing is written"
-    attempt._beaten -= ledger.BEAT
+    attempt._last_beat -= ledger.HEARTBEAT_SECONDS
     attempt.beat()
     assert status(library)[Stage.FIT] == StageCounts(running=1)
     assert len(list((tmp_path / "ledger" / "fit").iterdir())) == 1

@@ -1,8 +1,7 @@
 """Invariants of a library, on disk and in memory.
 
-A result exists if and only if its manifest is valid and its payload is there. A crash before the manifest leaves
-nothing that a reader sees. Of two drivers the first manifest wins, and both are told the same one. A full disk leaves
-nothing half-made.
+A result exists if and only if its manifest is valid and its payload is there. After a crash before the manifest, readers see
+nothing. Of two drivers' manifests the first is kept, and both get it. A full disk leaves no incomplete files.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
     assert library.commit(Kind.AVATARS, KEY, FILES, Provenance()).key == KEY
 
 
-def test_file_systems_without_hard_links_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: object, target: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -157,7 +156,7 @@ def test_file_systems_without_hard_links_do(tmp_path: Path, monkeypatch: pytest.
     assert library.storage.read("a/b") == b"1"
 
 
-def test_gc_spares_the_young_and_the_named(library: Library) -> None:
+def test_gc_keeps_young_files_and_files_that_a_manifest_names(library: Library) -> None:
     library.commit(Kind.AVATARS, KEY, FILES, Provenance())
     library.store(Kind.AVATARS, KEY, "loser.bin", b"x")
     library.store(Kind.SWAPS, OTHER, "part.parquet", b"x")
@@ -183,13 +182,13 @@ def test_find_takes_keys_their_beginnings_and_names(library: Library) -> None:
         assert hint in caught.value.message
 
 
-def test_a_library_travels_to_workers(library: Library) -> None:
+def test_a_library_can_be_pickled(library: Library) -> None:
     library.commit(Kind.AVATARS, KEY, FILES, Provenance())
     assert len(pickle.dumps(library)) < 2000
     assert pickle.loads(pickle.dumps(library)).exists(Kind.AVATARS, KEY)
 
 
-def test_places_that_cannot_be_libraries_are_named(tmp_path: Path) -> None:
+def test_places_that_cannot_be_libraries_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", "nonsense://bucket"):
         with pytest.raises(PegasusError) as caught:

@@ -1,7 +1,4 @@
-"""Invariants: what a stage leaves in its scratch folder is there for the next try, wherever the library lies;
-
-Success sweeps it.
-"""
+"""What a killed stage leaves in its scratch folder is there for the next attempt, for any kind of library; success removes it."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def leave(library: Library, text: str) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_kill_leaves_the_checkpoint_and_success_takes_it_away(library: Library) -> None:
+def test_a_kill_keeps_the_checkpoint_and_success_removes_it(library: Library) -> None:
     leave(library, "step 5")
     with open_scratch(library, Stage.FIT, KEY) as kept:
         assert (kept.folder / "state").read_text() == "step 5"
@@ -42,12 +39,12 @@ def test_a_remote_library_gets_copies_while_the_work_goes_on(tmp_path: Path, mon
         (kept.folder / "state").write_text("step 5")
         kept.keep()
         assert library.storage.files(f"checkpoints/fit-{KEY}") == [], "too soon"
-        monkeypatch.setattr(scratch, "COPY_EVERY", 0.0)
+        monkeypatch.setattr(scratch, "COPY_EVERY_SECONDS", 0.0)
         kept.keep()
         assert library.storage.read(f"checkpoints/fit-{KEY}/state") == b"step 5"
 
 
-def test_gc_takes_checkpoints_that_serve_nobody(library: Library) -> None:
+def test_gc_removes_checkpoints_of_finished_results(library: Library) -> None:
     leave(library, "step 5")
     assert library.gc(grace=1000) == ()
     library.commit(Kind.AVATARS, KEY, {"a": b"1"}, Provenance())

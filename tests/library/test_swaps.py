@@ -1,4 +1,4 @@
-"""Invariants: a swap comes back exactly, failures included;
+"""Invariants: a swap comes back exactly;
 
 A killed run loses one shard at most; the manifest needs them all.
 """
@@ -24,7 +24,7 @@ from pegasus_ray.schemas.tables import SCORES
 KEY = "00000000000000cc"
 
 
-def make_swap(indices: tuple[int, ...], *, normals: bool = True, failures: dict[int, str] | None = None) -> Swap:
+def make_swap(indices: tuple[int, ...], *, normals: bool = True) -> Swap:
     count, size = len(indices), 8
     random = np.random.default_rng(sum(indices))
 
@@ -52,7 +52,6 @@ def make_swap(indices: tuple[int, ...], *, normals: bool = True, failures: dict[
         eyes=floats(6),
         camera=floats(3),
         scores={name: random.random(count).astype(np.float32) for name in SCORES},
-        failures=failures or {},
     )
 
 
@@ -71,8 +70,8 @@ def assert_same(a: Swap, b: Swap) -> None:
 
 
 @pytest.mark.parametrize("normals", [True, False])
-def test_rows_come_back_with_their_failures(normals: bool) -> None:
-    swap = make_swap((0, 2, 3), normals=normals, failures={1: "no hair in sight"})
+def test_rows_come_back(normals: bool) -> None:
+    swap = make_swap((0, 2, 3), normals=normals)
     assert_same(swap_of_table(swap_table(swap)), swap)
     assert swap_bytes(swap) == swap_bytes(swap)
 
@@ -85,12 +84,9 @@ def test_scores_that_were_not_measured_come_back_as_such() -> None:
     assert_same(swap_of_table(table), unknown)
 
 
-def test_a_table_of_failures_alone_is_written_but_gives_no_frames() -> None:
-    empty = replace(make_swap((), normals=False), failures={4: "lost"})
-    table = swap_table(empty)
-    assert table["error"].to_pylist() == ["lost"]
+def test_a_table_without_frames_gives_no_swap() -> None:
     with pytest.raises(PegasusError) as caught:
-        swap_of_table(table)
+        swap_of_table(swap_table(make_swap((), normals=False)))
     assert caught.value.reason is Reason.TOO_FEW_FRAMES
 
 
@@ -150,4 +146,4 @@ def test_rows_that_are_not_the_plans_are_refused(tmp_path: Path) -> None:
     (shard,) = plan_shards(KEY, range(3))
     with pytest.raises(PegasusError):
         write_shard(Library(tmp_path), shard, make_swap((0, 1)))
-    assert write_shard(Library(tmp_path), shard, make_swap((0, 2), failures={1: "lost"}))
+    assert write_shard(Library(tmp_path), shard, make_swap((0, 2, 1)))

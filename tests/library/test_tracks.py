@@ -1,7 +1,4 @@
-"""Invariants:
-
-What is read is bit for bit what was saved; a changed payload is refused; the truth columns are optional.
-"""
+"""What is read is bit for bit what was saved; a changed payload is refused; the columns of truth are optional."""
 
 from __future__ import annotations
 

@@ -50,12 +50,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Filmed:
 
 
 def film(seed: int, folder: Path) -> Filmed:
-    from pegasus_ray.studio.film.render import render
+    from pegasus_ray.studio.film.render import render_track
     from pegasus_ray.studio.motion import perform
-    from pegasus_ray.studio.people import person
+    from pegasus_ray.studio.sampling import sample_person
 
-    somebody = person(seed)
-    truth = render(somebody, perform(somebody, 6, fps=5.0), size=192, detail=0.4)
+    somebody = sample_person(seed)
+    truth = render_track(somebody, perform(somebody, 6, fps=5.0), size=192, detail=0.4)
     path = folder / "somebody.mp4"
     write_video(list(truth.images), path, 5.0)
     return Filmed(path=path, truth=truth)

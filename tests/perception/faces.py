@@ -1,11 +1,12 @@
-"""A drawn face: 478 landmarks whose outlines are where a face has them, and the picture to it."""
+"""A drawn face: 478 landmarks whose outlines are where a face has them, and a picture of it."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from pegasus_ray.perception.nets import face_regions as regions
+from pegasus_ray.perception.nets import mesh_topology as mesh
+from pegasus_ray.perception.nets.face_regions import face_frame
 from pegasus_ray.perception.nets.square import Bytes, Floats
 
 SKIN, HAIR, SHIRT, WALL = (205, 150, 125), (60, 40, 30), (70, 90, 160), (190, 200, 195)
@@ -13,8 +14,8 @@ SKIN, HAIR, SHIRT, WALL = (205, 150, 125), (60, 40, 30), (70, 90, 160), (190, 20
 
 def ring(points: Floats, indices: tuple[int, ...], centre: tuple[float, float], radii: tuple[float, float]) -> None:
     """Put the landmarks of a closed outline on an ellipse, in order, the first where it lies on a face."""
-    first = {regions.OVAL: -90.0}.get(indices, 180.0 if centre[0] <= 0 else 0.0)
-    direction = 1 if indices is regions.OVAL or centre[0] > 0 else -1
+    first = {mesh.FACE_OVAL: -90.0}.get(indices, 180.0 if centre[0] <= 0 else 0.0)
+    direction = 1 if indices is mesh.FACE_OVAL or centre[0] > 0 else -1
     for step, index in enumerate(indices):
         angle = np.deg2rad(first + direction * 360 * step / len(indices))
         points[index] = centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)
@@ -23,8 +24,8 @@ def ring(points: Floats, indices: tuple[int, ...], centre: tuple[float, float], 
 def lips(points: Floats, centre: tuple[float, float], width: float, opening: float) -> None:
     """Outer and inner outline of a mouth."""
     for upper, lower, across, thick in (
-        (regions.LIP_UPPER[:11], regions.LIP_LOWER[:11], width, 0.035),
-        (regions.LIP_UPPER[11:], regions.LIP_LOWER[11:], 0.8 * width, 0.0),
+        (mesh.LIP_UPPER[:11], mesh.LIP_LOWER[:11], width, 0.035),
+        (mesh.LIP_UPPER[11:], mesh.LIP_LOWER[11:], 0.8 * width, 0.0),
     ):
         at = np.linspace(-across, across, 11)
         if thick == 0:
@@ -40,11 +41,11 @@ def landmarks(size: int, *, x: float = 0.5, y: float = 0.42, height: float = 0.4
     points = np.zeros((478, 2), np.float32)
     cheek = np.random.default_rng(0).uniform(-0.15, 0.15, (478, 2))
     points[:] = cheek
-    for indices, side in zip(regions._CHEEKS, (-1, 1), strict=True):
+    for indices, side in zip(mesh.CHEEKS, (-1, 1), strict=True):
         ring(points, indices, (0.22 * side, 0.12), (0.07, 0.06))
-    ring(points, regions.OVAL, (0, 0), (0.38, 0.5))
-    ring(points, regions.NOSE, (0, 0.05), (0.07, 0.12))
-    for eye, brow, side in ((regions.EYE_LEFT, regions.BROW_LEFT, -1), (regions.EYE_RIGHT, regions.BROW_RIGHT, 1)):
+    ring(points, mesh.FACE_OVAL, (0, 0), (0.38, 0.5))
+    ring(points, mesh.NOSE, (0, 0.05), (0.07, 0.12))
+    for eye, brow, side in ((mesh.EYE_LEFT, mesh.BROW_LEFT, -1), (mesh.EYE_RIGHT, mesh.BROW_RIGHT, 1)):
         ring(points, eye, (0.17 * side, -0.1), (0.075, 0.03))
         ring(points, brow, (0.17 * side, -0.19), (0.09, 0.018))
     lips(points, (0, 0.27), 0.13, 0.06)
@@ -56,7 +57,7 @@ def portrait(size: int) -> tuple[Bytes, Bytes, Floats]:
     points = landmarks(size)
     image = np.full((size, size, 3), WALL, np.uint8)
     matte = np.zeros((size, size), np.uint8)
-    frame = regions.face_frame(points)
+    frame = face_frame(points)
     middle, high, wide = (round(frame.x), round(frame.y)), frame.height, frame.width
 
     def ellipse(colour: tuple[int, int, int], at: tuple[int, int], axes: tuple[float, float]) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from pegasus_ray.perception.assets.files import fetch
 from pegasus_ray.perception.footage.shots import View
+from pegasus_ray.perception.nets.bisenet import BISENET_MODEL
 from pegasus_ray.perception.nets.identity import DLIB_MODEL
-from pegasus_ray.perception.nets.parser import PARSER_MODEL
 from pegasus_ray.perception.observe import Observations, ObserveConfig, observe
 from pegasus_ray.render.video import write_video
-from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
+from pegasus_ray.schemas.errors import DropReason, PegasusError, Reason
 from tests.perception.conftest import Filmed
 from tests.perception.videos import turn
 
@@ -64,7 +64,7 @@ def test_after_a_cut_the_longer_shot_is_kept(models: None, filmed: Filmed, other
     images = [*list(filmed.truth.images)[:3], *on_wall(other, (60, 90, 160))]
     seen = seen_in(images, tmp_path / "cut.mp4")
     assert seen.indices.tolist() == list(range(3, 9))
-    assert seen.dropped == tuple((index, Loss.ANOTHER_SHOT) for index in range(3))
+    assert seen.dropped == tuple((index, DropReason.ANOTHER_SHOT) for index in range(3))
     assert seen.summary()["dropped_another_shot"] == 3
 
 
@@ -88,7 +88,7 @@ def test_a_face_that_leaves_is_kept_while_it_is_whole(models: None, filmed: Film
     seen = seen_in(images, tmp_path / "leaves.mp4")
     assert seen.indices.tolist()[:4] == [0, 1, 2, 3]
     lost = dict(seen.dropped)
-    assert {lost[7], lost[8]} == {Loss.LEAVES_PICTURE}
+    assert {lost[7], lost[8]} == {DropReason.LEAVES_PICTURE}
 
 
 def test_grey_and_turned_clips_are_seen_as_the_others(models: None, filmed: Filmed, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_grey_and_turned_clips_are_seen_as_the_others(models: None, filmed: Film
 
 
 def test_a_covered_mouth_is_told_and_costs_quality(models: None, filmed: Filmed, tmp_path: Path) -> None:
-    needs(PARSER_MODEL)
+    needs(BISENET_MODEL)
     images = [image.copy() for image in filmed.truth.images]
     for index in (1, 4):
         points = filmed.truth.landmarks[index] * SIDE

@@ -10,7 +10,7 @@ import pytest
 from pegasus_ray.perception.footage.crop import resize
 from pegasus_ray.perception.observe import Observations, ObserveConfig, observe
 from pegasus_ray.render.video import write_video
-from pegasus_ray.schemas.errors import Loss, PegasusError, Reason
+from pegasus_ray.schemas.errors import DropReason, PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
 from tests.perception.conftest import Filmed
 
@@ -19,9 +19,15 @@ CONFIG = ObserveConfig(size=128, parser="landmarks", min_frames=3, threads=1)
 
 @pytest.fixture(scope="module")
 def seen(models: None, filmed: Filmed) -> Observations:
-    steps: list[tuple[str, int, int]] = []
-    observations = observe(filmed.path, CONFIG, lambda *step: steps.append(step))
-    assert steps == [(what, done + 1, 6) for what in ("landmarks", "mattes", "parts") for done in range(6)]
+    told: list[tuple[float, str]] = []
+    observations = observe(filmed.path, CONFIG, lambda share, text: told.append((share, text)))
+    assert [text for _, text in told] == [
+        f"{step} {done}/6" for step in ("landmarks", "mattes", "parts") for done in range(1, 7)
+    ]
+    shares = [share for share, _ in told]
+    assert shares == sorted(set(shares))
+    assert shares[0] > 0
+    assert shares[-1] == 1
     return observations
 
 
@@ -62,7 +68,7 @@ def test_frames_without_a_face_are_left_out_and_named(models: None, filmed: Film
     write_video([images[0], blank, images[1], images[2], blank, images[3]], path, 5.0)
     seen = observe(path, CONFIG)
     assert seen.indices.tolist() == [0, 2, 3, 5]
-    assert seen.dropped == ((1, Loss.NO_FACE), (4, Loss.NO_FACE))
+    assert seen.dropped == ((1, DropReason.NO_FACE), (4, DropReason.NO_FACE))
 
 
 def test_a_video_of_nobody_is_refused(models: None, filmed: Filmed, tmp_path: Path) -> None:

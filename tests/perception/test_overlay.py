@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pegasus_ray.perception.footage.crop import resize
-from pegasus_ray.perception.overlay import FITTED, LABEL_COLOURS, TINT, draw_overlay
+from pegasus_ray.perception.overlay import FITTED_COLOUR, LABEL_COLOURS, PART_OPACITY, draw_overlay
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import Label
 from tests.perception.conftest import Filmed
@@ -13,7 +13,7 @@ from tests.perception.conftest import Filmed
 
 def red(picture: np.ndarray) -> np.ndarray:
     """Pixels in about the colour of the fitted landmarks."""
-    return np.abs(picture.astype(int) - FITTED).max(-1) < 60
+    return np.abs(picture.astype(int) - FITTED_COLOUR).max(-1) < 60
 
 
 def test_fitted_landmarks_lie_on_the_face(filmed: Filmed) -> None:
@@ -34,5 +34,5 @@ def test_the_parts_are_tinted_and_every_label_has_a_colour(filmed: Filmed) -> No
     size = filmed.truth.size
     (picture, *_) = draw_overlay(filmed.truth, load_rig(filmed.truth.rig), side=size)
     nose = filmed.truth.parts[0] == Label.NOSE
-    expected = TINT * np.array(LABEL_COLOURS[Label.NOSE]) + (1 - TINT) * filmed.truth.images[0][nose]
+    expected = PART_OPACITY * np.array(LABEL_COLOURS[Label.NOSE]) + (1 - PART_OPACITY) * filmed.truth.images[0][nose]
     assert np.abs(picture[:, 2 * size :][nose] - expected).max() <= 1

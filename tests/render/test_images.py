@@ -1,4 +1,4 @@
-"""Sheets and means of blocks; a video is written whole or not at all."""
+"""Contact sheets place each picture; a video is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pegasus_ray.render.images import contact_sheet, shrink
+from pegasus_ray.render.images import contact_sheet
 from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.errors import PegasusError, Reason
-
-
-def test_shrink_takes_means_of_blocks() -> None:
-    image = np.arange(16, dtype=np.float64).reshape(4, 4)
-    assert shrink(image, 2).tolist() == [[2.5, 4.5], [10.5, 12.5]]
-    assert shrink(np.ones((6, 6, 3)), 3).shape == (2, 2, 3)
 
 
 def test_contact_sheet_places_pictures_in_rows() -> None:

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of pictures whose answer is known."""
+"""PSNR and SSIM of pictures for which they are known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.render.metrics import SIGMA, WINDOW, psnr, ssim, ssim_map
+from pegasus_ray.render.metrics import SIGMA_PIXELS, WINDOW_PIXELS, psnr, ssim, ssim_map
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:
@@ -43,14 +43,14 @@ def test_ssim_map_is_the_formula_with_opencvs_blur() -> None:
     a, b = noise(1, 1, 3, 40, 30), noise(2, 1, 3, 40, 30)
 
     def blur(image: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(image, (WINDOW, WINDOW), SIGMA)
+        return cv2.GaussianBlur(image, (WINDOW_PIXELS, WINDOW_PIXELS), SIGMA_PIXELS)
 
     x, y = (t[0].permute(1, 2, 0).double().numpy() for t in (a, b))
     mx, my = blur(x), blur(y)
     vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     wanted = ((2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean(axis=-1)
-    inside = slice(WINDOW // 2, -(WINDOW // 2))
+    inside = slice(WINDOW_PIXELS // 2, -(WINDOW_PIXELS // 2))
     assert np.allclose(ssim_map(a, b)[0].numpy()[inside, inside], wanted[inside, inside], atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Our rasterisers answer what PyTorch3D answers: in a committed file everywhere, and live where the extra is installed."""
+"""Our rasterisers give what PyTorch3D gives: as a committed file holds it, and itself where the extra is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.render.rasterize import rasterize
+from pegasus_ray.render.rasterize import Discs, rasterize
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from tests.render.test_rasterize import assert_equal, make_scene
 
@@ -25,7 +25,9 @@ def test_equals_pytorch3d_golden(backend: str) -> None:
     inputs = {name.removeprefix("input_"): golden[name] for name in golden if name.startswith("input_")}
     for name in LEAVES:
         inputs[name].requires_grad_()
-    raster = rasterize(**inputs, size=int(golden["size"]), per_pixel=int(golden["per_pixel"]), backend=backend)
+    discs = Discs(**{name: inputs[name] for name in ("pixels", "depth", "radii", "opacity")})
+    size, per_pixel = int(golden["size"]), int(golden["per_pixel"])
+    raster = rasterize(discs, inputs["features"], size=size, per_pixel=per_pixel, backend=backend)
     assert torch.equal(raster.indices, golden["indices"].int())
     assert (golden["indices"][..., -1] >= 0).any(), "some pixels should be full"
     assert (golden["indices"][..., 0] < 0).any(), "some pixels should be empty"
@@ -47,7 +49,7 @@ def test_the_backend_equals_torch(shared: bool) -> None:
 
 
 @pytest.mark.skipif(INSTALLED, reason="the extra [pytorch3d] is installed")
-def test_a_missing_package_says_the_way_out() -> None:
+def test_a_missing_package_says_what_to_install() -> None:
     scene = make_scene(points=3)
     with pytest.raises(PegasusError, match=r"extra \[pytorch3d\]") as caught:
         scene.rasterize("pytorch3d")

@@ -1,4 +1,4 @@
-"""The rasteriser: the fast backend equals the plain one, gradients are the function's, nothing depends on chance.
+"""The rasteriser: the fast backend equals the plain one, its gradients are exact, and runs repeat bit for bit.
 
 Legend: B frames, N points, C features, K points a pixel, S side in pixels.
 """
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pegasus_ray.render import warp_backend
-from pegasus_ray.render.rasterize import NEAR, Raster, rasterize
+from pegasus_ray.render.rasterize import NEAR_METRES, Discs, Raster, rasterize
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 
@@ -30,6 +30,9 @@ class Scene:
     size: int
     per_pixel: int
 
+    def discs(self) -> Discs:
+        return Discs(pixels=self.pixels, depth=self.depth, radii=self.radii, opacity=self.opacity)
+
     def leaves(self) -> list[Tensor]:
         return [self.pixels, self.radii, self.opacity, self.features]
 
@@ -38,19 +41,10 @@ class Scene:
         return Scene(*(tensor.to(to) for tensor in tensors), self.size, self.per_pixel)
 
     def rasterize(self, backend: str) -> Raster:
-        return rasterize(
-            self.pixels,
-            self.depth,
-            self.radii,
-            self.opacity,
-            self.features,
-            size=self.size,
-            per_pixel=self.per_pixel,
-            backend=backend,
-        )
+        return rasterize(self.discs(), self.features, size=self.size, per_pixel=self.per_pixel, backend=backend)
 
     def gradients(self, backend: str) -> tuple[Tensor, ...]:
-        """Of a random weighing of features and alpha, to pixels, radii, opacity and features."""
+        """Gradients of a random weighted sum of features and alpha to pixels, radii, opacity and features."""
         leaves = [leaf.detach().requires_grad_() for leaf in self.leaves()]
         scene = Scene(leaves[0], self.depth, *leaves[1:], self.size, self.per_pixel)
         raster = scene.rasterize(backend)
@@ -144,7 +138,7 @@ def test_warp_equals_torch(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_sharing_out_rows_changes_nothing_but_the_order_of_sums(threads: int) -> None:
+def test_the_number_of_threads_changes_nothing_but_the_order_of_sums(threads: int) -> None:
     scene = make_scene(frames=2, size=7)
     before = torch.get_num_threads()
     try:
@@ -158,21 +152,21 @@ def test_sharing_out_rows_changes_nothing_but_the_order_of_sums(threads: int) ->
         torch.set_num_threads(before)
 
 
-def test_the_route_of_cuda_selects_what_the_route_of_a_cpu_does() -> None:
-    """The kernels of three steps run on a CPU too, where this machine can hold them against the other route."""
+def test_the_kernels_for_cuda_select_the_points_that_the_kernel_for_a_cpu_selects() -> None:
+    """The three kernels for CUDA run on a CPU too, so that this needs no GPU."""
     scene = make_scene(points=600, depths=5)
     wanted = scene.rasterize("warp").indices
-    discs = torch.cat([scene.pixels, scene.radii[..., None], scene.opacity.expand_as(scene.radii)[..., None]], dim=-1)
-    order, drawn = warp_backend.by_depth(discs, scene.depth)
+    discs = warp_backend.pack(scene.discs())
+    order, drawn = warp_backend.sort_by_depth(discs, scene.depth)
     filled = torch.zeros(2, scene.size**2, dtype=torch.int32)
     indices = torch.full((2, scene.size**2, scene.per_pixel), -1, dtype=torch.int32)
-    warp_backend.select_in_parallel(discs, order, drawn, filled, indices, scene.size)
+    warp_backend.find_nearest_points(discs, order, drawn, filled, indices, scene.size)
     assert torch.equal(indices.view_as(wanted), wanted)
     assert torch.equal(filled, (indices >= 0).sum(dim=-1))
 
 
 def test_gradients_are_those_of_the_function() -> None:
-    """By finite differences in 64 bits; K is large and every disc covers every pixel, so no point comes or goes."""
+    """By finite differences in 64 bits; K is large and every disc covers every pixel, so no point enters or leaves a list."""
     scene = make_scene(frames=2, points=6, width=2, per_pixel=6, size=3).to(torch.float64)
     scene.radii = scene.radii.abs() + 5
     scene.depth = scene.depth.abs()
@@ -185,7 +179,7 @@ def test_gradients_are_those_of_the_function() -> None:
 
 
 def test_a_disc_by_hand() -> None:
-    """Two discs at one place: the nearer weighs o·(1 − d²/r²), the farther what the nearer lets through."""
+    """Two discs at one place: the nearer has alpha o·(1 − d²/r²), the farther is weighted by what the nearer lets through."""
     scene = Scene(
         pixels=torch.full((1, 2, 2), 2.5),
         depth=torch.tensor([[2.0, 1.0]]),
@@ -218,7 +212,7 @@ def test_opaque_points_hide_what_is_behind_and_keep_gradients_finite() -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "warp"])
-def test_ties_fall_to_the_lower_index(backend: str) -> None:
+def test_of_points_at_one_depth_the_lower_index_is_nearer(backend: str) -> None:
     scene = make_scene(points=50, per_pixel=4)
     scene.depth = torch.ones_like(scene.depth)
     indices = scene.rasterize(backend).indices
@@ -228,10 +222,10 @@ def test_ties_fall_to_the_lower_index(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "warp"])
-def test_what_is_not_drawn_does_not_show(backend: str) -> None:
-    """Behind the camera, at NEAR, without a radius, not a number: as if the points were not there."""
+def test_points_that_are_not_drawn_have_no_effect(backend: str) -> None:
+    """Behind the camera, at NEAR_METRES, without a radius, not a number: as if the points were not there."""
     scene = make_scene(points=60)
-    scene.depth[:, :10] = NEAR
+    scene.depth[:, :10] = NEAR_METRES
     scene.radii[:, 10:20] = 0
     scene.pixels[:, 20:25] = torch.nan
     scene.depth[:, 25:30] = torch.nan
@@ -268,16 +262,18 @@ def test_an_empty_picture_has_no_alpha_and_no_gradient(backend: str, points: int
 )
 def test_a_wrong_call_says_what_is_wrong(wrong: dict[str, object]) -> None:
     scene = make_scene(points=4)
-    arguments = {name: getattr(scene, name) for name in ("depth", "radii", "opacity", "features", "size")} | wrong
+    given = {name: getattr(scene, name) for name in ("pixels", "depth", "radii", "opacity", "features", "size")} | wrong
+    discs = Discs(**{name: given.pop(name) for name in ("pixels", "depth", "radii", "opacity")})
     with pytest.raises(PegasusError) as caught:
-        rasterize(scene.pixels, **arguments)
+        rasterize(discs, **given)
     assert caught.value.reason is Reason.BAD_CONFIG
 
 
-def test_importing_the_room_stays_light_and_starting_warp_quiet() -> None:
+def test_importing_the_module_does_not_import_warp_and_starting_warp_prints_nothing() -> None:
     code = (
-        "import sys, torch; from pegasus_ray.render.rasterize import rasterize; assert 'warp' not in sys.modules;"
-        "o = torch.ones(1, 1); rasterize(torch.ones(1, 1, 2), o, o, o, o[..., None], size=2);"
+        "import sys, torch; from pegasus_ray.render.rasterize import Discs, rasterize; assert 'warp' not in sys.modules;"
+        "o = torch.ones(1, 1); discs = Discs(pixels=torch.ones(1, 1, 2), depth=o, radii=o, opacity=o);"
+        "rasterize(discs, o[..., None], size=2);"
         "assert 'warp' in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,7 +22,7 @@ KINTREE = np.array([[2**32 - 1, 0, 1, 1, 1], [0, 1, 2, 3, 4]], dtype=np.int64)
 
 
 def random_model(seed: int = 0) -> dict[str, Array]:
-    """Arrays of the true shapes that look like nothing, for the arithmetic alone."""
+    """Random arrays of the true shapes, to test the arithmetic alone."""
     source = np.random.default_rng(seed)
     weights = source.random((VERTICES, 5)) ** 4
     regressor = source.random((5, VERTICES)) ** 8
@@ -38,7 +38,7 @@ def random_model(seed: int = 0) -> dict[str, Array]:
 
 
 def head_model(rig: Rig, seed: int = 0) -> dict[str, Array]:
-    """A real face: another person's, of another size and place, with the open rig's axes and expressions."""
+    """A face of another person than the template, in another size and place, with the open rig's axes and expressions."""
     source = np.random.default_rng(seed)
     vertices, faces, bound, barycentric = _resample(rig)
 
@@ -116,7 +116,7 @@ def _edges(faces: list[tuple[int, ...]]) -> dict[tuple[int, int], list[int]]:
 
 
 def _ears(faces: list[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
-    """Triangles over pairs of open edges that share a vertex: a face more each, no vertex."""
+    """Triangles over pairs of boundary edges that share a vertex; each adds a face and no vertex."""
     edges, added, taken = _edges(faces), [], set()
     open_edges = [edge for edge, owners in edges.items() if len(owners) == 1]
     for a, b in open_edges:
@@ -130,7 +130,7 @@ def _ears(faces: list[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
 
 
 def _split(vertices: list[Array], faces: list[tuple[int, ...]], most: int) -> list[tuple[int, ...]]:
-    """The longest inner edges, of which no two share a face, get a vertex in their middle: two faces more each."""
+    """Split the longest inner edges, of which no two share a face, at their middle; each adds a vertex and two faces."""
     inner = {edge: owners for edge, owners in _edges(faces).items() if len(owners) == 2}
     longest = sorted(inner, key=lambda edge: -float(np.linalg.norm(vertices[edge[0]] - vertices[edge[1]])))
     done: set[int] = set()
@@ -150,7 +150,7 @@ def _split(vertices: list[Array], faces: list[tuple[int, ...]], most: int) -> li
 
 
 def write_pickle(model: dict[str, Array], path: Path) -> Path:
-    """A pickle as licensed ones are: protocol 2, chumpy arrays, the regressor a csc matrix. chumpy need not be there."""
+    """A pickle like the licensed ones: protocol 2, chumpy arrays, the regressor a csc matrix. It does not need chumpy."""
     package, module = types.ModuleType("chumpy"), types.ModuleType("chumpy.ch")
     chumpy = type("Ch", (), {"__module__": "chumpy.ch", "__qualname__": "Ch"})
     module.Ch = chumpy  # type: ignore[attr-defined]

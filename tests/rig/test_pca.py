@@ -1,4 +1,4 @@
-"""Invariants of the dense basis: it is the principal components of sampled people, within the span of the named axes."""
+"""The dense basis holds the principal components of sampled people, within the span of the named axes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_few_components_tell_most_of_new_people(rig: Rig) -> None:
     assert left.square().sum() < 0.08 * people.square().sum()
 
 
-def test_the_rig_says_what_it_has() -> None:
+def test_rig_info_agrees_with_the_rig() -> None:
     facts = rig_info()
     assert {"name", "vertices", "shape", "expression", "joints", "landmarks", "baked_bytes"} <= set(facts)
     assert sum(facts["axes"].values()) == facts["shape"] and facts["axes"]["nose"] > 10 and facts["axes"]["global"] > 10

@@ -1,4 +1,4 @@
-"""Invariants of reading arrays from pickles: plain arrays come through exactly; nothing that is named is ever called."""
+"""Plain arrays are read from pickles exactly, and nothing that a pickle names is ever called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 
 
 class Reduced:
-    """An object whose pickle asks for a call."""
+    """An object whose pickle calls a function when it is loaded."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, state: Any = None) -> None:
         self.answer = (function, arguments) if state is None else (function, arguments, state)
@@ -65,7 +65,7 @@ def test_arrays_of_all_kinds_come_through(tmp_path: Path) -> None:
 
 
 def test_python_2_files_are_read(tmp_path: Path) -> None:
-    """Bytes as text in latin1, numpy's old module names: what Python 2 wrote, opcode by opcode."""
+    """A pickle as Python 2 wrote it, opcode by opcode: bytes as Latin-1 text, and numpy's old module names."""
     values = np.array([1.5, -2.0, 255.0])
     raw = values.tobytes()
     contents = (
@@ -102,7 +102,7 @@ def test_calls_are_refused_by_name_and_never_made(tmp_path: Path, alarm: Path, p
         assert not alarm.exists()
 
 
-def test_gadgets_of_what_is_known_do_nothing(tmp_path: Path, alarm: Path) -> None:
+def test_known_globals_cannot_be_misused(tmp_path: Path, alarm: Path) -> None:
     path = tmp_path / "bad.pkl"
     system = f"cposix\nsystem\n(U{chr(len(str(alarm)) + 6)}touch {alarm}tR".encode()
     gadgets = {
@@ -125,7 +125,7 @@ def test_gadgets_of_what_is_known_do_nothing(tmp_path: Path, alarm: Path) -> Non
 
 
 def test_a_stand_in_cannot_be_changed_for_later_files(tmp_path: Path) -> None:
-    """BUILD with a slot state on a class or a function would set attributes of it for the whole process."""
+    """BUILD with a slot state, applied to a class or a function, would set attributes on it for the whole process."""
     path = tmp_path / "bad.pkl"
     for named in (b"cnumpy\nndarray\n", b"cscipy.sparse.csc\ncsc_matrix\n", b"cchumpy.ch\nCh\n", b"c_codecs\nencode\n"):
         refused(path, b"\x80\x02}U\x01a" + named + b"N}U\x05arrayK\x01s\x86bs.")

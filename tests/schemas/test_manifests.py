@@ -1,6 +1,4 @@
-"""Invariants: manifests read back as they were written, are closed, and take neither bad keys nor numbers that JSON has
-not.
-"""
+"""Manifests read back as they were written, and refuse unknown fields, bad keys, and numbers that JSON does not have."""
 
 from __future__ import annotations
 
@@ -35,12 +33,12 @@ def test_round_trip() -> None:
     "change",
     [{"host": "x"}, {"key": "xyz"}, {"kind": "films"}, {"summary": {"psnr": math.nan}}, {"files": [{"name": "a"}]}],
 )
-def test_what_does_not_belong_is_refused(change: dict[str, object]) -> None:
+def test_unknown_and_invalid_fields_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         manifest(**change)
 
 
-def test_each_stage_fills_its_own_shelf() -> None:
+def test_each_stage_makes_a_kind_of_its_own() -> None:
     assert {stage.kind for stage in Stage} == set(Kind) == set(FORMAT_VERSIONS)
     assert Stage.FIT.kind is Kind.AVATARS
     assert Stage.PERSONALIZE.kind is Kind.MODELS

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.avatar.fit.config import FitConfig, Stage
-from pegasus_ray.avatar.points.initialize import PointBudget
+from pegasus_ray.avatar.fit.config import FitConfig, Resolution
+from pegasus_ray.avatar.fit.initialize import PointBudget
 from pegasus_ray.library.track import Track
 from pegasus_ray.perception.embedding import measure_embedding
 from pegasus_ray.perception.nets.landmarks import FaceMesh
 from pegasus_ray.perception.tracking.fit_rig import FitRigConfig, fit_landmarks
+from pegasus_ray.perception.tracking.landmark_problem import LandmarkSequence
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig, rodrigues, surface
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -24,11 +25,11 @@ from pegasus_ray.stages.fit import fit
 from pegasus_ray.stages.import_rig import import_flame
 from pegasus_ray.stages.render import render_clip
 from pegasus_ray.studio.cast import demo_people
-from pegasus_ray.studio.film.render import render
+from pegasus_ray.studio.film.render import render_track
 from pegasus_ray.studio.motion import perform
 from tests.rig.flame_shaped import head_model, write_pickle
 
-TINY = FitConfig(stages=(Stage(scale=1.0, steps=12),), budget=PointBudget(surface=1200, hair=600, cloth=300))
+TINY = FitConfig(stages=(Resolution(scale=1.0, steps=12),), budget=PointBudget(surface=1200, hair=600, cloth=300))
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +52,19 @@ def flame(tmp_path_factory: pytest.TempPathFactory) -> Rig:
 @pytest.fixture(scope="module")
 def truth() -> Track:
     person = demo_people().everyone[0]
-    return render(person, perform(person, 12), size=48, detail=0.2)
+    return render_track(person, perform(person, 12), size=48, detail=0.2)
 
 
 @pytest.fixture(scope="module")
 def tracked(flame: Rig, truth: Track) -> Track:
-    found = fit_landmarks(
-        flame,
+    seen = LandmarkSequence(
         landmarks=torch.from_numpy(truth.landmarks),
         blendshapes=torch.from_numpy(truth.blendshapes),
         times=torch.from_numpy(truth.times),
         centre=(float(truth.camera[0, 1]), float(truth.camera[0, 2])),
         focal=float(truth.camera[0, 0]),
-        config=FitRigConfig(),
     )
+    found = fit_landmarks(flame, seen, FitRigConfig())
     assert np.median(found.error) < 1.5, "percent of the outer-eye distance"
     fitted = {name: getattr(found, name) for name in ("shape", "expression", "head", "camera")}
     return replace(truth, rig=flame.name, torso=found.head, **fitted)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.avatar.borrow.parts import has_attribute, part_of_points
-from pegasus_ray.avatar.borrow.put_on import wear
+from pegasus_ray.avatar.borrow.parts import has_attribute
+from pegasus_ray.avatar.borrow.put_on import put_on
 from pegasus_ray.avatar.generative.fit import GenerativeConfig
 from pegasus_ray.avatar.points.frames import Parameters
 from pegasus_ray.evaluate.avatar import evaluate_avatar
@@ -70,7 +70,7 @@ def test_a_swapped_feature_changes_nothing_far_from_it(attribute: Attribute) -> 
 
 def test_swapped_hair_has_the_lender_s_colour_and_the_target_s_pose() -> None:
     made, lender = hair_swap(), painted_avatar(1)
-    colour = lender.albedo[part_of_points(lender) == Part.HAIR][0].numpy()
+    colour = lender.albedo[lender.parts == Part.HAIR][0].numpy()
     solid = made.part_masks > 200
     assert solid.mean() > 0.02
     assert np.abs(made.images[solid].mean(0) / 255 - colour).max() < 0.06
@@ -105,8 +105,8 @@ def test_personalize_trains_on_good_frames_alone_and_answers_to_codes() -> None:
 def test_transfer_is_wearing_one_attribute_after_another() -> None:
     user, source = painted_avatar(2), painted_avatar(1)
     got = transfer(source, user, [Attribute.HAIR, Attribute.NOSE], TransferConfig())
-    step = wear(user, source, Attribute.HAIR, load_rig())
-    expected = wear(step, source, Attribute.NOSE, load_rig())
+    step = put_on(user, source, Attribute.HAIR, load_rig())
+    expected = put_on(step, source, Attribute.NOSE, load_rig())
     assert torch.equal(got.albedo, expected.albedo) and torch.equal(got.shape, expected.shape)
 
 

@@ -1,4 +1,4 @@
-"""A PLY file holds every point where it is, as another reader finds it."""
+"""A PLY file holds every point at its place, as another program reads it."""
 
 from __future__ import annotations
 

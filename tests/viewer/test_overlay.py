@@ -1,4 +1,4 @@
-"""Overlays go where they are wanted, one a track, and a track that failed leaves none."""
+"""Overlays are written where they were asked for, one for each track; a track that failed has none."""
 
 from __future__ import annotations
 

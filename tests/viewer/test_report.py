@@ -1,4 +1,4 @@
-"""Invariants of the report: it needs nothing outside itself, every text is escaped, what cannot be read is named on it."""
+"""Invariants of the report: it needs no other file, every text is escaped, results that cannot be read are named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, InputEntry, Kind, PlannedItem, Provenance, Stage
 from pegasus_ray.schemas.parts import Attribute, Label
 from pegasus_ray.viewer.cards import Card
-from pegasus_ray.viewer.pictures import LARGEST, close_ups, enlarge, in_colour, in_tint, legend, picture_of, spread
+from pegasus_ray.viewer.pictures import (
+    MAX_SIDE_PIXELS,
+    close_up_windows,
+    colour_parts,
+    embed,
+    enlarge,
+    part_legend,
+    tint_mask,
+)
 from pegasus_ray.viewer.report import WAYS_OUT, Page, Section, page_of, render_page, write_report
 from tests.painted import painted_track
 
@@ -29,7 +37,7 @@ NASTY = "<script>alert('x')</script>\"&"
 
 
 class Reader(HTMLParser):
-    """What a browser would find."""
+    """The tags, addresses and words that a browser would find."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -120,47 +128,39 @@ def test_a_page_that_cannot_be_written_is_named(library: Library, tmp_path: Path
 def test_pictures_keep_their_looks_and_large_ones_shrink() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30] = (200, 40, 10)
-    made = picture_of(image)
+    made = embed(image)
     data = np.frombuffer(base64.b64decode(made.uri.partition(",")[2]), np.uint8)
     read = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
     assert (made.width, made.height) == (60, 40)
     assert np.abs(read[20, 10].astype(int) - (200, 40, 10)).max() < 12
-    wide = picture_of(np.zeros((100, 2 * LARGEST, 3), np.uint8))
-    assert (wide.width, wide.height) == (LARGEST, 50)
+    wide = embed(np.zeros((100, 2 * MAX_SIDE_PIXELS, 3), np.uint8))
+    assert (wide.width, wide.height) == (MAX_SIDE_PIXELS, 50)
 
 
 def test_every_label_has_a_colour_and_a_name() -> None:
     labels = np.array([[int(label) for label in Label]], np.uint8)
-    assert in_colour(labels).shape == (1, len(Label), 3)
-    assert [name for name, _ in legend()].count("eye") == 1
-    assert in_colour(np.array([[255]], np.uint8)).shape == (1, 1, 3)
-
-
-@given(count=st.integers(1, 200), most=st.integers(1, 30))
-def test_spread_takes_what_is_there_from_end_to_end(count: int, most: int) -> None:
-    chosen = spread(count, most)
-    assert len(chosen) == len(set(chosen)) <= min(count, most)
-    assert chosen[0] == 0
-    assert most == 1 or chosen[-1] == count - 1
+    assert colour_parts(labels).shape == (1, len(Label), 3)
+    assert [name for name, _ in part_legend()].count("eye") == 1
+    assert colour_parts(np.array([[255]], np.uint8)).shape == (1, 1, 3)
 
 
 def test_close_ups_follow_what_is_small_and_leave_what_is_large() -> None:
     masks = np.zeros((3, 100, 100), bool)
     masks[0, 10:20, 10:16] = True
     masks[2, 60:64, 95:100] = True  # at the border; the second frame shows nothing
-    windows = close_ups(masks)
+    windows = close_up_windows(masks)
     sides = {(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in windows}
     assert sides == {(20, 20)}
     assert all(masks[frame][window].sum() == masks[frame].sum() for frame, window in enumerate(windows))
     assert windows[1] == windows[0]
     assert enlarge(np.zeros((100, 100, 3), np.uint8), windows[2]).shape == (100, 100, 3)
     masks[1, :70] = True
-    assert set(map(str, close_ups(masks))) == {str((slice(0, 100), slice(0, 100)))}
-    assert close_ups(np.zeros((2, 8, 8), bool)) == [(slice(0, 8), slice(0, 8))] * 2
+    assert set(map(str, close_up_windows(masks))) == {str((slice(0, 100), slice(0, 100)))}
+    assert close_up_windows(np.zeros((2, 8, 8), bool)) == [(slice(0, 8), slice(0, 8))] * 2
 
 
 def test_masks_are_tinted_from_paper_to_one_colour() -> None:
-    paper, half, full = in_tint(np.array([[0, 128, 255]], np.uint8))[0].astype(int)
+    paper, half, full = tint_mask(np.array([[0, 128, 255]], np.uint8))[0].astype(int)
     assert paper.min() > 240
     assert (full < half).all()
     assert (half < paper).all()

@@ -1,6 +1,6 @@
-"""Hair under a hat: what would stick out through it or around it lies flat.
+"""The wearer's hair under a borrowed hat: what would stick out through the hat or around it is taken off.
 
-Legend: N points, M points of the hat.
+Legend: N points of the wearer, M points of the hat.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.borrow.complete_scalp import uncover
-from pegasus_ray.avatar.borrow.parts import part_of_points, places_of
+from pegasus_ray.avatar.borrow.complete_scalp import complete_scalp
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.neighbours import distance_to
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
-FLAT: Final = 0.008
-"""Metres that pressed hair stands off the head."""
+FLAT_METRES: Final = 0.008
+"""Hair beside the hat that stands off the head by less stays."""
 RISE: Final = 0.5
-"""By how much it may stand off more, a metre away from the hat."""
-UNDER: Final = 0.01
-"""Metres around the hat within which hair is pressed flat."""
-MIDDLE: Final = (0.0, 0.03, -0.09)
-"""Of the head, seen from the point between the eyes: hair on a ray from there through the hat is in it."""
-COVER: Final = 0.08
-"""How near such a ray comes to one through a point of the hat, in radians: 8 mm on the head, the distance of a hat's points."""
-SINK: Final = 0.006
-"""How far what a hat covers is taken back into the head, in metres, so that none of it shows between the hat's points."""
+"""How much more it may stand off for each metre that it is away from the hat."""
+RIM_METRES: Final = 0.01
+"""The distance from the hat up to which hair must lie flat; beyond it `RISE` begins."""
+HEAD_MIDDLE_METRES: Final = (0.0, 0.03, -0.09)
+"""The middle of the head, in rig space. Hair on a ray from here through the hat is covered by the hat."""
+RAY_RADIANS: Final = 0.08
+"""A ray that comes so near to a point of the hat passes through it: 8 mm on the head, the distance between a hat's points."""
+SINK_METRES: Final = 0.006
+"""How far skin that a hat covers is moved into the head, so that it does not show between the hat's points."""
 
 
 def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
@@ -41,32 +40,33 @@ def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
         rig: the rig that both are bound to.
     """
     if len(hat) == 0:
-        return wearer.select(part_of_points(wearer) != Part.HAT)
-    places = places_of(hat, rig, wearer.shape)
-    kept = part_of_points(wearer) != Part.HAT
+        return wearer.select(wearer.parts != Part.HAT)
+    places = hat.places(rig, wearer.shape)
+    kept = wearer.parts != Part.HAT
     kept &= ~pressed_flat(wearer, places, rig)
-    bare = uncover(wearer.select(kept), wearer.select(~kept), rig)
-    heads = places_of(bare, rig)
-    rays = torch.nn.functional.normalize(heads - heads.new_tensor(MIDDLE), dim=1)
-    sunk = SINK * _covered(heads, places)[:, None] * rays
+    bare = complete_scalp(wearer.select(kept), wearer.select(~kept), rig)
+    heads = bare.places(rig)
+    rays = torch.nn.functional.normalize(heads - heads.new_tensor(HEAD_MIDDLE_METRES), dim=1)
+    sunk = SINK_METRES * _covered(heads, places)[:, None] * rays
     return replace(bare, offsets=bare.offsets - sunk)
 
 
 def pressed_flat(wearer: Avatar, hat: Tensor, rig: Rig) -> Tensor:
-    """Which of the wearer's points, (N,), are hair that a hat whose points lie at `hat` (M, 3) would press flat or cover."""
+    """Which of the wearer's points, (N,) bool, are hair that a hat with points at `hat` (M, 3) would press flat or cover."""
     pressed = torch.zeros(len(wearer), dtype=torch.bool, device=hat.device)
-    hair = (part_of_points(wearer) == Part.HAIR).nonzero()[:, 0]
+    hair = (wearer.parts == Part.HAIR).nonzero()[:, 0]
     if len(hair) and len(hat):
         vertices = rig.shaped(wearer.shape)
-        places = places_of(wearer, rig)[hair]
+        places = wearer.places(rig)[hair]
         away = distance_to(places, hat)
-        pressed[hair] = distance_to(places, vertices) >= FLAT + RISE * (away - UNDER).clamp(min=0)
+        allowed = FLAT_METRES + RISE * (away - RIM_METRES).clamp(min=0)
+        pressed[hair] = distance_to(places, vertices) >= allowed
         pressed[hair] |= _covered(places, hat)
     return pressed
 
 
 def _covered(places: Tensor, hat: Tensor) -> Tensor:
-    """Which places (N, 3) lie in the hat (M, 3) or stick out through it, (N,)."""
-    middle = hat.new_tensor(MIDDLE)
+    """Which places (N, 3) lie on a ray from the middle of the head through the hat (M, 3), in it or beyond it, (N,) bool."""
+    middle = hat.new_tensor(HEAD_MIDDLE_METRES)
     rays, others = (torch.nn.functional.normalize(p - middle, dim=1) for p in (places, hat))
-    return distance_to(rays, others) < COVER
+    return distance_to(rays, others) < RAY_RADIANS

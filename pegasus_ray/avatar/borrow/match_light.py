@@ -1,7 +1,7 @@
-"""One video's light against another's, told by the whites of the eyes: they are white in everybody.
+"""Matching the light of two videos by the whites of the eyes, which are white in everybody.
 
-Skin does not tell: people differ more than lamps do. Without this a mouth from a warm, dim room is a dark stain on a face that
-was filmed by a window.
+Skin cannot tell the light, because people's skin differs more than lamps do. Without this correction a mouth that was filmed in a
+warm, dim room is a dark stain on a face that was filmed by a window.
 
 Source: looked at and measured on real clips and studio people (docs/performance.md, Recombining).
 """
@@ -18,31 +18,35 @@ from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
-WHITE: Final = 0.7
-"""Quantile of brightness from which on an eye's points are taken for its white."""
-LEAST: Final = 20
-"""Points of the eyes without which nothing is said."""
-UNSURE: Final = 0.16
-"""In logarithms: two fits of one light differ by as much."""
-MOST: Final = 0.9
-"""In logarithms: beyond it something else is amiss than the light."""
+WHITE_QUANTILE: Final = 0.7
+"""The points of an eye that are at least as bright as this quantile are taken for its white."""
+LEAST_POINTS: Final = 20
+"""With fewer points of the eyes the light is not told."""
+FIT_ERROR_LOG: Final = 0.16
+"""Natural logarithm of the ratio by which two fits of one and the same light differ: so much of a difference is ignored."""
+MAX_DIFFERENCE_LOG: Final = 0.9
+"""Natural logarithm of the largest correction: what differs more is something else than the light."""
 
 
-def lit_as(source: Avatar, wearer: Avatar, rig: Rig) -> Avatar:
-    """The source as the wearer's light would show them: all colours by the ratio of the whites, less what a fit may err by."""
+def match_light(source: Avatar, wearer: Avatar, rig: Rig) -> Avatar:
+    """The source as it would look in the wearer's light: all its colours times the ratio of the two whites.
+
+    The ratio is first brought nearer to 1 by what two fits of one light may differ. Where an avatar shows too little of its eyes,
+    the source is returned as it is.
+    """
     theirs, own = whites(source, rig), whites(wearer, rig)
     if theirs is None or own is None:
         return source
     ratio = (own.clamp(min=1e-2) / theirs.clamp(min=1e-2)).log()
-    gain = (ratio.sign() * (ratio.abs() - UNSURE).clamp(0, MOST)).exp()
+    gain = (ratio.sign() * (ratio.abs() - FIT_ERROR_LOG).clamp(0, MAX_DIFFERENCE_LOG)).exp()
     return source.with_tensors({"albedo": source.albedo * gain, "colour_basis": source.colour_basis * gain})
 
 
 def whites(avatar: Avatar, rig: Rig) -> Tensor | None:
-    """The colour (3,) that the whites of the eyes have in even light; None where too little of them is there."""
+    """The colour (3,) of the whites of the eyes under the even part of the avatar's light; None where too few points show it."""
     eyes = avatar.select(in_place(avatar, Part.EYES, rig))
-    if len(eyes) < LEAST:
+    if len(eyes) < LEAST_POINTS:
         return None
     colours = eyes.albedo * eyes.lights[eyes.groups, 0]
     brightness = colours.mean(1)
-    return torch.as_tensor(colours[brightness >= brightness.quantile(WHITE)].median(0).values)
+    return torch.as_tensor(colours[brightness >= brightness.quantile(WHITE_QUANTILE)].median(0).values)

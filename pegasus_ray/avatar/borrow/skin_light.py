@@ -1,7 +1,7 @@
-"""The light that falls on an avatar's skin, told from the skin alone.
+"""The light that falls on an avatar's skin, estimated from the skin alone.
 
-An avatar's own light was fitted to everything that it has: what it says of normals that no skin has, those of the crown, is
-said of hair. Completed skin needs what skin would look like there.
+An avatar's own light was fitted to all its points. For normals that no visible skin has, those of the crown for instance, it
+describes how hair looks. Skin that is completed under hair needs the light that skin would be seen in.
 
 Legend: N points, R turns of the head.
 """
@@ -18,15 +18,15 @@ from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.shading import harmonics
 from pegasus_ray.rig.model import rodrigues
 
-YAWS: Final = (-0.45, -0.2, 0.0, 0.2, 0.45)
-PITCHES: Final = (-0.2, 0.0, 0.2)
-"""Turns of the head, in radians, under which skin is looked at: light stays where it is while normals turn."""
-STIFFNESS: Final = (0.0, *[2e-3] * 3, *[3e-2] * 5)
-"""How strongly each harmonic is drawn to zero: none, first and second order. What no skin shows is told by the low orders."""
+YAWS_RADIANS: Final = (-0.45, -0.2, 0.0, 0.2, 0.45)
+PITCHES_RADIANS: Final = (-0.2, 0.0, 0.2)
+"""Turns of the head under which skin is looked at: the light stays where it is while the normals turn."""
+RIDGE: Final = (0.0, *[2e-3] * 3, *[3e-2] * 5)
+"""Ridge of the least squares for the harmonics of order 0, 1 and 2: what the skin does not show is left to the low orders."""
 
 
 def skin_light(skin: Avatar, normals: Tensor) -> Tensor:
-    """The light (9, 3) under which a skin of even albedo 1 comes closest to `skin`.
+    """The light (9, 3) under which white skin (albedo 1 everywhere) looks most like `skin`, by weighted least squares.
 
     Args:
         skin: points of bare skin, of one group.
@@ -38,15 +38,15 @@ def skin_light(skin: Avatar, normals: Tensor) -> Tensor:
     colours = (harmonics(turned) @ skin.lights[0] * skin.albedo).flatten(0, 1)
     weights = (facing * torch.sigmoid(skin.opacity_logits).repeat(len(turned)))[:, None]
     weights = weights / weights.sum().clamp(min=1e-6)
-    gram = terms.T @ (weights * terms) + torch.diag(terms.new_tensor(STIFFNESS))
+    gram = terms.T @ (weights * terms) + torch.diag(terms.new_tensor(RIDGE))
     light: Tensor = torch.linalg.solve(gram, terms.T @ (weights * colours))
     return light
 
 
 def albedo_under(light: Tensor, own: Tensor, normals: Tensor) -> Tensor:
-    """Albedo (N, 3) that points of these normals need under the light `own` to look as white ones do under `light`.
+    """The albedo (N, 3) with which points under the light `own` look like white points under `light`.
 
-    Both lights are (9, 3); the normals (N, 3) are in rest space. It is the best over the turns of the head.
+    Both lights are (9, 3), the normals (N, 3) in rest space. The albedo is the least-squares one over the turns of the head.
     """
     terms = harmonics(turned_normals(normals))
     wanted, given = (terms @ light).clamp(0, 1), terms @ own
@@ -54,7 +54,7 @@ def albedo_under(light: Tensor, own: Tensor, normals: Tensor) -> Tensor:
 
 
 def turned_normals(normals: Tensor) -> Tensor:
-    """Normals (N, 3) of rest space in camera space, (R, N, 3), under the turns looked at."""
-    turns = normals.new_tensor([[pitch, yaw, 0.0] for pitch, yaw in itertools.product(PITCHES, YAWS)])
+    """Normals (N, 3) of rest space in camera space, (R, N, 3), for each turn of the head."""
+    turns = normals.new_tensor([[pitch, yaw, 0.0] for pitch, yaw in itertools.product(PITCHES_RADIANS, YAWS_RADIANS)])
     flip = normals.new_tensor([1.0, -1.0, -1.0])
     return torch.einsum("rij,nj->rni", rodrigues(turns), normals * flip)

@@ -1,1 +1,1 @@
-"""The paper's fields: networks over canonical space that say where points lie, how they move and what colour they have."""
+"""The networks of the preset `paper`: fields over canonical space for the position, motion and colour of an avatar's points."""

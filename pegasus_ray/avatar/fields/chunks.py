@@ -1,4 +1,4 @@
-"""Networks over many points in bounded memory: chunk by chunk, computed again on the way back."""
+"""Evaluating networks at many points in bounded memory, by chunks and activation checkpointing."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def in_chunks(
     rows: Tensor,  # (N, ...)
     chunk: int,
 ) -> tuple[Tensor, ...]:
-    """`function` of rows, results joined along the first axis.
+    """`function` of rows, with its results joined along the first axis.
 
-    Up to `chunk` rows are done at once. More are done `chunk` at a time, and where gradients are wanted only each
-    chunk's inputs are kept: its inside is computed again for the backward pass.
+    Up to `chunk` rows are done at once. More rows are done `chunk` at a time. Where gradients are wanted, only the inputs of
+    each chunk are kept, and its activations are computed again in the backward pass.
     """
     if len(rows) <= chunk:
         return function(rows)
-    again = torch.is_grad_enabled()
+    recompute = torch.is_grad_enabled()
     done = [
-        checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) if again else function(part)
+        checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) if recompute else function(part)
         for part in torch.split(rows, chunk)
     ]
     return tuple(torch.cat(parts) for parts in zip(*done, strict=True))

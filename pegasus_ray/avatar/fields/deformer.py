@@ -1,7 +1,7 @@
-"""The deformer: offsets between the canonical spaces, bases of motion and skinning of a generic canonical point (paper Eq. 7).
+"""The deformer: offsets between canonical spaces, motion bases and skinning of a generic canonical point (paper Eq. 7).
 
-Bases and skinning come as differences from the rig's own at the point's place, so that a fit begins as the rig moves; the
-rig prior (§4.3, L_FLAME) is then the size of these differences.
+Bases and skinning are learned as differences from the rig's own at the point's place. So a fit starts with the rig's motion, and
+the rig prior (§4.3, L_FLAME) is the size of these differences.
 
 Legend: N points, S signals (pose features, expressions, motion components), J joints, H activations, Z length of the code.
 """
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pegasus_ray.avatar.fields.canonical import SCALE, to_units
-from pegasus_ray.avatar.fields.mlp import Trunk, product
+from pegasus_ray.avatar.fields.canonical import UNITS_PER_METRE, to_field_units
+from pegasus_ray.avatar.fields.mlp import Trunk, linear_layer
 
-REACH = 0.05
-"""Metres a unit of the heads: Adam's steps on the weights then move points by tenths of a millimetre."""
+METRES_PER_OUTPUT = 0.05
+"""Metres that an output of one stands for: Adam's steps on the weights then move points by tenths of a millimetre."""
 
-JOINT_GAIN = 5.0
-"""Skinning logits a unit of the head."""
+LOGITS_PER_OUTPUT = 5.0
+"""Skinning logits that an output of one stands for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deformation:
-    """What the deformer says of points, and how that changes over space."""
+    """The deformer's outputs at points, and their spatial derivatives."""
 
     to_subject: Tensor  # (N, 3) metres, generic → subject canonical (Eq. 5)
     to_rig: Tensor  # (N, 3) metres, subject → rig canonical (Eq. 6)
@@ -36,44 +36,45 @@ class Deformation:
 
 @dataclass(frozen=True, slots=True)
 class Bases:
-    """Bases of motion, (S, N, 3) metres a unit of the signal, as the linear map that they are of the last activations.
+    """Motion bases (S, N, 3) in metres per unit of the signal, kept as a linear map of the last activations.
 
-    They are hundreds of numbers a point: what a frame needs of them is one sum, and what the prior needs is a few points' worth.
+    Written out they would be hundreds of numbers per point. A frame only needs their weighted sum, and the prior only needs them
+    at a few points.
     """
 
-    hidden: Tensor  # (N, H)
-    heads: Tensor  # (S, 3, H)
-    still: Tensor  # (S, 3) of a point without activations
+    hidden: Tensor  # (N, H) last activations
+    heads: Tensor  # (S, 3, H) the linear map
+    bias: Tensor  # (S, 3) of that map
 
-    def at(self, every: int = 1) -> Tensor:
-        """The bases (S, N', 3) of every `every`th point."""
-        rows = self.hidden[::every]
-        values = rows @ self.heads.flatten(0, 1).T + self.still.flatten()
-        return values.view(len(rows), *self.still.shape).transpose(0, 1)
+    def subsample(self, stride: int = 1) -> Tensor:
+        """The bases (S, N', 3) of every `stride`th point."""
+        rows = self.hidden[::stride]
+        values = rows @ self.heads.flatten(0, 1).T + self.bias.flatten()
+        return values.view(len(rows), *self.bias.shape).transpose(0, 1)
 
-    def moved(
+    def displacement(
         self,
         signals: Tensor,  # (B, S)
     ) -> Tensor:
-        """The sum of all bases times their signals, (B, N, 3)."""
+        """The sum of all bases times their signals, (B, N, 3) metres."""
         weighed = (signals @ self.heads.flatten(1)).view(-1, self.hidden.shape[-1])  # (B · 3, H)
         places = (self.hidden @ weighed.T).view(len(self.hidden), len(signals), 3).transpose(0, 1)
-        return places + (signals @ self.still.flatten(1))[:, None]
+        return places + (signals @ self.bias.flatten(1))[:, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Tangents:
-    """Derivatives of a deformation by the generic canonical place, outside any graph; the last axis is the direction."""
+    """Derivatives of a deformation by the generic canonical place, without gradients; the last axis is the direction."""
 
     to_subject: Tensor  # (N, 3, 3)
     to_rig: Tensor  # (N, 3, 3)
-    hidden: Tensor  # (3, N, H) of the last activations, a direction first; the bases are linear in them
+    hidden: Tensor  # (3, N, H) of the last activations, with the direction first; the bases are linear in them
     heads: Tensor  # (S, 3, H) that linear map
     joint_logits: Tensor  # (N, J, 3)
 
 
 class Deformer(nn.Module):
-    """A point and a code to its deformation; begins as no deformation at all."""
+    """Maps a point and a code to its deformation; starts as no deformation at all."""
 
     def __init__(self, code: int, *, signals: int, joints: int, width: int = 128, depth: int = 4) -> None:
         super().__init__()
@@ -90,25 +91,27 @@ class Deformer(nn.Module):
         *,
         tangents: bool = True,
     ) -> Deformation:
-        """The deformation, with its derivatives by the place where `tangents` asks for them."""
-        trace = self.trunk(to_units(positions), code)
+        """The deformation; with `tangents` also its derivatives by the place."""
+        trace = self.trunk(to_field_units(positions), code)
         weight, bias, last = self.heads.weight, self.heads.bias, 6 + 3 * self.signals
-        offsets = REACH * product(trace.hidden, weight[:6], bias[:6])
-        logits = JOINT_GAIN * product(trace.hidden, weight[last:], bias[last:])
+        offsets = METRES_PER_OUTPUT * linear_layer(trace.hidden, weight[:6], bias[:6])
+        logits = LOGITS_PER_OUTPUT * linear_layer(trace.hidden, weight[last:], bias[last:])
         bases = Bases(
-            trace.hidden, REACH * weight[6:last].view(self.signals, 3, -1), REACH * bias[6:last].view(self.signals, 3)
+            hidden=trace.hidden,
+            heads=METRES_PER_OUTPUT * weight[6:last].view(self.signals, 3, -1),
+            bias=METRES_PER_OUTPUT * bias[6:last].view(self.signals, 3),
         )
-        moving = None
+        found = None
         if tangents:
             with torch.no_grad():
-                axes = SCALE * torch.eye(3, dtype=positions.dtype, device=positions.device)
-                moving = self._tangents(self.trunk.push_forward(trace, axes[:, None].expand(-1, len(positions), -1)))
-        return Deformation(offsets[:, :3], offsets[:, 3:], bases, logits, moving)
+                axes = UNITS_PER_METRE * torch.eye(3, dtype=positions.dtype, device=positions.device)
+                found = self._tangents(self.trunk.push_forward(trace, axes[:, None].expand(-1, len(positions), -1)))
+        return Deformation(offsets[:, :3], offsets[:, 3:], bases, logits, found)
 
     def _tangents(self, hidden: Tensor) -> Tangents:
-        """The derivatives of all heads, of those of the activations (3, N, H)."""
+        """The derivatives of all outputs, from those of the last activations (3, N, H)."""
         bases = slice(6, 6 + 3 * self.signals)
-        offsets = REACH * (hidden @ self.heads.weight[:6].T).movedim(0, -1)
-        logits = JOINT_GAIN * (hidden @ self.heads.weight[bases.stop :].T).movedim(0, -1)
-        heads = REACH * self.heads.weight[bases].detach().view(self.signals, 3, -1)
+        offsets = METRES_PER_OUTPUT * (hidden @ self.heads.weight[:6].T).movedim(0, -1)
+        logits = LOGITS_PER_OUTPUT * (hidden @ self.heads.weight[bases.stop :].T).movedim(0, -1)
+        heads = METRES_PER_OUTPUT * self.heads.weight[bases].detach().view(self.signals, 3, -1)
         return Tangents(offsets[:, :3], offsets[:, 3:], hidden, heads, logits)

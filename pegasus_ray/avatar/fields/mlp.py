@@ -1,8 +1,8 @@
-"""Coordinate networks whose derivative by the coordinates is written out, so that training needs no second backward pass.
+"""Coordinate networks whose derivatives by the coordinates are written out, so that training needs no second backward pass.
 
-The code is the same for all points, so its product with a layer is one bias vector a code: W [x, z] = W_x x + W_z z.
+All points share one code, so the product of the code with a layer is one bias vector: W [x, z] = W_x x + W_z z.
 
-Legend: N points, I inputs, H width, L layers, Z length of the code.
+Legend: N points, I inputs, O outputs, H width, L layers, Z length of the code, T tangent directions.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.parametrizations import weight_norm
 
-BETA = 100.0
-"""Sharpness of the softplus: a ReLU whose second derivative exists."""
+SOFTPLUS_BETA = 100.0
+"""Sharpness of the softplus, which is close to a ReLU but has a second derivative."""
 
 
-def product(
+def linear_layer(
     values: Tensor,  # (..., I)
     weight: Tensor,  # (O, I)
     bias: Tensor | None = None,  # (O,)
 ) -> Tensor:
-    """A linear layer, (..., O); on a GPU the product is taken in bfloat16, and all else stays as precise as it was."""
+    """A linear layer, (..., O). On a GPU the matrix product is in bfloat16; the result has the dtype of `values`."""
     with torch.autocast(values.device.type, torch.bfloat16, enabled=values.is_cuda):
         return linear(values, weight, bias).to(values.dtype)
 
 
-class _SmoothRamp(torch.autograd.Function):
-    """Softplus and its slope at once; both carry gradients, and only the slope is kept for them."""
+class _SoftplusWithSlope(torch.autograd.Function):
+    """Softplus and its slope in one operation. Both carry gradients, and only the slope is kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
-        slope = torch.sigmoid(BETA * values)
+        slope = torch.sigmoid(SOFTPLUS_BETA * values)
         ctx.save_for_backward(slope)
-        # log(1 + eˣ) = max(x, 0) − log max(σ(x), σ(−x)): the sigmoid is there already, and softplus would take twice as long.
-        bent = torch.maximum(slope, 1 - slope).log_().div_(-BETA)
+        # log(1 + eˣ) = max(x, 0) − log max(σ(x), σ(−x)): reuses the sigmoid, in half the time of `softplus`.
+        bent = torch.maximum(slope, 1 - slope).log_().div_(-SOFTPLUS_BETA)
         return bent.add_(values.clamp(min=0)), slope
 
     @staticmethod
     def backward(ctx: Any, by_value: Tensor, by_slope: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
-        bend = torch.addcmul(slope, slope, slope, value=-1).mul_(BETA)
+        bend = torch.addcmul(slope, slope, slope, value=-1).mul_(SOFTPLUS_BETA)
         return bend.mul_(by_slope).addcmul_(by_value, slope)
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a trunk leaves behind: its last activations, and what the derivatives need."""
+    """A trunk's last activations, and what its derivatives need from the forward pass."""
 
-    hidden: Tensor  # (N, H)
-    slopes: tuple[Tensor, ...]  # L of (N, H): softplus' slope at each layer
+    hidden: Tensor  # (N, H) last activations
+    slopes: tuple[Tensor, ...]  # L of (N, H): the softplus' slope at each layer
     weights: tuple[Tensor, ...]  # L of (H, I or H)
 
 
@@ -65,7 +65,7 @@ class Trunk(nn.Module):
         width: H.
         depth: L.
         code: Z.
-        skip: the layer that sees the inputs and the code again; none without it.
+        skip: number of the layer that sees the inputs and the code again; none without it.
         normalize: reparametrise the layers' weights by direction and length.
     """
 
@@ -94,10 +94,10 @@ class Trunk(nn.Module):
                 bias = bias + self.coded(code)
             if place == self.skip:
                 bias = bias + self.recoded[0](code)
-            values = product(hidden, weight, bias)
+            values = linear_layer(hidden, weight, bias)
             if place == self.skip:
-                values = values + product(inputs, linears(self.skipped)[0].weight)
-            hidden, slope = cast(tuple[Tensor, Tensor], _SmoothRamp.apply(values))  # type: ignore[no-untyped-call]
+                values = values + linear_layer(inputs, linears(self.skipped)[0].weight)
+            hidden, slope = cast(tuple[Tensor, Tensor], _SoftplusWithSlope.apply(values))  # type: ignore[no-untyped-call]
             slopes.append(slope)
             weights.append(weight)
         return Trace(hidden, tuple(slopes), tuple(weights))
@@ -107,37 +107,37 @@ class Trunk(nn.Module):
         trace: Trace,
         direction: Tensor,  # (H,) or (N, H): a derivative by the last activations
     ) -> Tensor:
-        """The derivative by the inputs, (N, I): one sweep backwards, itself differentiable."""
-        through: Tensor | None = None
+        """The derivative by the inputs, (N, I), in one backward sweep that is itself differentiable."""
+        through_skip: Tensor | None = None
         for place in reversed(range(len(trace.slopes))):
             direction = direction * trace.slopes[place]
             if place == self.skip:
-                through = product(direction, linears(self.skipped)[0].weight.T)
-            direction = product(direction, trace.weights[place].T)
-        return direction if through is None else direction + through
+                through_skip = linear_layer(direction, linears(self.skipped)[0].weight.T)
+            direction = linear_layer(direction, trace.weights[place].T)
+        return direction if through_skip is None else direction + through_skip
 
     def push_forward(
         self,
         trace: Trace,
         tangents: Tensor,  # (T, N, I) directions of the inputs
     ) -> Tensor:
-        """How the last activations move when the inputs move along `tangents`, (T, N, H)."""
+        """The derivatives (T, N, H) of the last activations when the inputs move along `tangents`."""
         moving = tangents
         for place, (slope, weight) in enumerate(zip(trace.slopes, trace.weights, strict=True)):
-            through = product(tangents, linears(self.skipped)[0].weight) if place == self.skip else 0.0
-            moving = (product(moving, weight) + through) * slope
+            through_skip = linear_layer(tangents, linears(self.skipped)[0].weight) if place == self.skip else 0.0
+            moving = (linear_layer(moving, weight) + through_skip) * slope
         return moving
 
 
 def linears(modules: nn.ModuleList) -> list[nn.Linear]:
-    """The layers of a list of linear layers, typed."""
+    """The layers of a list of linear layers, typed as such."""
     return cast(list[nn.Linear], list(modules))
 
 
-def make_spherical(trunk: Trunk, output: nn.Linear, radius: float, generator: torch.Generator) -> None:
-    """Set the weights so that `output`'s first number is near |x| − radius for inputs that begin with x.
+def initialise_as_sphere(trunk: Trunk, output: nn.Linear, radius: float, generator: torch.Generator) -> None:
+    """Set the weights so that `output`'s first number is near |x| − radius for inputs that start with x.
 
-    Everything but x (its encoding, the code, the skip) starts without effect.
+    All other inputs (the encoding of x, the code, the skip) start with zero weights.
 
     Source: geometric initialisation of signed distance networks (SAL, arXiv 1911.10414), as the reference uses it.
     """
@@ -146,7 +146,7 @@ def make_spherical(trunk: Trunk, output: nn.Linear, radius: float, generator: to
             weight = torch.zeros_like(layer.weight)
             used = 3 if place == 0 else weight.shape[1]
             weight[:, :used] = torch.randn(len(weight), used, generator=generator) * math.sqrt(2 / len(weight))
-            layer.weight = cast(nn.Parameter, weight)  # through the parametrisation, which splits it
+            layer.weight = cast(nn.Parameter, weight)  # goes through the parametrisation, which splits it
             layer.bias.zero_()
         for unused in (trunk.coded, *linears(trunk.skipped), *linears(trunk.recoded)):
             unused.weight.zero_()

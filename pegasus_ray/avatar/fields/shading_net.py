@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pegasus_ray.avatar.fields.mlp import linears, product
+from pegasus_ray.avatar.fields.mlp import linear_layer, linears
 
 
 class ShadingNet(nn.Module):
-    """Unit normals and a code to shading, 0–2 a channel; begins as 1 everywhere."""
+    """Maps unit normals and a code to shading, 0–2 per channel; starts as 1 everywhere."""
 
     def __init__(self, code: int, *, width: int = 512, depth: int = 2) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ShadingNet(nn.Module):
         code: Tensor,  # (Z,)
     ) -> Tensor:
         """Shading, (B, N, 3)."""
-        hidden = torch.relu(product(normals, self.first.weight, self.first.bias + self.coded(code)))
+        hidden = torch.relu(linear_layer(normals, self.first.weight, self.first.bias + self.coded(code)))
         for layer in linears(self.layers):
-            hidden = torch.relu(product(hidden, layer.weight, layer.bias))
+            hidden = torch.relu(linear_layer(hidden, layer.weight, layer.bias))
         return 2 * torch.sigmoid(self.output(hidden))

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from pegasus_ray.avatar.fields.avatar import FieldAvatar, Fields
 from pegasus_ray.avatar.fields.codes import BLOCKS
 from pegasus_ray.avatar.fields.config import FieldConfig
-from pegasus_ray.avatar.files.avatar import describe_avatar, dump_avatar
+from pegasus_ray.avatar.files.avatar import describe_avatar, dump_avatar, dump_config
+from pegasus_ray.avatar.files.checks import CONFIG, read_tensors
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.avatars import AvatarConfig, FieldSizes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
-FILE = "fields.safetensors"
-PLACES = "offsets"
+NETWORKS: Final = "fields.safetensors"
+PLACES: Final = "offsets"
+"""The tensor of the points' places in the generic canonical space, beside those of the networks."""
 
 
 def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...] = ()) -> dict[str, bytes]:
@@ -34,8 +36,8 @@ def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...
     config = describe_avatar(avatar, attributes)
     config = config.model_copy(update={"preset": "paper", "fields": sizes_of(fields.networks)})
     places = {PLACES: fields.points.offsets.detach().cpu().contiguous()}
-    files = dump_avatar(avatar, attributes) | {FILE: dump_networks(fields.networks, places)}
-    return files | {"config.json": config.model_dump_json(indent=2).encode()}
+    files = dump_avatar(avatar, attributes) | {NETWORKS: dump_networks(fields.networks, places)}
+    return files | {CONFIG: dump_config(config)}
 
 
 def sizes_of(networks: FieldAvatar) -> FieldSizes:
@@ -70,7 +72,7 @@ def load_fields(
     networks, beside = load_networks(
         files, avatar, config.fields, rig, beside={PLACES: avatar.offsets.shape}, name=name
     )
-    return Fields(networks=networks, points=replace(avatar, offsets=beside[PLACES].clone()))
+    return Fields(networks=networks, points=replace(avatar, offsets=beside[PLACES]))
 
 
 def load_networks(
@@ -99,12 +101,7 @@ def load_networks(
     choices = described.pop("choices")
     if set(choices) != set(BLOCKS) or not all(1 <= count <= 4096 for count in choices.values()):
         raise PegasusError(Reason.BAD_REFERENCE, f"its codes are not {', '.join(BLOCKS)}", subject=name)
-    try:
-        tensors = load(files[FILE])
-    except KeyError:
-        raise PegasusError(Reason.BAD_REFERENCE, f"it has no {FILE}", subject=name) from None
-    except SafetensorError as error:
-        raise PegasusError(Reason.BAD_REFERENCE, f"its {FILE} is broken: {error}", subject=name) from None
+    tensors = read_tensors(files, NETWORKS, name=name)
     networks = FieldAvatar(rig, points, FieldConfig(**described), torch.Generator(), choices=choices)
     expected = {key: value.shape for key, value in networks.state_dict().items()} | dict(beside or {})
     if {key: value.shape for key, value in tensors.items()} != expected:

@@ -7,34 +7,38 @@ networks in `fields.safetensors`, and beside them the performance that it is dec
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
 from pegasus_ray.avatar.fields.codes import IDENTITY
-from pegasus_ray.avatar.files.avatar import (
-    avatar_tensors,
+from pegasus_ray.avatar.files.avatar import describe_avatar, dump_config
+from pegasus_ray.avatar.files.checks import (
+    ANOTHER_KIND,
+    CONFIG,
+    POINTS,
     check_tensors,
-    describe_avatar,
     expected_shapes,
+    read_config,
     read_tensors,
-    rebuild_avatar,
 )
-from pegasus_ray.avatar.files.fields import FILE, dump_networks, load_networks, sizes_of
-from pegasus_ray.avatar.fit.training_file import under
+from pegasus_ray.avatar.files.fields import NETWORKS, dump_networks, load_networks, sizes_of
+from pegasus_ray.avatar.fit.training_file import tensors_under
 from pegasus_ray.avatar.generative.avatar import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.generative.field_avatar import FieldGenerative
 from pegasus_ray.avatar.points.frames import Parameters
+from pegasus_ray.avatar.points.tensors import avatar_tensors, rebuild_avatar
+from pegasus_ray.library.performance import DRIVING
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.avatars import AvatarConfig, BlockConfig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
-CODED = ("basis", "codes", "shapes")
-PERFORMANCE = "performance."
-WIDTHS = {"head": 6, "torso": 6, "jaw": 3, "eyes": 6, "camera": 3}
+CODED: Final = ("basis", "codes", "shapes")
+PERFORMANCE: Final = "performance."
+FRAME_WIDTHS: Final = {"head": 6, "torso": 6, "jaw": 3, "eyes": 6, "camera": 3}
 """Numbers a frame of a performance, beside its expression's."""
 
 
@@ -64,17 +68,11 @@ def dump_generative(generative: GenerativeAvatar) -> dict[str, bytes]:
     tensors = {
         name: value.detach().cpu().contiguous().clone() for name, value in generative_tensors(generative).items()
     }
-    files = {
-        "avatar.safetensors": save(tensors),
-        "config.json": describe_generative(generative).model_dump_json(indent=2).encode(),
-    }
+    files = {POINTS: save(tensors), CONFIG: dump_config(describe_generative(generative))}
     if not isinstance(generative, FieldGenerative):
         return files
-    performance = {
-        PERFORMANCE + name: getattr(generative.performance, name).contiguous()
-        for name in Parameters.__dataclass_fields__
-    }
-    return files | {FILE: dump_networks(generative.networks, performance)}
+    performance = {PERFORMANCE + name: getattr(generative.performance, name).contiguous() for name in DRIVING}
+    return files | {NETWORKS: dump_networks(generative.networks, performance)}
 
 
 def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple[GenerativeAvatar, AvatarConfig]:
@@ -83,19 +81,13 @@ def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple
     Raises:
         PegasusError: BAD_REFERENCE where the files are not a generative avatar of this format, with what is wrong.
     """
-    try:
-        config = AvatarConfig.model_validate_json(files["config.json"])
-    except KeyError:
-        raise PegasusError(Reason.BAD_REFERENCE, "it has no config.json", subject=name) from None
-    except ValidationError as error:
-        message = f"its config.json is not one of ours: {error.errors()[0]['msg']}"
-        raise PegasusError(Reason.BAD_REFERENCE, message, subject=name) from None
+    config = read_config(files, "generative", name=name)
     known = {IDENTITY, *(attribute.value for attribute in Attribute)}
-    if config.kind != "generative" or IDENTITY not in config.blocks or set(config.blocks) - known:
-        raise PegasusError(Reason.BAD_REFERENCE, "it is not a generative avatar", subject=name)
+    if IDENTITY not in config.blocks or set(config.blocks) - known:
+        raise PegasusError(Reason.BAD_REFERENCE, ANOTHER_KIND["generative"], subject=name)
     if any(block.sources[0] != OWN for block in config.blocks.values()):
         raise PegasusError(Reason.BAD_REFERENCE, f"a block's first code is not {OWN!r}", subject=name)
-    tensors = read_tensors(files, name=name)
+    tensors = read_tensors(files, POINTS, name=name)
     shapes: dict[str, tuple[int, ...]] = {}
     for label, block in config.blocks.items():
         count, codes = block.points, len(block.sources)
@@ -122,10 +114,10 @@ def _with_networks(
     if not fits or sizes.code != config.code_size or config.performance == 0:
         message = "its networks have other codes than its points, or no performance to be decoded over"
         raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
-    rig, widths = load_rig(config.rig), {"expression": config.expressions, **WIDTHS}
+    rig, widths = load_rig(config.rig), {"expression": config.expressions, **FRAME_WIDTHS}
     frames = {PERFORMANCE + key: torch.Size((config.performance, width)) for key, width in widths.items()}
     networks, beside = load_networks(files, avatar.identity.points, sizes, rig, beside=frames, name=name)
-    performance = Parameters(**under(beside, PERFORMANCE))
+    performance = Parameters(**tensors_under(beside, PERFORMANCE))
     return FieldGenerative(identity=avatar.identity, blocks=avatar.blocks, networks=networks, performance=performance)
 
 

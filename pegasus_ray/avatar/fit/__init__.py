@@ -1,1 +1,1 @@
-"""Fitting an avatar to frames: losses, learners, the training loop, checkpoints."""
+"""Fitting an avatar to the frames of a track: explicit points (preset `fast`) or networks over them (preset `paper`)."""

@@ -1,7 +1,7 @@
 """Fitting an avatar to a track: coarse to fine, by Adam on the rendered frames.
 
-One loop fits explicit points and fields alike (`Learner`). It knows nothing of where it runs: it reports progress by a
-callback, resumes exactly from its checkpoint, and says so when it diverges.
+One loop fits explicit points and fields alike, behind the protocol `Learner`. It does not depend on where it runs: it reports
+progress by a callback, resumes exactly from its checkpoint, and raises an error when it diverges.
 
 Legend: T frames, N points.
 """
@@ -11,47 +11,85 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pegasus_ray.avatar.fields.avatar import Fields
 from pegasus_ray.avatar.fields.bake import bake_avatar
 from pegasus_ray.avatar.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pegasus_ray.avatar.fit.coded_frames import Clips, Looking
-from pegasus_ray.avatar.fit.complete_unseen import complete_hidden
+from pegasus_ray.avatar.fit.coded_frames import CodedFrames
+from pegasus_ray.avatar.fit.complete_unseen import complete_unseen
 from pegasus_ray.avatar.fit.config import FitConfig
-from pegasus_ray.avatar.fit.densify import worth_keeping
-from pegasus_ray.avatar.fit.evidence import flesh_share, gather_evidence, propagate_parts
-from pegasus_ray.avatar.fit.explicit_learner import ExplicitLearner, Learner
+from pegasus_ray.avatar.fit.corrections import TrackingCorrections
+from pegasus_ray.avatar.fit.densify import points_to_keep
+from pegasus_ray.avatar.fit.evidence import bare_skin_share, gather_evidence, propagate_parts
+from pegasus_ray.avatar.fit.explicit_learner import ExplicitLearner
 from pegasus_ray.avatar.fit.field_learner import FieldLearner
-from pegasus_ray.avatar.fit.motion_mask import torso_part
-from pegasus_ray.avatar.fit.residuals import Residuals
-from pegasus_ray.avatar.fit.stage import StageRun
-from pegasus_ray.avatar.points.avatar import Avatar, MotionCode
+from pegasus_ray.avatar.fit.initialize import scatter_points
+from pegasus_ray.avatar.fit.learner import Learner
+from pegasus_ray.avatar.fit.motion_mask import moved_by_torso
+from pegasus_ray.avatar.fit.perceptual import FeatureCache
+from pegasus_ray.avatar.fit.resolution import ResolutionRun
+from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import CanonicalPoints
 from pegasus_ray.avatar.points.frames import FrameSet, Parameters
-from pegasus_ray.avatar.points.initialize import scatter_points
+from pegasus_ray.avatar.points.motion import MotionCode
 from pegasus_ray.library.track import Track
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.progress import Progress
 
-MOST_AVERTED = -0.2
-"""Cosine between a point's normal and the ray to the camera under which, in all frames, nobody can say whether hair is there.
+MIN_FRAMES = 4
+"""An avatar cannot be fitted to fewer frames."""
 
-Hair on the crown, whose normal points up, makes the outline and must stay."""
+MIN_SHELL_FACING_COSINE = -0.2
+"""Smallest cosine between the normal of a point over the surface and the ray to the camera, in the frame where it is largest.
 
-MOST_FLESH = 0.4
-"""Share of the looks at a point of a shell in which it may fall on bare skin: one that does hovers before a face."""
+A point that always faces further away is dropped, because no frame shows whether there is hair. The limit is below zero, because
+hair on the crown, whose normal points up, makes the outline and must stay."""
+
+MAX_BARE_SKIN_SHARE = 0.4
+"""Share of its frames in which a point over the surface may fall on bare skin; with more it hovers before the face."""
+
+MIN_HULL_SHARE = 0.9
+"""Share of its frames in which a point over the surface must fall on the person: the visual hull, with some tolerance."""
+
+MIN_HULL_SHARE_ON_SURFACE = 0.6
+"""The same for a point on the rig's surface, whose place is more certain."""
+
+MIN_HELD_FRAMES = 2
+"""A point whose centre lies in this many frames or fewer is dropped."""
+
+MIN_CARVED_POINTS = 100
+"""Fewer points after carving mean that the head lies outside the mattes."""
+
+UNSEEN_COLOUR = (0.3, 0.22, 0.18)
+"""First colour of points that no frame shows: a dark brown."""
+
+PROGRESS_EVERY_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitContext:
+    """What surrounds a fit, beside its data and its configuration."""
+
+    progress: Progress | None = None
+    checkpoint: Path | None = None  # a file to resume from and to save to; removed when the fit is done
+    device: str = "cpu"  # where to compute
+    perceptual: nn.Module | None = None  # network of the perceptual term; without it there is no such term
+
+    def feature_cache(self) -> FeatureCache | None:
+        """A new cache of the real frames' perceptual features, on the device; None without a perceptual term."""
+        return None if self.perceptual is None else FeatureCache(self.perceptual.to(self.device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """What a fit gives."""
+    """The result of a fit."""
 
     avatar: Avatar  # explicit; of fields, what they were baked to
-    parameters: Parameters  # of the fitted frames, as refined
+    parameters: Parameters  # of the fitted frames, as corrected
     figures: dict[str, float]
     fields: Fields | None = None  # the networks and their points, where the preset has them
 
@@ -61,41 +99,37 @@ def fit_avatar(
     rig: Rig,
     config: FitConfig,
     *,
-    progress: Progress | None = None,
-    checkpoint: Path | None = None,
-    device: str = "cpu",
-    clips: Clips | None = None,
-    perceptual: nn.Module | None = None,
+    coded: CodedFrames | None = None,
+    context: FitContext | None = None,
 ) -> Fitted:
     """Fit an avatar to all frames of `track`; the caller holds out what it wants held out.
 
     Args:
         track: the frames and their parameters.
         rig: the rig that the parameters belong to.
-        config: stages, budgets, rates.
-        progress: told the share done.
-        checkpoint: a file to resume from and to save to; removed when the fit is done.
-        device: where to compute.
-        clips: which frames are under which code, where `track` holds several videos of one person (preset `paper`).
-        perceptual: the network of the perceptual term; without it there is no such term.
+        config: resolutions, budgets, rates.
+        coded: which frames are under which code, where `track` holds several videos of one person (preset `paper`).
+        context: progress, checkpoint, device and perceptual network; by default none of them, on the CPU.
 
     Raises:
         PegasusError: DIVERGED when the loss is no longer a number, points explode, or the head lies outside the mattes;
             TOO_FEW_FRAMES under four.
     """
-    if len(track) < 4:
+    if len(track) < MIN_FRAMES:
         raise PegasusError(
             Reason.TOO_FEW_FRAMES,
-            f"{len(track)} frames are too few for an avatar; give at least 4",
+            f"{len(track)} frames are too few for an avatar; give at least {MIN_FRAMES}",
             subject=track.source,
         )
-    clips = clips or Clips.single(len(track), track.source)
-    looking = Looking(perceptual.to(device)) if perceptual is not None else None
-    sizes = [max(32, round(track.size * stage.scale)) for stage in config.stages]
+    context = context or FitContext()
+    checkpoint, device = context.checkpoint, context.device
+    coded = coded or CodedFrames.under_one_code(len(track), track.source)
+    cache = context.feature_cache()
+    sizes = [resolution.side(track.size) for resolution in config.stages]
     frames = {size: FrameSet.of(track, size, device=device) for size in set(sizes)}
     generator = torch.Generator().manual_seed(config.seed)
     tracked = frames[sizes[0]].parameters
-    residuals = Residuals(tracked)
+    corrections = TrackingCorrections(tracked)
     figures: dict[str, float] = {}
     resumed = load_checkpoint(checkpoint, config) if checkpoint else None
     on_device = rig.to(device)
@@ -106,36 +140,38 @@ def fit_avatar(
         carved = _carve(scattered.to(device), on_device, frames[sizes[0]], config, track.source)
     else:
         first, start, figures, carved = resumed.stage, resumed.step, resumed.figures, resumed.avatar.to(device)
-        residuals.values = {
-            name: resumed.residuals[name].to(device) for name in residuals.values
-        }  # Adam's state goes by their order
-    learner = _learner(carved, on_device, config, generator, clips, perceptual, resumed)
-    run = StageRun(learner, residuals, frames[sizes[first]], config, first, clips=clips, looking=looking)
+        corrections.values = {
+            name: resumed.corrections[name].to(device) for name in corrections.values
+        }  # in this order, which Adam's state relies on
+    learner = _learner(carved, on_device, config, generator, coded, context.perceptual, resumed)
+    run = ResolutionRun(learner, corrections, frames[sizes[first]], config, first, coded=coded, features=cache)
     if resumed is not None:
         resumed.restore(run, generator)
-    total = sum(stage.steps for stage in config.stages)
+    total = sum(resolution.steps for resolution in config.stages)
     for number in range(first, len(config.stages)):
         if number > first:
             learner = _reseed(run, config, number, generator)
-            run = StageRun(learner, run.residuals, frames[sizes[number]], config, number, clips=clips, looking=looking)
+            finer = frames[sizes[number]]
+            run = ResolutionRun(learner, run.corrections, finer, config, number, coded=coded, features=cache)
             start = 0
-        before = sum(stage.steps for stage in config.stages[:number])
+        before = sum(resolution.steps for resolution in config.stages[:number])
         for step in range(start, config.stages[number].steps):
             if checkpoint and step > start and step % config.checkpoint_every == 0:
                 save_checkpoint(checkpoint, run, generator, config, stage=number, step=step, figures=figures)
             run.check(run.step(step, generator), step)
-            if run.flat(step):
+            if run.has_converged(step):
                 figures[f"stopped_{sizes[number]}"] = float(step)
                 break
-            if progress and step % 20 == 0:
-                progress((before + step) / total, f"{sizes[number]}², {len(run.avatar)} points, loss {run.smooth:.3f}")
-        figures[f"loss_{sizes[number]}"] = round(run.smooth, 5)
+            if context.progress and step % PROGRESS_EVERY_STEPS == 0:
+                text = f"{sizes[number]}², {len(run.avatar)} points, loss {run.smoothed_loss:.3f}"
+                context.progress((before + step) / total, text)
+        figures[f"loss_{sizes[number]}"] = round(run.smoothed_loss, 5)
     avatar, fields = _finish(run, frames[sizes[-1]], config)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return Fitted(
         avatar=avatar,
-        parameters=run.residuals.corrected(),
+        parameters=run.corrections.corrected(),
         figures=figures | {"points": float(len(avatar))},
         fields=fields,
     )
@@ -146,79 +182,87 @@ def _learner(
     rig: Rig,
     config: FitConfig,
     generator: torch.Generator,
-    clips: Clips,
+    coded: CodedFrames,
     perceptual: nn.Module | None,
     resumed: Checkpoint | None,
 ) -> Learner:
-    """What the configuration says is to be learned, as new or as it was."""
+    """The model that the configuration asks for: new, or as the checkpoint has it."""
     if config.fields is None:
         return ExplicitLearner(points, rig, config)
-    learner = FieldLearner.start(points, rig, config, generator, choices=clips.choices(), network=perceptual)
+    learner = FieldLearner.start(points, rig, config, generator, choices=coded.choices(), network=perceptual)
     if resumed is None:
-        learner.settle(config.settle_steps, generator)
+        learner.pretrain(config.settle_steps, generator)
         return learner
     learner.load(resumed.model)
-    return learner.over(points)
+    return learner.with_points(points)
 
 
-def _finish(run: StageRun, frames: FrameSet, config: FitConfig) -> tuple[Avatar, Fields | None]:
-    """The avatar with its part labels; of fields, the networks and what they are baked to."""
+def _finish(run: ResolutionRun, frames: FrameSet, config: FitConfig) -> tuple[Avatar, Fields | None]:
+    """The explicit avatar with its part labels, and the networks where fields were fitted."""
     learner, rig = run.learner, run.learner.rig
     with torch.no_grad():
-        points = learner.canonical(run.clips.codes[0])
-    refined = replace(frames, parameters=run.residuals.corrected())
+        points = learner.canonical(run.coded.codes[0])
+    corrected = replace(frames, parameters=run.corrections.corrected())
     if not isinstance(learner, FieldLearner):
-        chosen = spread_frames(len(frames), 2 * config.evidence_frames)
+        chosen = _evenly(len(frames), 2 * config.evidence_frames)
         generator = torch.Generator().manual_seed(config.seed)
-        avatar = complete_hidden(
-            run.avatar.detach(), rig, refined, chosen, backing=config.budget.backing, generator=generator
+        avatar = complete_unseen(
+            run.avatar.detach(), rig, corrected, chosen, backing=config.budget.backing, generator=generator
         )
         points = avatar.canonical(avatar.anchors(rig))
-        return label_parts(avatar, points, rig, frames, config.evidence_frames), None
-    avatar = label_parts(run.avatar.detach(), points, rig, frames, config.evidence_frames)
+        return _label_parts(avatar, points, rig, frames, config.evidence_frames), None
+    avatar = _label_parts(run.avatar.detach(), points, rig, frames, config.evidence_frames)
     fields = Fields(networks=learner.fields, points=avatar)
-    return bake_avatar(learner.fields, avatar, rig, refined, run.clips), fields
+    own = corrected.parameters.rows(run.coded.own_frames())
+    return bake_avatar(learner.fields, avatar, rig, own, run.coded.codes[0]), fields
 
 
-def label_parts(avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, count: int) -> Avatar:
-    """Part logits from the track's part maps: each pixel votes for the points that make it up."""
-    evidence = gather_evidence(avatar, points, rig, frames, spread_frames(len(frames), count))
+def _label_parts(avatar: Avatar, points: CanonicalPoints, rig: Rig, frames: FrameSet, count: int) -> Avatar:
+    """The avatar with part logits from the part maps of `count` frames: each pixel votes for the points that make it up."""
+    evidence = gather_evidence(avatar, points, rig, frames, _evenly(len(frames), count))
     prior = torch.softmax(avatar.part_logits, dim=-1)
     return replace(avatar, part_logits=propagate_parts(points.positions, evidence.parts, prior))
 
 
-def spread_frames(total: int, count: int) -> Tensor:
-    """At most `count` frame numbers, evenly spread over `total`."""
-    return torch.from_numpy(np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)))
+def _evenly(total: int, count: int) -> Tensor:
+    """At most `count` frame numbers, evenly spaced over `total` frames."""
+    return torch.from_numpy(evenly(total, count))
 
 
 def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source: str) -> Avatar:
-    """Drop points outside of the visual hull, and hair and cloth before bare skin or where no frame looks; colour the rest."""
+    """Drop points that no person can have there, and give the rest their first colours.
+
+    Dropped are points outside the visual hull, and points over the surface (hair, cloth) that hover before bare skin or that no
+    frame looks at. Points that the torso moves are exempt from the last rule, because hair that hangs by the neck shows its inner
+    side.
+    """
     points = avatar.canonical(avatar.anchors(rig))
-    chosen = spread_frames(len(frames), config.evidence_frames)
+    chosen = _evenly(len(frames), config.evidence_frames)
     evidence = gather_evidence(avatar, points, rig, frames, chosen)
     on_surface = avatar.offsets.square().sum(-1) == 0
-    keep = (evidence.inside > torch.where(on_surface, 0.6, 0.9)) & (evidence.frames > 2)
-    flesh, turned = flesh_share(avatar, points, rig, frames, chosen)
-    loose = torso_part(avatar, rig)  # hair that hangs by the neck shows its inner side
-    keep &= on_surface | ((flesh < MOST_FLESH) & (loose | (turned > MOST_AVERTED)))
-    if int(keep.sum()) < 100:
+    least = torch.where(on_surface, MIN_HULL_SHARE_ON_SURFACE, MIN_HULL_SHARE)
+    keep = (evidence.inside > least) & (evidence.frames > MIN_HELD_FRAMES)
+    on_skin, facing = bare_skin_share(avatar, points, rig, frames, chosen)
+    looked_at = moved_by_torso(avatar, rig) | (facing > MIN_SHELL_FACING_COSINE)
+    keep &= on_surface | ((on_skin < MAX_BARE_SKIN_SHARE) & looked_at)
+    if int(keep.sum()) < MIN_CARVED_POINTS:
         raise PegasusError(
             Reason.DIVERGED,
             "the tracked head does not lie inside the mattes; look at the track with `pegasus track --overlay`",
             subject=source,
         )
     seen = evidence.weight[:, None] > 0
-    albedo = torch.where(seen, evidence.colour, torch.tensor([0.3, 0.22, 0.18], device=evidence.colour.device))
+    albedo = torch.where(seen, evidence.colour, torch.tensor(UNSEEN_COLOUR, device=evidence.colour.device))
     return replace(avatar, albedo=albedo).select(keep)
 
 
-def _reseed(run: StageRun, config: FitConfig, number: int, generator: torch.Generator) -> Learner:
-    """The model over points without those that are never seen, grown to the number of points of stage `number`."""
-    refined = replace(run.frames, parameters=run.residuals.corrected())
-    chosen = spread_frames(len(run.frames), 2 * config.evidence_frames)
+def _reseed(run: ResolutionRun, config: FitConfig, number: int, generator: torch.Generator) -> Learner:
+    """The model for resolution `number`: over points without those that are never seen, grown to the number wanted."""
+    corrected = replace(run.frames, parameters=run.corrections.corrected())
+    chosen = _evenly(len(run.frames), 2 * config.evidence_frames)
     with torch.no_grad():
-        points = run.learner.canonical(run.clips.codes[0])
-    evidence = gather_evidence(run.avatar.detach(), points, run.learner.rig, refined, chosen)
-    keep = worth_keeping(run.avatar, evidence.weight, evidence.inside)
-    return run.learner.over(run.learner.grow(keep, run.pull, config.stages[number].points, generator))
+        points = run.learner.canonical(run.coded.codes[0])
+    evidence = gather_evidence(run.avatar.detach(), points, run.learner.rig, corrected, chosen)
+    keep = points_to_keep(run.avatar, evidence.weight, evidence.inside)
+    grown = run.learner.grow(keep, run.gradient_length, config.stages[number].points, generator)
+    return run.learner.with_points(grown)

@@ -1,4 +1,4 @@
-"""Perceptual distance by name: L1 between a frozen network's features of two pictures (paper §4.3, L_vgg).
+"""Perceptual distance by name: L1 between a frozen network's features of two images (paper §4.3, L_vgg).
 
 | name | network | weights |
 | --- | --- | --- |
@@ -7,7 +7,7 @@
 
 Weights are read as tensors only: nothing is unpickled into objects.
 
-Legend: B pictures, S side, C channels.
+Legend: B images, S side, C channels.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 NONE = "none"
 VGG = "vgg16"
 EFFICIENTNET = "efficientnet-lite0"
-NAMES = (NONE, VGG, EFFICIENTNET)
+PERCEPTUAL_NAMES = (NONE, VGG, EFFICIENTNET)
 
-SIDE = 224
-"""Side at which pictures are looked at, in pixels."""
+INPUT_SIDE_PIXELS = 224
+"""Side to which images are resampled for the network."""
 
-Features = list[Tensor]  # of (B, C, s, s), coarser and coarser
+FEATURE_CACHE_BYTES = 2 * 2**30
+"""Memory that cached features of real frames may take. Those that do not fit are computed again at every use."""
+
+Features = list[Tensor]  # of (B, C, s, s), each coarser than the one before
 
 
 class VggBlocks(nn.Module):
@@ -50,7 +53,7 @@ class VggBlocks(nn.Module):
 
     @classmethod
     def shapes(cls) -> dict[str, tuple[int, ...]]:
-        """The tensors that it needs."""
+        """The tensors that it needs, by name."""
         shapes: dict[str, tuple[int, ...]] = {}
         before = 3
         for block, width in zip(cls.blocks, cls.widths, strict=True):
@@ -60,11 +63,11 @@ class VggBlocks(nn.Module):
                 before = width
         return shapes
 
-    def forward(self, pictures: Tensor) -> Features:
-        """Features of pictures (B, 3, S, S), 0–1 RGB."""
-        mean = pictures.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-        deviation = pictures.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        values, found = (pictures - mean) / deviation, []
+    def forward(self, images: Tensor) -> Features:
+        """Features of images (B, 3, S, S), 0–1 RGB."""
+        mean = images.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+        deviation = images.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        values, found = (images - mean) / deviation, []
         for place, block in enumerate(self.blocks):
             if place:
                 values = max_pool2d(values, 2)
@@ -87,7 +90,7 @@ class _Block:
 
 
 def _lite0_blocks() -> tuple[_Block, ...]:
-    stages = (
+    layout = (  # kernel, stride, expansion, channels before and after, repeats
         (3, 1, 1, 32, 16, 1),
         (3, 2, 6, 16, 24, 2),
         (5, 2, 6, 24, 40, 2),
@@ -95,7 +98,7 @@ def _lite0_blocks() -> tuple[_Block, ...]:
         (5, 1, 6, 80, 112, 3),
     )
     made = []
-    for kernel, stride, expand, before, after, repeats in stages:
+    for kernel, stride, expand, before, after, repeats in layout:
         made.append(_Block(kernel, stride, expand, before, after))
         made += [_Block(kernel, 1, expand, after, after)] * (repeats - 1)
     return tuple(made)
@@ -114,7 +117,7 @@ class EfficientNetLite(nn.Module):
 
     @classmethod
     def shapes(cls) -> dict[str, tuple[int, ...]]:
-        """The tensors that it needs."""
+        """The tensors that it needs, by name."""
         shapes: dict[str, tuple[int, ...]] = {"_conv_stem.weight": (32, 3, 3, 3)} | _norm("_bn0", 32)
         for place, block in enumerate(cls.blocks):
             here, wide = f"_blocks.{place}.", block.before * block.expand
@@ -125,9 +128,9 @@ class EfficientNetLite(nn.Module):
             shapes |= {f"{here}_project_conv.weight": (block.after, wide, 1, 1)} | _norm(f"{here}_bn2", block.after)
         return shapes
 
-    def forward(self, pictures: Tensor) -> Features:
-        """Features of pictures (B, 3, S, S), 0–1 RGB."""
-        values, found = relu6(self._convolve(2 * pictures - 1, "_conv_stem", "_bn0", stride=2)), []
+    def forward(self, images: Tensor) -> Features:
+        """Features of images (B, 3, S, S), 0–1 RGB."""
+        values, found = relu6(self._convolve(2 * images - 1, "_conv_stem", "_bn0", stride=2)), []
         for place, block in enumerate(self.blocks):
             here, before = f"_blocks.{place}.", values
             if block.expand > 1:
@@ -144,15 +147,15 @@ class EfficientNetLite(nn.Module):
         return found
 
     def _convolve(self, values: Tensor, layer: str, norm: str, *, stride: int = 1, groups: int = 1) -> Tensor:
-        """A convolution padded as TensorFlow's "same", and its normalisation as learned."""
-        weight = self._of(f"{layer}.weight")
+        """A convolution padded as TensorFlow's "same", and batch normalisation with the learned statistics."""
+        weight = self._tensor(f"{layer}.weight")
         lack = [max((math.ceil(side / stride) - 1) * stride + weight.shape[-1] - side, 0) for side in values.shape[-2:]]
         edges = [lack[1] // 2, lack[1] - lack[1] // 2, lack[0] // 2, lack[0] - lack[0] // 2]
         made = conv2d(pad(values, edges), weight, stride=stride, groups=groups)
-        mean, variance, gain, bias = (self._of(f"{norm}.{part}") for part in _NORM)
+        mean, variance, gain, bias = (self._tensor(f"{norm}.{part}") for part in _NORM)
         return batch_norm(made, mean, variance, gain, bias, eps=1e-3)
 
-    def _of(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         return self.get_buffer(name.replace(".", "-"))
 
 
@@ -170,8 +173,8 @@ def load_perceptual(name: str, path: Path) -> nn.Module:
     """The network of that name with the weights at `path`.
 
     Raises:
-        PegasusError: BAD_CONFIG for a name that there is not; ASSET_MISSING without the file; ASSET_CORRUPT where it does not
-            hold the tensors of the network.
+        PegasusError: BAD_CONFIG for an unknown name; ASSET_MISSING without the file; ASSET_CORRUPT where it does not hold the
+            tensors of the network.
     """
     network = _network(name)
     if not path.exists():
@@ -194,33 +197,61 @@ def load_perceptual(name: str, path: Path) -> nn.Module:
 
 
 def random_perceptual(name: str, generator: torch.Generator) -> nn.Module:
-    """The network of that name with weights of chance: good for timing it, and for nothing else.
+    """The network of that name with random weights, which is good for timing and tests only.
 
     Raises:
-        PegasusError: BAD_CONFIG for a name that there is not.
+        PegasusError: BAD_CONFIG for an unknown name.
     """
     network = _network(name)
     weights = {}
     for key, shape in network.shapes().items():
         fan = math.prod(shape[1:]) if len(shape) > 1 else 1
-        chance = torch.randn(shape, generator=generator) * math.sqrt(2 / fan)
-        weights[key] = chance if len(shape) > 1 else torch.ones(shape) * float("var" in key or "weight" in key)
+        drawn = torch.randn(shape, generator=generator) * math.sqrt(2 / fan)
+        weights[key] = drawn if len(shape) > 1 else torch.ones(shape) * float("var" in key or "weight" in key)
     return network(weights)
 
 
 def _network(name: str) -> type[VggBlocks | EfficientNetLite]:
     if name not in _NETWORKS:
-        raise PegasusError(Reason.BAD_CONFIG, f"is no perceptual network; there are {', '.join(NAMES)}", subject=name)
+        raise PegasusError(
+            Reason.BAD_CONFIG, f"is no perceptual network; there are {', '.join(PERCEPTUAL_NAMES)}", subject=name
+        )
     return _NETWORKS[name]
 
 
-def look(network: nn.Module, pictures: Tensor) -> Features:
-    """Features of pictures (B, S, S, 3), 0–1, resampled to `SIDE`."""
-    upright = pictures.permute(0, 3, 1, 2)
-    seen: Features = network(interpolate(upright, (SIDE, SIDE), mode="bilinear", antialias=upright.shape[-1] > SIDE))
-    return seen
+def extract_features(network: nn.Module, images: Tensor) -> Features:
+    """A network's features of images (B, S, S, 3), 0–1, after resampling them to `INPUT_SIDE_PIXELS`."""
+    planes, side = images.permute(0, 3, 1, 2), INPUT_SIDE_PIXELS
+    found: Features = network(interpolate(planes, (side, side), mode="bilinear", antialias=planes.shape[-1] > side))
+    return found
 
 
 def perceptual_loss(found: Features, truth: Features) -> Tensor:
     """Mean over the blocks of the L1 distance between features."""
     return torch.stack([(one - other).abs().mean() for one, other in zip(found, truth, strict=True)]).mean()
+
+
+class FeatureCache:
+    """Features of the real frames, which every step on a frame needs, kept in half precision up to `FEATURE_CACHE_BYTES`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.kept: dict[tuple[int, int], list[Tensor]] = {}
+        self.bytes = 0
+
+    def features(self, index: Tensor, images: Tensor) -> Features:
+        """Features of frames `index` (B,) whose images are (B, S, S, 3)."""
+        rows = [self._of_frame(number, image) for number, image in zip(index.tolist(), images, strict=True)]
+        return [torch.stack(parts).float() for parts in zip(*rows, strict=True)]
+
+    def _of_frame(self, number: int, image: Tensor) -> list[Tensor]:
+        key = (number, len(image))
+        if key in self.kept:
+            return self.kept[key]
+        with torch.no_grad():
+            found = [part[0].half() for part in extract_features(self.network, image[None])]
+        size = sum(part.numel() * part.element_size() for part in found)
+        if self.bytes + size <= FEATURE_CACHE_BYTES:
+            self.kept[key] = found
+            self.bytes += size
+        return found

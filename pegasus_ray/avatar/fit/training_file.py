@@ -1,4 +1,4 @@
-"""A training state on disk: tensors and a few facts in one safetensors file, replaced atomically. Nothing is unpickled."""
+"""A training state on disk: tensors and a few facts in one safetensors file that is replaced atomically. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps for each parameter."""
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a state; the previous one stays whole until this one is."""
+    """Write a state. The previous one stays whole until the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".half")
     solid = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
@@ -25,34 +26,36 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, A
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """A state, or nothing where there is none or it is broken."""
+    """The tensors and facts of a state, or None where there is no file or it is broken."""
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            # Cloned, for alignment: matrix products differ in the last bit with where their operands lie in memory.
+            # Cloned for alignment: the last bit of a matrix product depends on where its operands lie in memory.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError):
         return None
 
 
-def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name begins with `prefix`, without it."""
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name starts with `prefix`, named without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def adam_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """The optimiser's moments as `<parameter>.<moment>`."""
+    """The optimiser's state as `<number of the parameter>.<name in ADAM_STATE>`."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": moments[name] for index, moments in state.items() for name in MOMENTS}
+    return {f"{index}.{name}": moments[name] for index, moments in state.items() for name in ADAM_STATE}
 
 
 def restore_adam(optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]) -> None:
-    """Put moments from `adam_tensors` back into an optimiser over the same parameters."""
+    """Put the tensors of `adam_tensors` back into an optimiser over the same parameters."""
     described = optimizer.state_dict()
     indices = [index for group in described["param_groups"] for index in group["params"]]
     described["state"] = {
-        index: {name: tensors[f"{index}.{name}"] for name in MOMENTS} for index in indices if f"{index}.step" in tensors
+        index: {name: tensors[f"{index}.{name}"] for name in ADAM_STATE}
+        for index in indices
+        if f"{index}.step" in tensors
     }
     optimizer.load_state_dict(described)

@@ -1,8 +1,8 @@
 """The generative avatar in the preset `fast`: explicit points, and a linear map from each block of the code to their state.
 
-The code is z = (z⁰, z¹ … z^D), the identity and one block an attribute (paper §4.1). The identity's points are the target's own;
-an attribute's points are shared by all sources, so that a step from one source's code to another's moves, recolours and fades the
-same points: an interpolation is a morph, not a double exposure.
+The code is z = (z⁰, z¹ … z^D): one block for the identity and one for each attribute (paper §4.1). The identity's points are
+the target's own. An attribute's points are shared by all its sources: on the way from one source's code to another's the same
+points move and change colour, so that an interpolation is a morph and not two half-transparent parts.
 
 Legend: n points of a block, D numbers a code, M codes learned, F numbers a point, K shape axes.
 """
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.borrow.hair_under_hat import pressed_flat
-from pegasus_ray.avatar.borrow.parts import join_group, places_of
-from pegasus_ray.avatar.points.avatar import Avatar
+from pegasus_ray.avatar.points.avatar import Avatar, join_group
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
@@ -28,12 +27,18 @@ OWN = "own"
 STATE = {"offsets": 3, "log_radii": 1, "opacity_logits": 1, "albedo": 3}
 """What a code changes about a point, and how many numbers each is: F = 8."""
 
-SHRUNK = 6.0
-"""Off the logarithm of the radius of hair under a hat: a faint point that stays large takes a place among a pixel's nearest, and
-where all places are taken the hat behind them is a hole."""
+PRESSED_LOG_SIZE = 6.0
+"""What hair under a hat loses of the logarithm of its radius. Faint points of full size would still take places among a pixel's
+nearest points, and the hat behind them would show holes."""
 
-PRESSED, SOLID, FAINT = 8.0, 0.4, 0.1
-"""Logits off the opacity of hair under a hat; the mean opacity of a hat that is wholly there; less of it presses nothing."""
+PRESSED_LOGIT = 8.0
+"""What it loses of the logit of its opacity."""
+
+WHOLE_HAT_OPACITY = 0.4
+"""Mean opacity of a hat's points from which on the hat is wholly there."""
+
+LEAST_HAT_SHARE = 0.1
+"""With a smaller share of that, the hat presses nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,7 @@ class CodedPoints:
         return self.points.with_tensors(state)
 
     def shape(self, code: Tensor) -> Tensor:
-        """The shape (K,) under `code`: the learned codes' shapes, carried on linearly between them and beyond."""
+        """The shape (K,) under `code`: linear between the learned codes' shapes and beyond them, with the least-norm weights."""
         if len(self.sources) == 1:
             return self.shapes[0]
         away, shapes = self.codes[1:] - self.codes[:1], self.shapes[1:] - self.shapes[:1]
@@ -118,19 +123,19 @@ class GenerativeAvatar:
         flat = self.pressed(avatar, rig) if pressed is None else pressed
         return replace(
             avatar,
-            opacity_logits=avatar.opacity_logits - PRESSED * flat,
-            log_radii=avatar.log_radii - SHRUNK * flat,
+            opacity_logits=avatar.opacity_logits - PRESSED_LOGIT * flat,
+            log_radii=avatar.log_radii - PRESSED_LOG_SIZE * flat,
         )
 
     def pressed(self, avatar: Avatar, rig: Rig) -> Tensor:
-        """How much a hat that is there presses each point of a decoded avatar, (N,) 0–1: hair under it that would stick out."""
+        """How much the hat presses each point of a decoded avatar, (N,) 0–1: the hair that would stick out of it."""
         with torch.no_grad():
             start, end = self.membership()[Attribute.HAT]
-            there = float((torch.sigmoid(avatar.opacity_logits[start:end]).mean() / SOLID).clamp(max=1))
-            if there < FAINT:
+            there = float((torch.sigmoid(avatar.opacity_logits[start:end]).mean() / WHOLE_HAT_OPACITY).clamp(max=1))
+            if there < LEAST_HAT_SHARE:
                 return torch.zeros(len(avatar))
             hat = avatar.select(torch.arange(start, end))
-            return there * pressed_flat(avatar, places_of(hat, rig), rig).float()
+            return there * pressed_flat(avatar, hat.places(rig), rig).float()
 
     def membership(self) -> dict[Attribute, tuple[int, int]]:
         """Where each attribute's points begin and end in what `decode` gives: the paper's χ."""

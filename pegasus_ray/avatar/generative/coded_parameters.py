@@ -1,4 +1,4 @@
-"""What is learned of points whose state is affine in a code: that state at the zero code, and what a unit of the code changes.
+"""What is learned of a generative avatar's points: their state at the zero code, and how it changes with the code.
 
 Legend: n points of a block, D numbers a code, F numbers a point.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.fit.explicit_learner import Groups, leaf
+from pegasus_ray.avatar.fit.learner import ParameterGroups, leaf
 from pegasus_ray.avatar.generative.avatar import STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.schemas.parts import Attribute
 
@@ -20,21 +20,25 @@ from pegasus_ray.schemas.parts import Attribute
 class GenerativeRates:
     """Adam's rates, a step."""
 
-    state: float = 0.1  # in `STATE_RATES`: the points at the zero code; faster ones wear the person's own picture down
-    basis: float = 0.1  # in `STATE_RATES`: what a unit of the code changes
+    state: float = (
+        0.1  # times `STATE_RATES`: the points at the zero code; at higher rates the person's own picture gets worse
+    )
+    basis: float = 0.1  # times `STATE_RATES`: what a unit of the code changes
     codes: float = 1e-4
 
 
 STATE_RATES = {"offsets": 1e-4, "log_radii": 6e-3, "opacity_logits": 2e-2, "albedo": 6e-3}
-"""A step of each number of a point's state: metres, log metres, logits, colour."""
+"""Adam's rate for each number of a point's state, before the factor in `GenerativeRates`: metres, log metres, logits, colour."""
 
 
-class CodedLeaves:
-    """A generative avatar's tensors as leaves of a graph; bases are in units of `STATE_RATES`, so that one rate suits all.
+class CodedParameters:
+    """A generative avatar's tensors as leaves of the autograd graph.
+
+    Bases are stored in units of `STATE_RATES`, so that one learning rate suits all their numbers.
 
     Args:
         start: where it begins.
-        codes: leaves that take the place of its codes, by block (none: the identity's).
+        codes: leaves to use instead of its codes, by block; the identity's block is None.
     """
 
     def __init__(self, start: GenerativeAvatar, codes: Mapping[Attribute | None, Tensor] | None = None) -> None:
@@ -51,9 +55,9 @@ class CodedLeaves:
                 codes=leaf(part.codes) if own is None else own,
             )
 
-    def groups(self, rates: GenerativeRates) -> Groups:
-        """What an optimiser steps, but for the codes; the order is fixed."""
-        groups: Groups = []
+    def groups(self, rates: GenerativeRates) -> ParameterGroups:
+        """Parameter groups of all leaves but the codes; a checkpoint relies on their order."""
+        groups: ParameterGroups = []
         for part in self.parts.values():
             groups += [
                 {"params": [getattr(part.points, name)], "lr": rates.state * STATE_RATES[name]} for name in STATE
@@ -71,9 +75,10 @@ class CodedLeaves:
         """The avatar as it stands, outside of any graph."""
         whole = self.graph()
         return GenerativeAvatar(
-            identity=_still(whole.identity), blocks={a: _still(part) for a, part in whole.blocks.items()}
+            identity=_detached(whole.identity), blocks={a: _detached(part) for a, part in whole.blocks.items()}
         )
 
 
-def _still(part: CodedPoints) -> CodedPoints:
+def _detached(part: CodedPoints) -> CodedPoints:
+    """The same points outside of any graph."""
     return replace(part, points=part.points.detach(), basis=part.basis.detach(), codes=part.codes.detach())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.fields.avatar import FieldAvatar, canonical_homes
+from pegasus_ray.avatar.fields.avatar import FieldAvatar, canonical_roots
 from pegasus_ray.avatar.fields.bake import bake_points
 from pegasus_ray.avatar.fields.codes import IDENTITY
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
@@ -45,8 +45,8 @@ class FieldGenerative(GenerativeAvatar):
         identity = self.identity.codes[0] if identity is None else identity
         with torch.no_grad():
             points = GenerativeAvatar.decode(self, codes, rig, identity=identity, pressed=pressed)
-            homes, anchors = canonical_homes(rig, points.triangles, points.barycentric), points.anchors(rig)
-            drawn = self.networks.canonical_of(points, homes, anchors, whole_code(self.networks, codes, identity))
+            roots, anchors = canonical_roots(rig, points.triangles, points.barycentric), points.anchors(rig)
+            drawn = self.networks.canonical_of(points, roots, anchors, whole_code(self.networks, codes, identity))
             return bake_points(drawn, points, anchors, rig, self.performance)
 
 

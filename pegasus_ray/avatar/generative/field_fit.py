@@ -1,7 +1,7 @@
 """Training a generative avatar of fields in two steps: the target alone, then the target and all its swaps (paper §4.3).
 
-The steps of the loop, the checkpoints and the loss are those of a single person's fields; what is new is that points and shape go
-by the code, and that pictures say what is synthesised in them and which way surfaces face.
+The optimisation step, the checkpoints and the loss are those of a single person's fields. What is added: the points and the shape
+depend on the code, and part-swapped frames bring masks of the synthesised part and pseudo normals.
 
 Legend: T frames, M codes of a block, N points, S side.
 """
@@ -9,7 +9,7 @@ Legend: T frames, M codes of a block, N points, S side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,60 +18,56 @@ from torch import Tensor, nn
 from pegasus_ray.avatar.fields.avatar import FieldAvatar
 from pegasus_ray.avatar.fields.codes import IDENTITY
 from pegasus_ray.avatar.fields.points import FieldPoints
-from pegasus_ray.avatar.fit import field_losses
+from pegasus_ray.avatar.fit import losses
 from pegasus_ray.avatar.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pegasus_ray.avatar.fit.coded_frames import Clips, Looking
+from pegasus_ray.avatar.fit.coded_frames import CodedFrames
 from pegasus_ray.avatar.fit.config import FitConfig, LearningRates
-from pegasus_ray.avatar.fit.explicit_learner import Groups, Truth
+from pegasus_ray.avatar.fit.corrections import TrackingCorrections
 from pegasus_ray.avatar.fit.field_learner import FieldLearner
-from pegasus_ray.avatar.fit.loop import spread_frames
-from pegasus_ray.avatar.fit.residuals import Residuals
-from pegasus_ray.avatar.fit.stage import StageRun
-from pegasus_ray.avatar.fit.training_file import under
+from pegasus_ray.avatar.fit.learner import ParameterGroups, Truth
+from pegasus_ray.avatar.fit.loop import FitContext
+from pegasus_ray.avatar.fit.perceptual import FeatureCache
+from pegasus_ray.avatar.fit.resolution import ResolutionRun
+from pegasus_ray.avatar.fit.training_file import tensors_under
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
-from pegasus_ray.avatar.generative.coded_parameters import CodedLeaves, GenerativeRates
+from pegasus_ray.avatar.generative.clips import CodedClip
+from pegasus_ray.avatar.generative.coded_parameters import CodedParameters, GenerativeRates
 from pegasus_ray.avatar.generative.field_avatar import FieldGenerative, whole_code
-from pegasus_ray.avatar.generative.fit import Clip
-from pegasus_ray.avatar.generative.pretrain import settle_generative
-from pegasus_ray.avatar.points.avatar import Anchors
+from pegasus_ray.avatar.generative.frozen_context import FrozenContext
+from pegasus_ray.avatar.generative.pretrain import pretrain_fields
 from pegasus_ray.avatar.points.canonical import CanonicalPoints, Rendering
 from pegasus_ray.avatar.points.frames import FrameSet, Parameters
 from pegasus_ray.rig.model import Rig
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.parts import Attribute
-from pegasus_ray.schemas.progress import Progress
 
 LEAF = "leaf."
-"""Before the number of a leaf in a checkpoint."""
+"""Prefix of the tensors that a checkpoint holds for the points; the number of the tensor follows."""
 
-GREY = 127
-"""Of `normals_to_rgb`: a normal that says nothing."""
+UNKNOWN_NORMAL = 127
+"""What `normals_to_rgb` has in all channels where no normal is known."""
 
-PERFORMANCE = 48
+MAX_PERFORMANCE_FRAMES = 48
 """Frames of the target's own over which decoding fits motion and light, at most."""
 
 
 def fit_field_generative(
     start: GenerativeAvatar,
-    clips: Sequence[Clip],
+    clips: Sequence[CodedClip],
     rig: Rig,
     config: FitConfig,
     rates: GenerativeRates,
-    *,
-    progress: Progress | None = None,
-    checkpoint: Path | None = None,
-    perceptual: nn.Module | None = None,
+    context: FitContext | None = None,
 ) -> tuple[FieldGenerative, dict[str, float]]:
-    """Train fields, and the points that they are over, on the clips; the first is the target's own.
+    """Train the fields, and the points below them, on the clips; the first is the target's own.
 
     Args:
-        start: what `compose` gives, with codes of the fields' size.
+        start: what `initialise_generative` gives, with codes of the fields' size.
         clips: the target's own frames, then part-swapped ones.
         rig: of all of them.
-        config: sizes, weights, rates; its first stage has the target alone, all others all clips.
+        config: sizes, weights, rates; at its first resolution the target alone is trained on, at all others all clips.
         rates: of the points.
-        progress: told the share done and a short text.
-        checkpoint: a file to resume from and to save to; removed when the training is done.
-        perceptual: the network of the perceptual term; without it there is no such term.
+        context: progress, checkpoint and perceptual network; by default none of them.
 
     Returns:
         the trained avatar and the smoothed losses at the end of both steps.
@@ -79,14 +75,16 @@ def fit_field_generative(
     Raises:
         PegasusError: DIVERGED when the loss is no longer a number, or the person is lost.
     """
+    context = context or FitContext()
+    checkpoint, progress = context.checkpoint, context.progress
     generator = torch.Generator().manual_seed(config.seed)
-    learner = CodedLearner(start, rig, config, rates, generator, perceptual)
-    looking = Looking(perceptual) if perceptual is not None else None
+    learner = CodedLearner(start, rig, config, rates, generator, context.perceptual)
+    features = context.feature_cache()
     resumed = _resumed(checkpoint, config, learner)
     figures: dict[str, float] = {}
     if resumed is None:
-        settled = settle_generative(learner.fields, learner.leaves.avatar(), rig, config, generator)
-        figures["loss_settled"] = round(settled, 5)
+        pretrained = pretrain_fields(learner.fields, learner.parameters.avatar(), rig, config, generator)
+        figures["loss_settled"] = round(pretrained, 5)
     else:
         learner.load(resumed.model)
         figures = resumed.figures
@@ -94,7 +92,7 @@ def fit_field_generative(
     for number, stage in enumerate(config.stages):
         first = 0
         if resumed is None or number >= resumed.stage:
-            run = _stage(learner, clips[:1] if number == 0 else clips, config, number, looking)
+            run = _stage(learner, clips[:1] if number == 0 else clips, config, number, features)
             if resumed is not None and number == resumed.stage:
                 resumed.restore(run, generator)
                 first = resumed.step
@@ -103,26 +101,18 @@ def fit_field_generative(
                     save_checkpoint(checkpoint, run, generator, config, stage=number, step=step, figures=figures)
                 run.check(run.step(step, generator), step)
                 if progress and step % 20 == 0:
-                    text = f"{'target alone' if number == 0 else 'all swaps'}, loss {run.smooth:.3f}"
+                    text = f"{'target alone' if number == 0 else 'all swaps'}, loss {run.smoothed_loss:.3f}"
                     progress((before + step) / total, text)
-            figures["loss_target" if number == 0 else "loss_swaps"] = round(run.smooth, 5)
+            figures["loss_target" if number == 0 else "loss_swaps"] = round(run.smoothed_loss, 5)
         before += stage.steps
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    seen = spread_frames(len(clips[0]), PERFORMANCE)
+    seen = torch.from_numpy(evenly(len(clips[0]), MAX_PERFORMANCE_FRAMES))
     return learner.generative(clips[0].parameters.rows(seen)), figures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settled:
-    """What depends on a choice of codes and hardly changes while they are trained."""
-
-    anchors: Anchors
-    pressed: Tensor  # see `GenerativeAvatar.pressed`
-
-
 class CodedLearner(FieldLearner):
-    """Fields over points that go by the code."""
+    """Fields over points whose state depends on the code."""
 
     def __init__(
         self,
@@ -143,18 +133,16 @@ class CodedLearner(FieldLearner):
                 fields.codes.blocks[name].copy_(block.codes)
         super().__init__(fields, points, rig, config, network)
         numbers: dict[Attribute | None, Tensor] = {a: fields.codes.blocks[a.value] for a in start.blocks}
-        self.leaves = CodedLeaves(start, numbers | {None: fields.codes.blocks[IDENTITY]})
-        self.composed, self.rates = start, rates
-        self._settled: dict[tuple[tuple[str, int], ...], _Settled] = {}
+        self.parameters = CodedParameters(start, numbers | {None: fields.codes.blocks[IDENTITY]})
+        self.initial, self.rates = start, rates
+        self._contexts: dict[tuple[tuple[str, int], ...], FrozenContext] = {}
 
     def canonical(self, code: Mapping[str, int]) -> FieldPoints:
         """The points under a code, on its shape."""
-        whole = self.leaves.graph()
-        codes = {a: block.codes[code.get(a.value, 0)] for a, block in whole.blocks.items()}
-        identity = whole.identity.codes[code.get(IDENTITY, 0)]
-        settled = self._settle(code)
-        points = whole.decode(codes, self.rig, identity=identity, pressed=settled.pressed)
-        return self.fields.canonical_of(points, self.homes, settled.anchors, whole_code(self.fields, codes, identity))
+        whole, context = self.parameters.graph(), self._context(code)
+        codes, identity = _codes_of(whole, code)
+        points = whole.decode(codes, self.rig, identity=identity, pressed=context.pressed)
+        return self.fields.canonical_of(points, self.roots, context.anchors, whole_code(self.fields, codes, identity))
 
     def loss(self, drawn: Rendering, points: CanonicalPoints, truth: Truth, share: float) -> Tensor:
         """All terms of §4.3; what is faint under a code need not lie on the surface."""
@@ -162,12 +150,15 @@ class CodedLearner(FieldLearner):
         solid = replace(points, distance=points.distance * points.opacity.detach())
         loss = super().loss(drawn, solid, truth, share)
         if truth.normals is not None:
-            loss = loss + self.config.field_weights.normal * field_losses.facing_loss(drawn.normals, truth.normals)
+            loss = loss + self.config.field_weights.normal * losses.rendered_normal_loss(drawn.normals, truth.normals)
         return loss
 
-    def groups(self, rates: LearningRates) -> Groups:
+    def parameter_groups(self, rates: LearningRates) -> ParameterGroups:
         """The points' leaves, networks, codes, which rest at first."""
-        return [*self.leaves.groups(self.rates), *super().groups(rates)[len(self._free(self.config)) :]]
+        return [
+            *self.parameters.groups(self.rates),
+            *super().parameter_groups(rates)[len(self.point_tensors(self.config)) :],
+        ]
 
     def state(self) -> dict[str, Tensor]:
         """Networks, codes, and the points' leaves."""
@@ -176,14 +167,14 @@ class CodedLearner(FieldLearner):
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
         super().load({name: value for name, value in state.items() if not name.startswith(LEAF)})
-        saved = under(state, LEAF)
+        saved = tensors_under(state, LEAF)
         with torch.no_grad():
             for number, leaf in enumerate(self._leaves()):
                 leaf.copy_(saved[str(number)])
 
     def generative(self, performance: Parameters) -> FieldGenerative:
         """What has been learned, outside of any graph."""
-        points = self.leaves.avatar()
+        points = self.parameters.avatar()
         return FieldGenerative(
             identity=points.identity,
             blocks=points.blocks,
@@ -192,19 +183,21 @@ class CodedLearner(FieldLearner):
         )
 
     def _leaves(self) -> list[Tensor]:
-        return [leaf for group in self.leaves.groups(self.rates) for leaf in group["params"]]
+        return [leaf for group in self.parameters.groups(self.rates) for leaf in group["params"]]
 
-    def _settle(self, code: Mapping[str, int]) -> _Settled:
-        """The rig under the codes' shape, the hair under their hat: as before training, so that a resumed one has the same."""
+    def _context(self, code: Mapping[str, int]) -> FrozenContext:
+        """The context of a code, from the state before training: a resumed training then has the same."""
         place = tuple(sorted(code.items()))
-        if place not in self._settled:
-            start = self.composed
-            codes = {a: block.codes[code.get(a.value, 0)] for a, block in start.blocks.items()}
-            identity = start.identity.codes[code.get(IDENTITY, 0)]
-            points = start.decode(codes, self.rig, identity=identity, pressed=torch.zeros(()))
-            pressed = start.pressed(points, self.rig) if Attribute.HAT in codes else torch.zeros(())
-            self._settled[place] = _Settled(anchors=points.anchors(self.rig), pressed=pressed)
-        return self._settled[place]
+        if place not in self._contexts:
+            codes, identity = _codes_of(self.initial, code)
+            self._contexts[place] = FrozenContext.of(self.initial, codes, identity, self.rig)
+        return self._contexts[place]
+
+
+def _codes_of(whole: GenerativeAvatar, code: Mapping[str, int]) -> tuple[dict[Attribute, Tensor], Tensor]:
+    """The codes (D,) of all attributes and of the identity, by their numbers in the blocks; the target's own has number 0."""
+    codes = {attribute: block.codes[code.get(attribute.value, 0)] for attribute, block in whole.blocks.items()}
+    return codes, whole.identity.codes[code.get(IDENTITY, 0)]
 
 
 def _resumed(checkpoint: Path | None, config: FitConfig, learner: CodedLearner) -> Checkpoint | None:
@@ -217,28 +210,26 @@ def _resumed(checkpoint: Path | None, config: FitConfig, learner: CodedLearner) 
 
 
 def _stage(
-    learner: CodedLearner, clips: Sequence[Clip], config: FitConfig, number: int, looking: Looking | None
-) -> StageRun:
+    learner: CodedLearner, clips: Sequence[CodedClip], config: FitConfig, number: int, features: FeatureCache | None
+) -> ResolutionRun:
     """The run of one stage over the clips' frames."""
-    frames = _frames(clips, max(32, round(clips[0].images.shape[1] * config.stages[number].scale)))
-    together = _together(clips, learner.leaves.graph())
-    return StageRun(learner, Residuals(frames.parameters), frames, config, number, clips=together, looking=looking)
+    frames = _frames(clips, config.stages[number].side(clips[0].images.shape[1]))
+    together = _together(clips, learner.parameters.graph())
+    corrections = TrackingCorrections(frames.parameters)
+    return ResolutionRun(learner, corrections, frames, config, number, coded=together, features=features)
 
 
-def _frames(clips: Sequence[Clip], size: int) -> FrameSet:
+def _frames(clips: Sequence[CodedClip], size: int) -> FrameSet:
     """All clips' frames end to end; nothing is read of their labels."""
-    rows = {
-        name: torch.cat([getattr(clip.parameters, name) for clip in clips]) for name in Parameters.__dataclass_fields__
-    }
     return FrameSet(
         images=_resized(torch.cat([clip.images for clip in clips]), size),
         mattes=_resized(torch.cat([clip.mattes for clip in clips])[..., None], size)[..., 0],
         labels=torch.zeros(sum(map(len, clips)), 0, 0, dtype=torch.uint8),
-        parameters=Parameters(**rows),
+        parameters=Parameters.join([clip.parameters for clip in clips]),
     )
 
 
-def _together(clips: Sequence[Clip], whole: GenerativeAvatar) -> Clips:
+def _together(clips: Sequence[CodedClip], whole: GenerativeAvatar) -> CodedFrames:
     """Which frames are under which code, with the masks of what is synthesised and the pseudo normals."""
     codes = [
         {IDENTITY: whole.identity.sources.index(clip.identity)}
@@ -246,10 +237,10 @@ def _together(clips: Sequence[Clip], whole: GenerativeAvatar) -> Clips:
         for clip in clips
     ]
     masks = [torch.zeros_like(clip.mattes) if clip.parts is None else clip.parts for clip in clips]
-    facing = [torch.full_like(clip.images, GREY) if clip.normals is None else clip.normals for clip in clips]
-    return Clips(
+    facing = [torch.full_like(clip.images, UNKNOWN_NORMAL) if clip.normals is None else clip.normals for clip in clips]
+    return CodedFrames(
         source="the generative fit",
-        of=torch.cat([torch.full((len(clip),), number) for number, clip in enumerate(clips)]),
+        video=torch.cat([torch.full((len(clip),), number) for number, clip in enumerate(clips)]),
         codes=tuple(codes),
         masks=torch.cat(masks).float() / 255,
         normals=torch.cat(facing) if any(clip.normals is not None for clip in clips) else None,

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.fit import losses
-from pegasus_ray.avatar.fit.checkpoint import digest_of
-from pegasus_ray.avatar.fit.training_file import adam_tensors, read_state, restore_adam, under, write_state
-from pegasus_ray.avatar.generative.avatar import OWN, GenerativeAvatar
-from pegasus_ray.avatar.generative.coded_parameters import CodedLeaves, GenerativeRates
-from pegasus_ray.avatar.points.avatar import Anchors
-from pegasus_ray.avatar.points.canonical import render_points
-from pegasus_ray.avatar.points.frames import Parameters
+from pegasus_ray.avatar.fit.checkpoint import digest_of_config
+from pegasus_ray.avatar.fit.loop import FitContext
+from pegasus_ray.avatar.fit.training_file import adam_tensors, read_state, restore_adam, tensors_under, write_state
+from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
+from pegasus_ray.avatar.generative.clips import CodedClip
+from pegasus_ray.avatar.generative.coded_parameters import CodedParameters, GenerativeRates
+from pegasus_ray.avatar.generative.frozen_context import FrozenContext
+from pegasus_ray.avatar.points.canonical import Layers, render_points
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
-from pegasus_ray.schemas.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,53 +48,21 @@ class GenerativeConfig:
     threads: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """Frames, and whose code each block takes in them: the target's own, part-swapped ones, or a whole other person's."""
-
-    images: Tensor  # (T, S, S, 3) uint8 on white
-    mattes: Tensor  # (T, S, S) uint8
-    parts: Tensor | None  # (T, S, S) uint8 mask of the one attribute that is borrowed
-    parameters: Parameters
-    normals: Tensor | None = None  # (T, S, S, 3) uint8 `normals_to_rgb`: pseudo ground truth, in camera space
-    sources: Mapping[Attribute, str] = field(default_factory=dict)  # the target's own code where none is named
-    identity: str = OWN
-
-    def __len__(self) -> int:
-        return int(self.images.shape[0])
-
-    @property
-    def borrowed(self) -> Attribute | None:
-        """The one attribute that is another's, if it is just one."""
-        return next(iter(self.sources)) if len(self.sources) == 1 and self.identity == OWN else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settled:
-    """What depends on a clip's codes and hardly changes while they are trained."""
-
-    anchors: Anchors
-    pressed: Tensor  # see `GenerativeAvatar.pressed`
-
-
 def fit_generative(
     start: GenerativeAvatar,
-    clips: Sequence[Clip],
+    clips: Sequence[CodedClip],
     rig: Rig,
     config: GenerativeConfig,
-    *,
-    progress: Progress | None = None,
-    checkpoint: Path | None = None,
+    context: FitContext | None = None,
 ) -> tuple[GenerativeAvatar, dict[str, float]]:
     """Train on the clips; the first is the target's own.
 
     Args:
-        start: what `compose` gives.
+        start: what `initialise_generative` gives.
         clips: the target's own frames, then part-swapped ones.
         rig: of all of them.
         config: steps, weights, rates.
-        progress: told the share done and a short text.
-        checkpoint: a file to resume from and to save to; removed when the training is done.
+        context: progress and checkpoint; by default neither.
 
     Returns:
         the trained avatar and the smoothed losses at the end of both steps.
@@ -102,6 +70,8 @@ def fit_generative(
     Raises:
         PegasusError: DIVERGED when the loss is no longer a number.
     """
+    context = context or FitContext()
+    checkpoint, progress = context.checkpoint, context.progress
     generator = torch.Generator().manual_seed(config.seed)
     run = GenerativeRun(start, clips, rig, config)
     first = run.restore(checkpoint, generator) if checkpoint else 0
@@ -126,14 +96,14 @@ def fit_generative(
 class GenerativeRun:
     """A generative avatar of explicit points being trained."""
 
-    def __init__(self, start: GenerativeAvatar, clips: Sequence[Clip], rig: Rig, config: GenerativeConfig) -> None:
+    def __init__(self, start: GenerativeAvatar, clips: Sequence[CodedClip], rig: Rig, config: GenerativeConfig) -> None:
         self.clips, self.rig, self.config = clips, rig, config
-        self.leaves = CodedLeaves(start)
-        groups = self.leaves.groups(config.rates)
-        groups += [{"params": [part.codes], "lr": config.rates.codes} for part in self.leaves.parts.values()]
+        self.parameters = CodedParameters(start)
+        groups = self.parameters.groups(config.rates)
+        groups += [{"params": [part.codes], "lr": config.rates.codes} for part in self.parameters.parts.values()]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.settled: dict[tuple[object, ...], _Settled] = {}
+        self.contexts: dict[tuple[object, ...], FrozenContext] = {}
         self.smooth = 0.0
         self.figures: dict[str, float] = {}
 
@@ -142,22 +112,22 @@ class GenerativeRun:
         leaves = self._learned()
         tensors = {f"leaf.{index}": leaf for index, leaf in enumerate(leaves)} | {"generator": generator.get_state()}
         tensors |= {f"adam.{name}": value for name, value in adam_tensors(self.optimizer).items()}
-        facts = {"config": digest_of(self.config), "step": step, "smooth": self.smooth, "figures": self.figures}
+        facts = {"config": digest_of_config(self.config), "step": step, "smooth": self.smooth, "figures": self.figures}
         write_state(path, tensors, facts)
 
     def restore(self, path: Path, generator: torch.Generator) -> int:
         """Go on from a state, where there is one of this configuration and of these points; the step to go on with."""
         found, leaves = read_state(path), self._learned()
-        if found is None or found[1]["config"] != digest_of(self.config):
+        if found is None or found[1]["config"] != digest_of_config(self.config):
             return 0
         tensors, facts = found
-        saved = under(tensors, "leaf.")
+        saved = tensors_under(tensors, "leaf.")
         if [tuple(leaf.shape) for leaf in leaves] != [tuple(saved[str(i)].shape) for i in range(len(saved))]:
             return 0
         with torch.no_grad():
             for index, leaf in enumerate(leaves):
                 leaf.copy_(saved[str(index)])
-        restore_adam(self.optimizer, under(tensors, "adam."))
+        restore_adam(self.optimizer, tensors_under(tensors, "adam."))
         generator.set_state(tensors["generator"])
         self.smooth, self.figures = float(facts["smooth"]), dict(facts["figures"])
         return int(facts["step"])
@@ -167,11 +137,11 @@ class GenerativeRun:
 
     def graph(self) -> GenerativeAvatar:
         """The avatar as a function of what is learned."""
-        return self.leaves.graph()
+        return self.parameters.graph()
 
     def avatar(self) -> GenerativeAvatar:
         """The avatar as it stands, outside of any graph."""
-        return self.leaves.avatar()
+        return self.parameters.avatar()
 
     def step(self, share: float, alone: bool, generator: torch.Generator) -> float:
         """One Adam step on one frame of one clip; returns the loss."""
@@ -187,22 +157,27 @@ class GenerativeRun:
         self.smooth = value if self.smooth == 0 else 0.98 * self.smooth + 0.02 * value
         return value
 
-    def _choose(self, alone: bool, generator: torch.Generator) -> Clip:
+    def _choose(self, alone: bool, generator: torch.Generator) -> CodedClip:
         if alone or float(torch.rand((), generator=generator)) < self.config.own_share:
             return self.clips[0]
         return self.clips[1 + int(torch.randint(len(self.clips) - 1, (), generator=generator))]
 
-    def _loss(self, clip: Clip, index: Tensor) -> Tensor:
+    def _loss(self, clip: CodedClip, index: Tensor) -> Tensor:
         config, whole = self.config, self.graph()
         codes = whole.codes({a: whole.blocks[a].code(source) for a, source in clip.sources.items()})
         identity = whole.identity.code(clip.identity)
-        settled = self._settle(clip, whole, codes, identity)
-        avatar = whole.decode(codes, self.rig, identity=identity, pressed=settled.pressed)
+        context = self._context(clip, whole, codes, identity)
+        avatar = whole.decode(codes, self.rig, identity=identity, pressed=context.pressed)
         chi = self._membership(whole, clip.borrowed)
         drive = clip.parameters.rows(index).drive(avatar)
         size = clip.images.shape[1]
         drawn = render_points(
-            avatar.canonical(settled.anchors), self.rig, drive, size, per_pixel=config.per_pixel, full=False, extra=chi
+            avatar.canonical(context.anchors),
+            self.rig,
+            drive,
+            size,
+            layers=Layers(extra=chi),
+            per_pixel=config.per_pixel,
         )
         truth, matte = clip.images[index].float() / 255, clip.mattes[index].float() / 255
         loss = (
@@ -216,20 +191,16 @@ class GenerativeRun:
             loss = loss + config.segment * losses.segment_loss(drawn.extra[..., 0], clip.parts[index].float() / 255)
         return loss
 
-    def _settle(
-        self, clip: Clip, whole: GenerativeAvatar, codes: Mapping[Attribute, Tensor], identity: Tensor
-    ) -> _Settled:
-        """The rig under the clip's shape, and the hair under its hat: once a clip is enough."""
+    def _context(
+        self, clip: CodedClip, whole: GenerativeAvatar, codes: Mapping[Attribute, Tensor], identity: Tensor
+    ) -> FrozenContext:
         place = (clip.identity, *sorted(clip.sources.items()))
-        if place not in self.settled:
-            with torch.no_grad():
-                avatar = whole.decode(codes, self.rig, identity=identity, pressed=torch.zeros(()))
-                pressed = whole.pressed(avatar, self.rig) if Attribute.HAT in codes else torch.zeros(())
-                self.settled[place] = _Settled(anchors=avatar.anchors(self.rig), pressed=pressed)
-        return self.settled[place]
+        if place not in self.contexts:
+            self.contexts[place] = FrozenContext.of(whole, codes, identity, self.rig)
+        return self.contexts[place]
 
     def _membership(self, whole: GenerativeAvatar, attribute: Attribute | None) -> Tensor | None:
-        """The paper's χ as a feature a point, (N, 1): 1 on the borrowed attribute's points."""
+        """The paper's χ as a feature of each point, (N, 1): 1 on the borrowed attribute's points."""
         if attribute is None:
             return None
         start, end = whole.membership()[attribute]

@@ -1,47 +1,46 @@
-"""Where a generative avatar begins: the target's points, and for each attribute one pool of points that can be any source's.
+"""Where a generative avatar begins: the target's points and, for each attribute, a pool of points that can become any source's.
 
-Legend: n points of a pool, D numbers a code, M sources, F numbers a point.
+Legend: n points of a pool, D numbers a code, M sources, F numbers a point, Z motion components.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.borrow.by_form import by_form, tinted
-from pegasus_ray.avatar.borrow.complete_scalp import uncover
-from pegasus_ray.avatar.borrow.match_light import lit_as
-from pegasus_ray.avatar.borrow.parts import (
-    COVERS_SCALP,
-    carried,
-    has_attribute,
-    join_group,
-    lend,
-    lifted,
-    part_of_points,
-    places_of,
-)
-from pegasus_ray.avatar.borrow.put_on import recoloured, underlay
+from pegasus_ray.avatar.borrow.by_form import tint
+from pegasus_ray.avatar.borrow.complete_scalp import complete_scalp
+from pegasus_ray.avatar.borrow.decide import COVERS_SCALP, Borrowing, Way, decide, way_of, without_motion
+from pegasus_ray.avatar.borrow.parts import has_attribute
+from pegasus_ray.avatar.borrow.put_on import underlay
+from pegasus_ray.avatar.borrow.recolour import recolour
 from pegasus_ray.avatar.generative.avatar import OWN, STATE, CodedPoints, GenerativeAvatar
 from pegasus_ray.avatar.generative.matching import match_points
-from pegasus_ray.avatar.points.avatar import Avatar, MotionCode
+from pegasus_ray.avatar.points.avatar import Avatar, join_group
+from pegasus_ray.avatar.points.motion import MAX_CODE, MotionCode
 from pegasus_ray.avatar.points.neighbours import nearest
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
-FADED, FOLDED_SIZE, FOLDED_DEPTH = -5.0, 0.5, 0.002
-"""Opacity logit of a pool's points where a source has nothing to show, size against the others', metres under the surface."""
+FOLDED_OPACITY_LOGIT: Final = -5.0
+"""Opacity of a pool's points under the code of a source that has nothing to show."""
+FOLDED_SIZE: Final = 0.5
+"""Their radius, relative to that of the pool's own."""
+FOLDED_DEPTH_METRES: Final = 0.002
+"""How far under the surface they lie."""
+SPARE_LOG_SIZE: Final = 1.0
+"""What is taken off the logarithm of the radius of a point that a source has no use for, and that lies inside another point.
 
-SPARE = 1.0
-"""Off the logarithm of the radius of a point that a source has no use for, which lies in another one: as large as that it would
-take its place among a pixel's nearest, and hair behind both would be a hole."""
+At full size it would take that point's place among the nearest of a pixel, and the hair behind both would show a hole.
+"""
 
 
-def compose(
+def initialise_generative(
     target: Avatar,
     sources: Mapping[Attribute, Sequence[tuple[str, Avatar]]],
     rig: Rig,
@@ -54,73 +53,91 @@ def compose(
 
     Args:
         target: the person's own avatar.
-        sources: an attribute's lending avatars by name.
+        sources: for each attribute the lending avatars, with their names.
         rig: the rig of all of them.
-        people: those who get an identity code too: all of them is shown, not one attribute on the target.
-        code_size: D; with more sources than that, the states are approximated in D directions.
+        people: further avatars that get an identity code: under it the whole person is shown, not one attribute on the target.
+        code_size: D. With more than D + 1 sources of an attribute their states are only approximated.
         seed: of the codes' random directions.
+
+    Raises:
+        PegasusError: BAD_REFERENCE where a source is bound to another rig.
     """
     generator = torch.Generator().manual_seed(seed)
-    blocks: dict[Attribute, CodedPoints] = {}
-    for attribute, lenders in sources.items():
-        lit = [lit_as(avatar, target, rig) for _, avatar in lenders]
-        lent = [_lent(avatar, target, attribute, rig) for avatar in (target, *lit)]
-        shapes = [target.shape] + [rig.mix_shape(target.shape, avatar.shape, attribute) for _, avatar in lenders]
-        names = (OWN, *(name for name, _ in lenders))
-        paired = by_form(target, attribute, rig)
-        blocks[attribute] = _pool(lent, shapes, names, rig, code_size, generator, paired=paired)
-        if attribute in COVERS_SCALP:
-            blocks[attribute] = replace(blocks[attribute], points=_still(blocks[attribute].points))
-        elif not paired:
-            blocks[attribute] = replace(blocks[attribute], points=_moving_as(blocks[attribute], target, rig))
-    bases = [_base(target, tuple(sources), rig)]
-    bases += [_relit(avatar.select(~_taken(avatar, tuple(sources))), target) for _, avatar in people]
+    blocks = {a: _block(target, lenders, a, rig, code_size, generator) for a, lenders in sources.items()}
+    bases = [_without(target, tuple(sources), rig)]
+    bases += [_as_if_target(avatar.select(~_taken(avatar, tuple(sources))), target) for _, avatar in people]
     shapes, names = [target.shape, *(avatar.shape for _, avatar in people)], (OWN, *(name for name, _ in people))
-    identity = _pool(bases, shapes, names, rig, code_size, generator)
+    identity = _pool(_Members(bases, shapes, names), rig, code_size, generator)
     return GenerativeAvatar(identity=identity, blocks=blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Those whose points one pool stands for; the target comes first."""
+
+    points: Sequence[Avatar]
+    shapes: Sequence[Tensor]  # (K,) each, on which the points lie where they are to be seen
+    names: tuple[str, ...]
+
+
+def _block(
+    target: Avatar,
+    lenders: Sequence[tuple[str, Avatar]],
+    attribute: Attribute,
+    rig: Rig,
+    code_size: int,
+    generator: torch.Generator,
+) -> CodedPoints:
+    """The pool of one attribute."""
+    borrowings = [decide(target, avatar, attribute, rig) for _, avatar in lenders]
+    own = target.select(target.parts == attribute.part)
+    members = _Members(
+        [own, *(_lent(how, target, rig) for how in borrowings)],
+        [target.shape, *(how.shape for how in borrowings)],
+        (OWN, *(name for name, _ in lenders)),
+    )
+    way = way_of(target, attribute, rig)
+    block = _pool(members, rig, code_size, generator, same_points=way is Way.FORM)
+    if way is Way.COVER:
+        return replace(block, points=without_motion(block.points))
+    return block if way is Way.FORM else replace(block, points=_moving_as(block, target, rig))
+
+
 def _taken(avatar: Avatar, attributes: Sequence[Attribute]) -> Tensor:
-    """The points of the attributes, (N,)."""
-    part = part_of_points(avatar)
+    """The points of the attributes, (N,) bool."""
+    part = avatar.parts
     return torch.stack([part == attribute.part for attribute in attributes]).any(0) if attributes else part < 0
 
 
-def _base(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
-    """The target without the attributes: skin in their place, so that a smaller borrowed part leaves no hole."""
+def _without(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avatar:
+    """The target without the attributes, with skin in their place, so that a smaller borrowed part leaves no hole."""
     taken = target.select(_taken(target, attributes))
     base = target.select(~_taken(target, attributes))
-    covers = part_of_points(taken)
-    hair = taken.select((covers == Part.HAIR) | (covers == Part.HAT))
-    moved = [a.part for a in (Attribute.EYEBROWS, Attribute.MOUTH, Attribute.EYES) if not by_form(target, a, rig)]
-    features = taken.select(torch.isin(covers, torch.tensor(moved, device=covers.device)))
-    base = join_group(base, underlay(features, base.select(part_of_points(base) == Part.SKIN), rig))
+    part = taken.parts
+    hair = taken.select((part == Part.HAIR) | (part == Part.HAT))
+    features = (Attribute.EYEBROWS, Attribute.MOUTH, Attribute.EYES)
+    replaced = [a.part for a in features if way_of(target, a, rig) is not Way.FORM]
+    under = taken.select(torch.isin(part, torch.tensor(replaced, device=part.device)))
+    base = join_group(base, underlay(under, base.select(base.parts == Part.SKIN), rig))
     if any(attribute in COVERS_SCALP for attribute in attributes):
-        base = uncover(base, hair, rig, keep_skin=True)
+        base = complete_scalp(base, hair, rig, keep_skin=True)
     return base
 
 
 def _pool(
-    lent: Sequence[Avatar],
-    shapes: Sequence[Tensor],
-    names: tuple[str, ...],
-    rig: Rig,
-    code_size: int,
-    generator: torch.Generator,
-    *,
-    paired: bool = False,
+    members: _Members, rig: Rig, code_size: int, generator: torch.Generator, *, same_points: bool = False
 ) -> CodedPoints:
-    """Points that can be any source's: as many as the richest has, bound where its are, each paired with every other's.
+    """Points that can be any member's: as many as the richest has, bound where its are, each paired with every other's.
 
-    With `paired` they are the same points for everybody, in other colours.
+    With `same_points` all members are the same points in other colours, and nothing has to be paired.
     """
-    richest = max(range(len(lent)), key=lambda index: len(lent[index]))
-    pool = lent[richest]
-    here = places_of(pool, rig, shapes[richest])
+    richest = max(range(len(members.points)), key=lambda index: len(members.points[index]))
+    pool = members.points[richest]
+    here = pool.places(rig, members.shapes[richest])
     states = torch.stack(
         [
-            _state(avatar) if paired or avatar is pool else _state_in(pool, here, avatar, shape, rig)
-            for avatar, shape in zip(lent, shapes, strict=True)
+            _state(points) if same_points or points is pool else _state_in(pool, here, points, shape, rig)
+            for points, shape in zip(members.points, members.shapes, strict=True)
         ]
     )
     codes = _directions(len(states), code_size, generator)
@@ -132,31 +149,29 @@ def _pool(
         points=_with_state(pool, start),
         basis=basis.view(code_size, *middle.shape),
         codes=codes,
-        sources=names,
-        shapes=torch.stack(list(shapes)),
+        sources=members.names,
+        shapes=torch.stack(list(members.shapes)),
     )
 
 
-def _lent(avatar: Avatar, target: Avatar, attribute: Attribute, rig: Rig) -> Avatar:
-    """A source's points of the attribute in the target's light and motion code, or what the target's own are to become."""
-    if avatar is not target and by_form(target, attribute, rig):
-        seen = has_attribute(avatar, attribute)
-        avatar = tinted(target, avatar, attribute, rig) if seen else target
-        return avatar.select(part_of_points(target) == attribute.part)
-    if avatar is not target and attribute in COVERS_SCALP:
-        avatar = carried(avatar, attribute.part, rig, target.shape)
-    points = avatar.select(part_of_points(avatar) == attribute.part)
-    if avatar is target or len(points) == 0:
-        return points
-    points = lend(avatar, attribute, rig) if has_attribute(avatar, attribute) else points
-    points = lifted(points, target, rig) if attribute is Attribute.HAIR else points
-    moved = _relit(points, target)
-    toned = recoloured(points, avatar, target, attribute, rig)
+def _lent(how: Borrowing, target: Avatar, rig: Rig) -> Avatar:
+    """What the points of an attribute are to look like under a source's code, in the target's light and motion code.
+
+    A source that does not show the attribute lends nothing; of a feature that is borrowed by form, the target then keeps its own.
+    """
+    shown = has_attribute(how.source, how.attribute)
+    if how.way is Way.FORM:
+        coloured = tint(target, how.source, how.attribute, rig) if shown else target
+        return coloured.select(target.parts == how.attribute.part)
+    if not shown:
+        return how.source.select(torch.zeros_like(how.source.parts, dtype=torch.bool))
+    points = how.on_clothes(how.lent(rig), target, rig)
+    moved, toned = _as_if_target(points, target), recolour(points, how, target, rig)
     return moved if toned is points else replace(moved, albedo=toned.albedo)
 
 
-def _relit(points: Avatar, target: Avatar) -> Avatar:
-    """Points in the target's light and motion code, as bright as they were."""
+def _as_if_target(points: Avatar, target: Avatar) -> Avatar:
+    """Points of another person in the target's one group: in its light, as bright as they were, and in its motion code."""
     gain = points.lights[0, 0] / target.lights[0, 0].clamp(min=1e-2)
     moved = rebase_motion(points, target.motions[0])
     return replace(
@@ -169,14 +184,19 @@ def _relit(points: Avatar, target: Avatar) -> Avatar:
 
 
 def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
-    """The avatar's motion bases in another motion code (from its first group's; clamping aside, the nearest linear match)."""
+    """The avatar with its motion bases expressed in another motion code.
+
+    Both codes are linear in the same signal, so the change is a linear map of the bases and a shift of offsets and colours. It is
+    exact but for the clamping of codes, and for avatars of one group; of several, the first one's code is taken for all.
+    """
     old = avatar.motions[0]
     change = (old.components / old.scale[:, None]) @ (motion.components.T * motion.scale)  # (Z, Z')
     shift = (old.components / old.scale[:, None]) @ (motion.mean - old.mean)  # (Z,)
+    at_mean = shift.clamp(-MAX_CODE, MAX_CODE)
     return replace(
         avatar,
-        offsets=avatar.offsets + torch.einsum("z,znc->nc", shift.clamp(-2.5, 2.5), avatar.position_basis),
-        albedo=avatar.albedo + torch.einsum("z,znc->nc", shift.clamp(-2.5, 2.5), avatar.colour_basis),
+        offsets=avatar.offsets + torch.einsum("z,znc->nc", at_mean, avatar.position_basis),
+        albedo=avatar.albedo + torch.einsum("z,znc->nc", at_mean, avatar.colour_basis),
         position_basis=torch.einsum("zy,znc->ync", change, avatar.position_basis),
         colour_basis=torch.einsum("zy,znc->ync", change, avatar.colour_basis),
         motions=(motion,),
@@ -184,13 +204,14 @@ def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
 
 
 def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Rig) -> Tensor:
-    """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's lie.
+    """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's points lie.
 
-    Of those that are paired with one point the nearest becomes it, and the others shrink into it.
+    Where several points of the pool are paired with one point of the source, the nearest takes its place and size, and the others
+    shrink into it.
     """
     if len(source) == 0:
         return _state(_folded(pool, rig, shape))
-    there = source.roots(rig, shape) + source.offsets
+    there = source.places(rig, shape)
     chosen = match_points(here, there)
     away = (here - there[chosen]).norm(dim=1)
     least = torch.full_like(there[:, 0], torch.inf).scatter_reduce(0, chosen, away, "amin")
@@ -199,7 +220,7 @@ def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Ri
         pool.with_tensors(
             {
                 "offsets": there[chosen] - pool.roots(rig, shape),
-                "log_radii": source.log_radii[chosen] - SPARE * unused,
+                "log_radii": source.log_radii[chosen] - SPARE_LOG_SIZE * unused,
                 "opacity_logits": source.opacity_logits[chosen],
                 "albedo": source.albedo[chosen],
             }
@@ -208,46 +229,41 @@ def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Ri
 
 
 def _folded(pool: Avatar, rig: Rig, shape: Tensor) -> Avatar:
-    """The pool where a source has nothing to show: small and faint under the surface, from where a mixture brings it out."""
+    """The pool where a source has nothing to show: small, faint and under the surface, so that a mixture of codes fades it in."""
     normals = pool.anchors(rig, shape).normals
     return pool.with_tensors(
         {
-            "offsets": -FOLDED_DEPTH * normals,
+            "offsets": -FOLDED_DEPTH_METRES * normals,
             "log_radii": pool.log_radii + math.log(FOLDED_SIZE),
-            "opacity_logits": torch.full_like(pool.opacity_logits, FADED),
+            "opacity_logits": torch.full_like(pool.opacity_logits, FOLDED_OPACITY_LOGIT),
         }
     )
 
 
 def _state(avatar: Avatar) -> Tensor:
+    """What a code changes about the points, as one tensor (n, F)."""
     return torch.cat([getattr(avatar, name).reshape(len(avatar), width) for name, width in STATE.items()], dim=1)
 
 
 def _with_state(avatar: Avatar, state: Tensor) -> Avatar:
+    """The inverse of `_state`, on the points of `avatar`."""
     parts = torch.split(state, list(STATE.values()), dim=1)
     return avatar.with_tensors(
         {name: part.reshape(getattr(avatar, name).shape) for name, part in zip(STATE, parts, strict=True)}
     )
 
 
-def _still(pool: Avatar) -> Avatar:
-    """Hair and hats answer to no expression: whose would it be?"""
-    return pool.with_tensors(
-        {name: torch.zeros_like(getattr(pool, name)) for name in ("position_basis", "colour_basis")}
-    )
-
-
 def _moving_as(block: CodedPoints, target: Avatar, rig: Rig) -> Avatar:
-    """A feature's points with the motion that the target has where they lie under the target's own code: it is their face."""
+    """The pool's points with the motion of the target's nearest points: borrowed brows move as the target's face does."""
     own = block.decode(block.codes[0])
-    near = nearest(places_of(own, rig, target.shape), places_of(target, rig), 1)[1][:, 0]
+    near = nearest(own.places(rig, target.shape), target.places(rig), 1)[1][:, 0]
     return block.points.with_tensors(
         {name: getattr(target, name)[:, near] for name in ("position_basis", "colour_basis")}
     )
 
 
 def _directions(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Codes (count, size) around the origin, as far from each other as they can be: orthogonal while there is room."""
+    """Codes (count, size) of length .5 in random directions, orthogonal as long as there are no more codes than dimensions."""
     codes = torch.randn(max(count, size), size, generator=generator)
     if count <= size:
         codes = torch.linalg.qr(codes)[0]

@@ -1,7 +1,7 @@
 """The explicit avatar: points bound to a rig's surface, each with its own offset, radius, opacity, albedo, parts and motion.
 
-This is the paper's DB avatar in the preset `fast`: what the reference learns as fields over space is learned here a point, and
-what it learns as skinning and expression fields is read off the rig where the point is bound.
+This is the paper's DB avatar in the preset `fast`. What the reference learns as fields over space is learned here for each point,
+and the skinning weights and expression bases that it learns are read off the rig where the point is bound.
 
 Legend: N points, K shape axes, E expressions, Q pose features, J joints, Z motion components, G groups, P parts.
 """
@@ -16,90 +16,13 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.points.canonical import CanonicalPoints
+from pegasus_ray.avatar.points.motion import MotionCode
 from pegasus_ray.rig.model import Rig, surface
-
-ROTATION_WEIGHT = 1.5
-"""How much a radian of rotation counts beside a unit of expression in a motion code."""
-
-LEAN_WEIGHT = 12.0
-"""How much a metre of the torso's shift under the head counts beside a unit of expression."""
-
-POSE_SIGNALS = 9
-"""Numbers of a motion code's signal beside the expressions: the head's rotation, and the torso's pose against the head's."""
-
-POSE_COMPONENTS = 6
-"""Components of a motion code that are the pose's, at most half of all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MotionCode:
-    """A short linear code of expression, head rotation and lean, in which a point may move and change colour beyond the rig.
-
-    Shoulders that rise and collars that fold follow how the torso stands to the head, which no rigid torso can show. No component
-    mixes the two: a face answers to expressions and a shoulder to the pose, and a mixture would drag each along with the other.
-    """
-
-    mean: Tensor  # (E + 9,)
-    components: Tensor  # (Z, E + 9)
-    scale: Tensor  # (Z,) one unit of each component
-
-    @staticmethod
-    def of(expression: Tensor, head: Tensor, torso: Tensor, components: int) -> MotionCode:
-        """The principal components of a performance's expressions and, after them, of its poses.
-
-        Small components get a floor under their scale (half of the first): they would be noise blown up, and what is learned on
-        them does not hold on unseen frames (the facts on fitting a real video).
-
-        Args:
-            expression: (T, E).
-            head: (T, 6) rotation vector and translation.
-            torso: (T, 6) the same of the torso.
-            components: Z; components that the performance does not span are zero.
-        """
-        signal = _signal(expression, head, torso)
-        mean = signal.mean(0)
-        moved, expressions = signal - mean, expression.shape[1]
-        of_pose = min(POSE_COMPONENTS, components // 2)
-        face, face_scale = _principal(moved[:, :expressions], components - of_pose)
-        pose, pose_scale = _principal(moved[:, expressions:], of_pose)
-        pad = torch.nn.functional.pad
-        rows = torch.cat([pad(face, (0, POSE_SIGNALS)), pad(pose, (expressions, 0))])
-        return MotionCode(mean=mean, components=rows, scale=torch.cat([face_scale, pose_scale]))
-
-    @property
-    def of_pose(self) -> Tensor:
-        """Which components answer to the pose rather than to expressions, (Z,) bool."""
-        return (self.components[:, :-POSE_SIGNALS] == 0).all(1)
-
-    def to(self, device: torch.device | str) -> MotionCode:
-        """The same code on another device."""
-        return MotionCode(mean=self.mean.to(device), components=self.components.to(device), scale=self.scale.to(device))
-
-    def encode(self, expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
-        """Codes (B, Z), clamped to ±2.5, of expressions (B, E), head poses (B, 6) and torso poses (B, 6)."""
-        return ((_signal(expression, head, torso) - self.mean) @ self.components.T / self.scale).clamp(-2.5, 2.5)
-
-
-def _principal(moved: Tensor, components: int) -> tuple[Tensor, Tensor]:
-    """Directions (components, D) in which centred signals (T, D) vary most, zero past their rank, and a unit of each."""
-    _, spread, directions = torch.linalg.svd(moved, full_matrices=False)
-    rank = min(components, len(spread))
-    basis, deviation = moved.new_zeros(components, moved.shape[1]), moved.new_zeros(components)
-    basis[:rank], deviation[:rank] = directions[:rank], spread[:rank] / max(len(moved), 1) ** 0.5
-    least = max(0.5 * float(deviation[0]), 1e-3) if components else 1e-3
-    return basis, deviation.clamp(min=least)
-
-
-def _signal(expression: Tensor, head: Tensor, torso: Tensor) -> Tensor:
-    lean = torso - head
-    return torch.cat(
-        [expression, ROTATION_WEIGHT * head[:, :3], ROTATION_WEIGHT * lean[:, :3], LEAN_WEIGHT * lean[:, 3:]], dim=-1
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchors:
-    """What the rig says at the places where points are bound; constant while an avatar is fitted."""
+    """The rig's surface, bases and skinning weights at the places where points are bound; constant while an avatar is fitted."""
 
     joints: Tensor  # (J, 3) metres, rest space
     positions: Tensor  # (N, 3) metres, rest space, of the given shape
@@ -144,8 +67,8 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 class Avatar:
     """A person as points on a rig.
 
-    Points of several people may stand in one avatar (a borrowed part): each group keeps the motion code and the light that its
-    points were learned under.
+    An avatar that wears a borrowed part holds points of several people. Each person's points are a group, which keeps the motion
+    code and the light that they were learned under.
     """
 
     rig: str
@@ -171,8 +94,17 @@ class Avatar:
         return Anchors.of(rig, self.shape if shape is None else shape, self.triangles, self.barycentric)
 
     def roots(self, rig: Rig, shape: Tensor | None = None) -> Tensor:
-        """Only `positions` of `anchors`, (N, 3), which is all that most of recombining asks."""
+        """Where the points are bound in rest space, (N, 3) metres: the `positions` of `anchors`, without the rest of it."""
         return surface(rig.shaped(self.shape if shape is None else shape), rig.faces, self.triangles, self.barycentric)
+
+    def places(self, rig: Rig, shape: Tensor | None = None) -> Tensor:
+        """Where the points lie in rest space, (N, 3) metres, on the avatar's own shape or another (K,)."""
+        return self.roots(rig, shape) + self.offsets
+
+    @property
+    def parts(self) -> Tensor:
+        """The part that each point most likely belongs to, (N,) indices of `Part`."""
+        return self.part_logits.argmax(-1)
 
     def canonical(self, anchors: Anchors) -> CanonicalPoints:
         """The points in rest space; differentiable in every tensor of the avatar."""
@@ -224,7 +156,7 @@ class Avatar:
 
 
 OPACITY_LIMIT = 0.99
-"""No point is opaque: what lies behind keeps a gradient."""
+"""The largest opacity of a point. Below 1, so that points behind it still get a gradient."""
 
 PER_POINT = ("triangles", "barycentric", "offsets", "log_radii", "opacity_logits", "albedo", "part_logits", "groups")
 BASES = ("position_basis", "colour_basis")
@@ -233,7 +165,7 @@ BASES = ("position_basis", "colour_basis")
 def join(first: Avatar, second: Avatar) -> Avatar:
     """Both avatars' points in one avatar, on the first one's shape; each keeps its own motion codes and light.
 
-    The second's offsets are taken as they are: re-anchoring on the shared rig is what aligns them.
+    The second's points keep their bindings and offsets. That aligns them, since both avatars are bound to one rig.
     """
     components = max(first.position_basis.shape[0], second.position_basis.shape[0])
     one, two = _pad(first, components), _pad(second, components)
@@ -259,3 +191,9 @@ def _pad(avatar: Avatar, components: int) -> Avatar:
         for motion in avatar.motions
     )
     return replace(avatar.with_tensors({name: grow(getattr(avatar, name)) for name in BASES}), motions=motions)
+
+
+def join_group(first: Avatar, second: Avatar) -> Avatar:
+    """Both avatars' points in one avatar, where the two have the same groups: the same motion codes, the same lights."""
+    joined = join(first, second)
+    return replace(joined, groups=torch.cat([first.groups, second.groups]), lights=first.lights, motions=first.motions)

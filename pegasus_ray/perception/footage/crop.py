@@ -1,42 +1,48 @@
-"""The fixed square of a clip that a track keeps, in whole pixels of the video."""
+"""The one square of a video that a track keeps, in whole pixels of the video.
+
+Legend: T frames, H, W sides of a picture in pixels.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
 
 from pegasus_ray.perception.nets.square import Bytes, Floats
 
-_REACH = 2.25  # least side of the crop / side of the face's box, where the picture has room
-_LEAST = 1.7  # where it has not, the crop leaves the picture rather than be smaller than this
-_MOST = 3.5  # and a head that moves more than this allows for is lost on the way
-_BESIDE, _ABOVE, _BELOW = 0.35, 0.5, 0.55  # room for ears, hair and shoulders, in sides of the face's box
+_USUAL_SIDES: Final = 2.25  # least side of the crop, in sides of the face's box, where the picture has room for it
+_MIN_SIDES: Final = 1.7  # where it has not: rather than be smaller than this, the crop reaches beyond the picture
+_MAX_SIDES: Final = 3.5  # a head that moves farther than this allows for is lost in some frames
+_ROOM_BESIDE: Final = 0.35  # room for the ears, in sides of the face's box
+_ROOM_ABOVE: Final = 0.5  # for hair
+_ROOM_BELOW: Final = 0.55  # for shoulders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """A square of a picture; it may reach beyond it."""
+    """A square of a picture; it may reach beyond the picture."""
 
     x: int  # first column, pixels of the picture
     y: int  # first row
     side: int
 
     def take(self, image: Bytes) -> Bytes:
-        """The square out of an image (H, W, 3), (side, side, 3); beyond the image its border repeats."""
+        """The square (side, side, 3) out of an image (H, W, 3); beyond the image its border pixels are repeated."""
         height, width = image.shape[:2]
         columns = np.clip(np.arange(self.x, self.x + self.side), 0, width - 1)
         rows = np.clip(np.arange(self.y, self.y + self.side), 0, height - 1)
         return np.ascontiguousarray(image[rows[:, None], columns])
 
     def fractions(self, points: Floats) -> Floats:
-        """Points (…, 2) in pixels of the picture to fractions of the square's side."""
+        """Points (…, 2) in pixels of the picture as fractions of the square's side."""
         return np.asarray((points - np.array([self.x, self.y])) / self.side, dtype=np.float32)
 
 
 def choose_crop(boxes: Floats, width: int, height: int) -> Crop:
-    """One square for all frames of a clip.
+    """One square for all frames of a video that holds the head wherever it moves.
 
     Args:
         boxes: lowest and highest x, y of the landmarks in each frame, (T, 2, 2) pixels.
@@ -45,19 +51,19 @@ def choose_crop(boxes: Floats, width: int, height: int) -> Crop:
     """
     face = float(np.median((boxes[:, 1] - boxes[:, 0]).max(-1)))
     (left, top), (right, bottom) = np.percentile(boxes[:, 0], 2, axis=0), np.percentile(boxes[:, 1], 98, axis=0)
-    left, right = left - _BESIDE * face, right + _BESIDE * face
-    top, bottom = top - _ABOVE * face, bottom + _BELOW * face
-    wanted = min(max(right - left, bottom - top, _REACH * face), _MOST * face)
-    side = round(min(wanted, max(min(width, height), _LEAST * face)))
+    left, right = left - _ROOM_BESIDE * face, right + _ROOM_BESIDE * face
+    top, bottom = top - _ROOM_ABOVE * face, bottom + _ROOM_BELOW * face
+    wanted = min(max(right - left, bottom - top, _USUAL_SIDES * face), _MAX_SIDES * face)
+    side = round(min(wanted, max(min(width, height), _MIN_SIDES * face)))
     return Crop(
-        x=_place((left + right) / 2, side, width),
-        y=_place((top + bottom) / 2, side, height),
+        x=_first_pixel((left + right) / 2, side, width),
+        y=_first_pixel((top + bottom) / 2, side, height),
         side=side,
     )
 
 
 def resize(image: Bytes, size: int) -> Bytes:
-    """A square image (W, W, …) at another resolution: the mean over each pixel's area, or cubic where it grows."""
+    """A square image (W, W, …) at another resolution: area means where it shrinks, cubic interpolation where it grows."""
     if image.shape[0] == size:
         return image
     shrinks = image.shape[0] > size
@@ -69,7 +75,8 @@ def resize(image: Bytes, size: int) -> Bytes:
 def resize_matted(image: Bytes, matte: Bytes, size: int) -> tuple[Bytes, Bytes]:
     """An image (W, W, 3) and its matte (W, W) at another resolution, with no background mixed into the person's colour.
 
-    Over any plain colour the result is what the finer picture over it would have become.
+    Colours are averaged with their opacity as weights. So the result over any plain colour is what the finer picture over
+    that colour would have become.
     """
     share = matte.astype(np.float32)[..., None] / 255
     method = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
@@ -80,7 +87,7 @@ def resize_matted(image: Bytes, matte: Bytes, size: int) -> tuple[Bytes, Bytes]:
     return np.where(whole[..., None] > 0, np.round(person).astype(np.uint8), resize(image, size)), whole
 
 
-def _place(middle: float, side: int, length: int) -> int:
-    """First pixel of a side around `middle`, inside the picture if it fits."""
+def _first_pixel(middle: float, side: int, length: int) -> int:
+    """The first pixel of a side around `middle`, moved into the picture if the side fits into it."""
     begin = round(middle - side / 2)
     return min(max(begin, 0), length - side) if side <= length else min(max(begin, length - side), 0)

@@ -1,4 +1,7 @@
-"""Reading a video: frames evenly spaced over the whole clip, upright, one at a time."""
+"""Reading a video file: chosen frames, upright, one at a time.
+
+Legend: H, W sides of a picture in pixels.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pegasus_ray.perception.nets.square import Bytes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-_SIGNATURES = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"), (4, b"moov"), (4, b"mdat"))
-"""(offset, bytes) at the head of the containers: mp4 and mov, Matroska and webm, avi, ogg, old mov."""
+_SIGNATURES: Final = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"), (4, b"moov"), (4, b"mdat"))
+"""(offset, bytes) by which containers begin: mp4 and mov, Matroska and webm, avi, ogg, and old mov."""
+_MIN_FPS: Final = 0.1  # frame rates outside of these bounds are taken for errors in the file
+_MAX_FPS: Final = 1000.0
+_ASSUMED_FPS: Final = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,29 +31,24 @@ class Frame:
     index: int  # its number in the video
     time: float  # seconds from the start
     image: Bytes  # (H, W, 3) RGB, upright
-    scale: float = 1.0  # pixels of the video's picture for one of the image
+    scale: float = 1.0  # pixels of the video's picture for one pixel of the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """A video that opens and decodes."""
+class VideoFile:
+    """A video file that opens and decodes."""
 
     path: Path
     fps: float
     frames: int  # how many decode
     announced: int  # how many the file says it has; more than `frames` where it is cut short
 
-    def spread(self, count: int) -> npt.NDArray[np.int32]:
-        """At most `count` frame numbers, evenly spaced over the whole clip, the first and the last among them."""
-        count = max(min(count, self.frames), 1)
-        return np.round(np.linspace(0, self.frames - 1, count)).astype(np.int32)
-
     def read(self, indices: Iterable[int], *, longest: int | None = None) -> Iterator[Frame]:
-        """Decode the frames of those ascending numbers; only one of them is in memory at a time.
+        """Decode frames one after the other; only one of them is in memory at a time.
 
         Args:
-            indices: frame numbers.
-            longest: pixels; pictures with a longer side are divided by a whole number so that they have none.
+            indices: frame numbers, ascending.
+            longest: pixels; pictures with a longer side are reduced by a whole number until no side is longer.
 
         Raises:
             PegasusError: TRUNCATED where the video ends before the last of them.
@@ -56,31 +57,31 @@ class Clip:
         at = -1
         try:
             for index in indices:
-                while at < index:  # seeking is not exact in every container; skipping without conversion is
+                while at < index:  # skips without conversion: seeking is not exact in every container
                     if not video.grab():
                         raise PegasusError(Reason.TRUNCATED, f"ends at frame {at + 1}", subject=str(self.path))
                     at += 1
                 ok, bgr = video.retrieve()
                 if not ok:
                     raise PegasusError(Reason.TRUNCATED, f"frame {index} does not decode", subject=str(self.path))
-                stamp = video.get(cv2.CAP_PROP_POS_MSEC) / 1000  # of its presentation, at a variable rate too
+                stamp = video.get(cv2.CAP_PROP_POS_MSEC) / 1000  # when it is shown, right at a variable rate too
                 time = stamp if stamp > 0 else index / self.fps
-                small, scale = _shrunk(bgr, longest)
+                small, scale = _reduce(bgr, longest)
                 yield Frame(index=int(index), time=time, image=np.ascontiguousarray(small[..., ::-1]), scale=scale)
         finally:
             video.release()
 
 
-def open_clip(path: Path, *, least: int = 1) -> Clip:
-    """Look into a video file.
+def open_video(path: Path, *, least: int = 1) -> VideoFile:
+    """Open a video file and find out how many of its frames decode.
 
     Args:
         path: the file.
         least: how many frames must decode.
 
     Raises:
-        PegasusError: NOT_FOUND, EMPTY_FILE, NOT_A_VIDEO; TRUNCATED or TOO_FEW_FRAMES where fewer than `least` decode,
-            in a file that announces more or that does not.
+        PegasusError: NOT_FOUND, EMPTY_FILE, NOT_A_VIDEO; where fewer than `least` frames decode, TRUNCATED if the file
+            announces more frames than decode, else TOO_FEW_FRAMES.
     """
     subject = str(path)
     if not path.is_file():
@@ -93,23 +94,25 @@ def open_clip(path: Path, *, least: int = 1) -> Clip:
             raise _unreadable(path)
         fps = float(video.get(cv2.CAP_PROP_FPS))
         announced = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        frames = announced if _reaches(video, announced) else _count(path)
+        frames = announced if _decodes_to_the_end(video, announced) else _count_frames(path)
     finally:
         video.release()
-    clip = Clip(path=path, fps=fps if 0.1 < fps < 1000 else 25.0, frames=frames, announced=max(announced, frames))
-    if clip.frames < least:
-        cut = clip.announced > clip.frames
+    announced = max(announced, frames)
+    if frames < least:
+        cut = announced > frames
         raise PegasusError(
             Reason.TRUNCATED if cut else Reason.TOO_FEW_FRAMES,
-            f"only {clip.frames} of {clip.announced} frames decode and {least} are needed; "
+            f"only {frames} of {announced} frames decode and {least} are needed; "
             + ("copy the file again" if cut else "give a longer video"),
             subject=subject,
         )
-    return clip
+    return VideoFile(
+        path=path, fps=fps if _MIN_FPS < fps < _MAX_FPS else _ASSUMED_FPS, frames=frames, announced=announced
+    )
 
 
-def _shrunk(image: Bytes, longest: int | None) -> tuple[Bytes, float]:
-    """An image divided by the least whole number that leaves no side longer, and that number."""
+def _reduce(image: Bytes, longest: int | None) -> tuple[Bytes, float]:
+    """An image (H, W, 3) reduced by the least whole number that leaves no side longer, and that number."""
     times = math.ceil(max(image.shape[:2]) / longest) if longest else 1
     if times == 1:
         return image, 1.0
@@ -120,16 +123,17 @@ def _shrunk(image: Bytes, longest: int | None) -> tuple[Bytes, float]:
 
 def _open(path: Path) -> cv2.VideoCapture:
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # telephones write how the picture must be turned
+    video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones record sideways and say how to rotate
     return video
 
 
-def _reaches(video: cv2.VideoCapture, announced: int) -> bool:
-    """Whether the last announced frame is there, without decoding all before it."""
+def _decodes_to_the_end(video: cv2.VideoCapture, announced: int) -> bool:
+    """Whether the last announced frame decodes, found without decoding all frames before it."""
     return announced > 0 and video.set(cv2.CAP_PROP_POS_FRAMES, announced - 1) and video.grab() and video.retrieve()[0]
 
 
-def _count(path: Path) -> int:
+def _count_frames(path: Path) -> int:
+    """How many frames decode, by decoding all of them."""
     video = _open(path)
     frames = 0
     while video.grab():
@@ -139,6 +143,7 @@ def _count(path: Path) -> int:
 
 
 def _unreadable(path: Path) -> PegasusError:
+    """The error for a file that does not open: by its first bytes a damaged video, or no video."""
     with path.open("rb") as stream:
         head = stream.read(16)
     if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):

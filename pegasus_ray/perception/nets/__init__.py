@@ -1,1 +1,1 @@
-"""Networks that look at one picture: landmarks, matte, parts, identity."""
+"""Neural networks that see one picture at a time: landmarks, mattes, part maps, identity."""

@@ -1,9 +1,10 @@
-"""Whose face it is: a vector that is alike for pictures of one person, behind one protocol.
+"""Whose face it is: an embedding that is alike for pictures of one person.
 
-`dlib`: the residual net of dlib's author (128 numbers; the same person within about 0.4, another from about 0.7).
-`arcface`: an ArcFace net in ONNX, run by onnxruntime (512 numbers of unit length). Faces are aligned by our own landmarks.
+`dlib`: the residual network of dlib's author (128 numbers; pictures of one person are within about 0.4 of each other, those
+of two people from about 0.7 apart). `arcface`: an ArcFace network in ONNX, run by onnxruntime (512 numbers, of unit
+length). Both get faces that are aligned by our own landmarks.
 
-Legend: N pictures, S their side in pixels, D numbers of a vector.
+Legend: N pictures, S their side in pixels, D numbers of an embedding, P points of a face, T frames.
 """
 
 from __future__ import annotations
@@ -18,25 +19,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pegasus_ray.perception.assets.files import available, path_of
+from pegasus_ray.perception.nets.mesh_topology import EYE_CORNERS, IRIS_CENTRES, MOUTH_CORNERS, NOSE_BASE, NOSE_TIP
 from pegasus_ray.perception.nets.square import Bytes, Floats
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 DLIB_MODEL: Final = "dlib_face_recognition_resnet_model_v1.dat"
 ARCFACE_MODEL: Final = "arcface_w600k_r50.onnx"
 
-_CORNERS: Final = (33, 133, 362, 263)  # of the eyes, from the left of the picture to the right
-_BASE: Final = 2  # where the nose ends above the lip
-_TIP: Final = 1
-_MOUTH: Final = (61, 291)  # corners
-_IRISES: Final = (468, 473)
-
 _DLIB_PLACES: Final = np.array([(0.12, 0.214), (0.334, 0.229), (0.646, 0.229), (0.86, 0.213), (0.49, 0.628)])
-"""Where dlib's net wants corners of the eyes and base of the nose, in a face's square without its margin."""
-_DLIB_MARGIN: Final = 0.25
-_DLIB_SIDE: Final = 150
-_ARC_PLACES: Final = np.array([(38.29, 51.7), (73.53, 51.5), (56.03, 71.74), (41.55, 92.37), (70.73, 92.2)])
-"""Where ArcFace nets want irises, tip of the nose and corners of the mouth, in pixels of their input."""
-_ARC_SIDE: Final = 112
+"""Where dlib's network wants the corners of the eyes and the base of the nose, as fractions of the face's square before its
+margin is added."""
+_DLIB_MARGIN: Final = 0.25  # around that square, in its sides
+_DLIB_INPUT_SIDE: Final = 150  # pixels
+_ARCFACE_PLACES: Final = np.array([(38.29, 51.7), (73.53, 51.5), (56.03, 71.74), (41.55, 92.37), (70.73, 92.2)])
+"""Where ArcFace networks want the irises, the tip of the nose and the corners of the mouth, in pixels of their input."""
+_ARCFACE_INPUT_SIDE: Final = 112  # pixels
 
 
 class IdentityModel(Protocol):
@@ -44,14 +41,14 @@ class IdentityModel(Protocol):
 
     @property
     def limit(self) -> float:
-        """Distance from which two pictures show two people."""
+        """Distance between two embeddings from which on they are of two people."""
 
     def embed(
         self,
         images: Bytes,  # (N, S, S, 3) RGB
         landmarks: Floats,  # (N, 478, 2) fractions of the side
     ) -> Floats:
-        """A vector a face, (N, D)."""
+        """An embedding for each face, (N, D)."""
 
 
 def identity_model_of(name: str) -> IdentityModel | None:
@@ -60,9 +57,7 @@ def identity_model_of(name: str) -> IdentityModel | None:
     Raises:
         PegasusError: BAD_CONFIG for another name; ASSET_MISSING where its file or its package is not here.
     """
-    if name == "auto":
-        name = "dlib" if available(DLIB_MODEL) and find_spec("dlib") else "none"
-    match name:
+    match _without_auto(name):
         case "none":
             return None
         case "dlib":
@@ -76,41 +71,53 @@ def identity_model_of(name: str) -> IdentityModel | None:
 
 def identity_file(name: str) -> str | None:
     """The asset that `identity_model_of(name)` would read on this machine."""
-    found = {"dlib": DLIB_MODEL, "arcface": ARCFACE_MODEL}
-    return found.get("dlib" if name == "auto" and available(DLIB_MODEL) and find_spec("dlib") else name)
+    return {"dlib": DLIB_MODEL, "arcface": ARCFACE_MODEL}.get(_without_auto(name))
+
+
+def _without_auto(name: str) -> str:
+    """The model's name, where `auto` is replaced by what this machine has."""
+    if name != "auto":
+        return name
+    return "dlib" if available(DLIB_MODEL) and find_spec("dlib") else "none"
 
 
 def distance(one: Floats, other: Floats) -> float:
-    """How unlike two people are by their vectors (D,), or by the medians of their vectors (N, D) each: Euclidean."""
+    """Euclidean distance between two embeddings (D,), or between the medians of two sets of embeddings (N, D)."""
     first, second = (np.median(np.atleast_2d(vectors), 0) for vectors in (one, other))
     return float(np.linalg.norm(first - second))
 
 
 class DlibIdentity:
-    """dlib's recognition net, 128 numbers.
+    """dlib's face recognition network, 128 numbers.
+
+    Args:
+        model: the network's file.
 
     Raises:
         PegasusError: ASSET_MISSING where the package `dlib-bin` is not installed.
     """
 
-    limit: float = 0.55  # of a median over many pairs; its author's 0.6 is for one
+    limit: float = 0.55  # for the median over many pairs of pictures; its author's 0.6 is for a single pair
 
     def __init__(self, model: Path) -> None:
         self._net = _load_dlib(str(model))
 
     def embed(self, images: Bytes, landmarks: Floats) -> Floats:
-        """A vector a face, (N, 128); see `IdentityModel`."""
-        places = (_DLIB_PLACES + _DLIB_MARGIN) / (1 + 2 * _DLIB_MARGIN) * _DLIB_SIDE
-        chips = _aligned(images, landmarks[:, [*_CORNERS, _BASE]], places, _DLIB_SIDE)
+        """An embedding for each face, (N, 128); see `IdentityModel`."""
+        places = (_DLIB_PLACES + _DLIB_MARGIN) / (1 + 2 * _DLIB_MARGIN) * _DLIB_INPUT_SIDE
+        chips = _align_faces(images, landmarks[:, [*EYE_CORNERS, NOSE_BASE]], places, _DLIB_INPUT_SIDE)
         return np.array([self._net.compute_face_descriptor(chip) for chip in chips], np.float32).reshape(-1, 128)
 
 
 class ArcFaceIdentity:
-    """An ArcFace net: (N, 3, 112, 112) RGB in ±1 to vectors, which are brought to unit length.
+    """An ArcFace network: (N, 3, 112, 112) RGB in ±1 to embeddings, which are scaled to unit length.
+
+    Args:
+        model: the network's ONNX file.
 
     Raises:
-        PegasusError: ASSET_MISSING where the package `onnxruntime` is not installed; ASSET_CORRUPT where the file is no
-            such net.
+        PegasusError: ASSET_MISSING where the package `onnxruntime` is not installed; ASSET_CORRUPT where the file cannot
+            be read.
     """
 
     limit: float = 1.2
@@ -119,7 +126,7 @@ class ArcFaceIdentity:
         try:
             import onnxruntime
         except ImportError as error:
-            raise _lacking("onnxruntime", "pip install 'pegasus-ray[arcface]'") from error
+            raise _missing_package("onnxruntime", "pip install 'pegasus-ray[arcface]'") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         try:
@@ -130,8 +137,9 @@ class ArcFaceIdentity:
         self._input = self._net.get_inputs()[0].name
 
     def embed(self, images: Bytes, landmarks: Floats) -> Floats:
-        """A vector a face, (N, D); see `IdentityModel`."""
-        chips = _aligned(images, landmarks[:, [*_IRISES, _TIP, *_MOUTH]], _ARC_PLACES, _ARC_SIDE)
+        """An embedding for each face, (N, D); see `IdentityModel`."""
+        points = landmarks[:, [*IRIS_CENTRES, NOSE_TIP, *MOUTH_CORNERS]]
+        chips = _align_faces(images, points, _ARCFACE_PLACES, _ARCFACE_INPUT_SIDE)
         vectors = [
             self._net.run(None, {self._input: ((chip.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]})[0]
             for chip in chips
@@ -140,20 +148,28 @@ class ArcFaceIdentity:
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9))
 
 
-def sample(quality: Floats, count: int) -> npt.NDArray[np.int64]:
-    """The best frame of each of `count` stretches of a clip, ascending, from the frames' quality (T,)."""
+def best_frames(quality: Floats, count: int) -> npt.NDArray[np.int64]:
+    """Numbers of the best frame in each of `count` equal stretches of a video, ascending, by the frames' quality (T,)."""
     stretches = np.array_split(np.arange(len(quality)), min(count, len(quality)))
     return np.array([stretch[quality[stretch].argmax()] for stretch in stretches])
 
 
 def require_one_person(vectors: Floats, limit: float, subject: str) -> None:
-    """Refuse a clip whose face becomes another's: vectors (N, D) in order of time.
+    """Refuse a video in which one person's face is followed by another's.
+
+    The video is divided at each possible time; where the embeddings before and after it are too far apart in the median,
+    two people were followed as one.
+
+    Args:
+        vectors: embeddings in order of time, (N, D).
+        limit: distance from which on two embeddings are of two people.
+        subject: the video's name, for the error.
 
     Raises:
         PegasusError: SEVERAL_PEOPLE.
     """
     apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
-    for cut in range(2, len(vectors) - 1):  # two pictures each side at least: one alone may be a bad one
+    for cut in range(2, len(vectors) - 1):  # at least two pictures on each side, since a single one may be bad
         between = float(np.median(apart[:cut, cut:]))
         if between > limit:
             message = (
@@ -163,19 +179,26 @@ def require_one_person(vectors: Floats, limit: float, subject: str) -> None:
             raise PegasusError(Reason.SEVERAL_PEOPLE, message, subject=subject)
 
 
-def _aligned(images: Bytes, points: Floats, places: npt.NDArray[np.float64], side: int) -> list[Bytes]:
-    """Each face turned, moved and scaled so that its points (N, P, 2), in sides, come nearest to `places` (P, 2)."""
+def _align_faces(images: Bytes, points: Floats, places: npt.NDArray[np.float64], side: int) -> list[Bytes]:
+    """Each face rotated, moved and scaled so that its points come nearest to given places, N pictures (side, side, 3).
+
+    Args:
+        images: (N, S, S, 3).
+        points: (N, P, 2) fractions of the side.
+        places: (P, 2) pixels of the result.
+        side: pixels of the result.
+    """
     chips = []
     for image, at in zip(images, points.astype(np.float64), strict=True):
         matrix = _similarity(at * image.shape[0] - 0.5, places - 0.5)  # OpenCV counts from pixel centres
         blur = 0.5 * (1 / max(float(np.hypot(*matrix[:, 0])), 1e-3) - 1)
-        smooth = cv2.GaussianBlur(image, (0, 0), blur) if blur > 0.2 else image  # a linear filter alone skips pixels
+        smooth = cv2.GaussianBlur(image, (0, 0), blur) if blur > 0.2 else image  # lest interpolation skip pixels
         chips.append(np.asarray(cv2.warpAffine(smooth, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)))
     return chips
 
 
 def _similarity(points: npt.NDArray[np.float64], places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn, scale and shift, (2, 3), that bring points (P, 2) nearest to places (P, 2) in the least squares."""
+    """The similarity (2, 3) that brings points (P, 2) nearest to places (P, 2) in the sense of least squares."""
     here, there = points.mean(0), places.mean(0)
     a = (points - here) @ [1, 1j]
     b = (places - there) @ [1, 1j]
@@ -189,9 +212,9 @@ def _load_dlib(path: str) -> Any:
     try:
         import dlib
     except ImportError as error:
-        raise _lacking("dlib", "pip install dlib-bin") from error
+        raise _missing_package("dlib", "pip install dlib-bin") from error
     return dlib.face_recognition_model_v1(path)
 
 
-def _lacking(package: str, remedy: str) -> PegasusError:
+def _missing_package(package: str, remedy: str) -> PegasusError:
     return PegasusError(Reason.ASSET_MISSING, f"the package is not installed; {remedy}", subject=package)

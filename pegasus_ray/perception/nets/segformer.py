@@ -1,4 +1,4 @@
-"""Parts of a face by a SegFormer from the Hub, in safetensors, without any code of the repository it comes from."""
+"""Part maps by a SegFormer from the Hub: weights in safetensors, none of the code of its repository."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from pegasus_ray.perception.nets.parser import onto_frame, portrait_square
+from pegasus_ray.perception.nets.label_map import onto_frame, portrait_square
 from pegasus_ray.perception.nets.square import Bytes, Floats
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
 
-_SIDE: Final = 512
-_MEAN: Final = np.array([0.485, 0.456, 0.406], np.float32)  # ImageNet's, as the published preprocessing has them
-_SPREAD: Final = np.array([0.229, 0.224, 0.225], np.float32)
+_INPUT_SIDE: Final = 512  # pixels
+_IMAGENET_MEAN: Final = np.array([0.485, 0.456, 0.406], np.float32)  # as in the published preprocessing
+_IMAGENET_DEVIATION: Final = np.array([0.229, 0.224, 0.225], np.float32)
 
 LABEL_OF_NAME: Final = {
     "background": Label.BACKGROUND,
@@ -39,18 +39,18 @@ LABEL_OF_NAME: Final = {
     "neck": Label.NECK,
     "cloth": Label.CLOTH,
 }
-"""CelebAMask-HQ's names; models that were trained on it order their classes each in their own way."""
+"""CelebAMask-HQ's class names. Models trained on it number the classes differently, so they are matched by name."""
 
 
 class SegformerParser:
-    """A SegFormer whose classes have CelebAMask-HQ's names.
+    """A SegFormer whose classes have CelebAMask-HQ's names; a `FaceParser`.
 
     Args:
-        folder: with `config.json` and `model.safetensors`.
+        folder: holds `config.json` and `model.safetensors`.
 
     Raises:
-        PegasusError: ASSET_MISSING where the package `transformers` is not installed; ASSET_CORRUPT where the files are
-            no such net, or its classes have other names.
+        PegasusError: ASSET_MISSING where the package `transformers` is not installed; ASSET_CORRUPT where the files
+            cannot be read as a SegFormer, or its classes have other names.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,10 +74,10 @@ class SegformerParser:
         self._labels = np.array([LABEL_OF_NAME[names[place]] for place in range(len(names))], np.uint8)
 
     def __call__(self, rgb: Bytes, points: Floats, matte: Bytes) -> Bytes:
-        """Labels (W, W); see `Parser`."""
-        square = portrait_square(points)
-        values = (square.sample(rgb, _SIDE).astype(np.float32) / 255 - _MEAN) / _SPREAD
+        """Labels (W, W); see `FaceParser`."""
+        square, size = portrait_square(points), (_INPUT_SIDE, _INPUT_SIDE)
+        values = (square.sample(rgb, _INPUT_SIDE).astype(np.float32) / 255 - _IMAGENET_MEAN) / _IMAGENET_DEVIATION
         with torch.no_grad():
             logits = self._net(pixel_values=torch.from_numpy(values).permute(2, 0, 1)[None]).logits
-            fine = torch.nn.functional.interpolate(logits, size=(_SIDE, _SIDE), mode="bilinear", align_corners=False)
+            fine = torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         return onto_frame(self._labels[fine[0].argmax(0).numpy()], square, points, matte)

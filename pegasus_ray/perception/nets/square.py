@@ -1,4 +1,4 @@
-"""A square region of a picture, and taking it out of the picture.
+"""A square region of a picture, and how it is cut out.
 
 Picture coordinates are pixels from the corner of the first pixel, x right, y down: pixel centres lie at +.5.
 """
@@ -17,7 +17,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Square:
-    """A square that may be turned and may reach beyond the picture."""
+    """A square that may be rotated and may reach beyond the picture."""
 
     x: float  # centre
     y: float
@@ -25,7 +25,7 @@ class Square:
     angle: float = 0.0  # radians, of its x axis, clockwise on the picture
 
     def matrix(self, size: int) -> Floats:
-        """Picture coordinates to coordinates in the square drawn with `size` pixels a side, (2, 3)."""
+        """The transform (2, 3) from picture coordinates to coordinates in the square drawn with `size` pixels a side."""
         scale = size / self.side
         cos, sin = np.cos(self.angle) * scale, np.sin(self.angle) * scale
         turn = np.array([[cos, sin], [-sin, cos]])
@@ -33,9 +33,9 @@ class Square:
         return np.column_stack([turn, offset]).astype(np.float32)
 
     def sample(self, image: Bytes, size: int) -> Bytes:
-        """The region as (size, size, C); what lies beyond the picture repeats its border."""
+        """The region as (size, size, C). Beyond the picture its border pixels are repeated."""
         times = int(self.side / size)
-        if times > 1:  # a linear filter alone would skip pixels
+        if times > 1:  # linear interpolation alone would skip pixels
             height, width = image.shape[0] // times, image.shape[1] // times
             shrunk = cv2.resize(image[: height * times, : width * times], (width, height), interpolation=cv2.INTER_AREA)
             small = replace(self, x=self.x / times, y=self.y / times, side=self.side / times)
@@ -49,6 +49,6 @@ class Square:
         )
 
     def to_picture(self, points: Floats, size: int) -> Floats:
-        """Points (N, 2) in the drawn square to picture coordinates."""
+        """Points (N, 2) in the square drawn with `size` pixels a side, in picture coordinates."""
         matrix = self.matrix(size).astype(np.float64)
         return ((points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T).astype(np.float32)

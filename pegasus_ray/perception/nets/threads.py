@@ -1,4 +1,4 @@
-"""Frames worked on by several threads: the nets and OpenCV let go of the interpreter while they compute."""
+"""Work on frames in several threads: the networks and OpenCV release the interpreter's lock while they compute."""
 
 from __future__ import annotations
 
@@ -14,27 +14,34 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def one_each(make: Callable[[], Model], threads: int) -> Callable[[], AbstractContextManager[Model]]:
-    """As many models as threads, each lent to one thread at a time: a net of its own a core beats a net on all cores."""
+def model_pool(make: Callable[[], Model], threads: int) -> Callable[[], AbstractContextManager[Model]]:
+    """A pool of as many models as threads; a call lends one of them to the calling thread.
+
+    One single-threaded model a core is faster than one model that uses all cores.
+    """
     free: SimpleQueue[Model] = SimpleQueue()
     for _ in range(threads):
         free.put(make())
 
     @contextmanager
-    def lent() -> Iterator[Model]:
+    def lend() -> Iterator[Model]:
         model = free.get()
         try:
             yield model
         finally:
             free.put(model)
 
-    return lent
+    return lend
 
 
-def in_order(
+def map_in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """Results of items in their order; unlike the pool's own map it takes only a few items ahead: a clip's frames are large."""
+    """Results of `work` in the order of the items.
+
+    Unlike the pool's own `map` it takes at most 2 · `ahead` + 1 items before their results are fetched, because the frames
+    of a video are too large to be in memory all at once.
+    """
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))

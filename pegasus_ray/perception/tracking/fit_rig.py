@@ -1,28 +1,32 @@
-"""Fits the rig to a video's landmarks: one identity and one focal length, a head pose and an expression a frame."""
+"""Fits the rig to a video: one identity and one focal length, and a head pose and an expression for each frame."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor
 
-from pegasus_ray.library.track import Floats
+from pegasus_ray.perception.nets.square import Floats
 from pegasus_ray.perception.observe import Observations
 from pegasus_ray.perception.tracking.config import FitRigConfig, PhotometricConfig
-from pegasus_ray.perception.tracking.landmark_problem import LandmarkProblem, Stage
+from pegasus_ray.perception.tracking.landmark_problem import LandmarkProblem, LandmarkSequence, Unknowns
 from pegasus_ray.perception.tracking.photometric import PhotometricProblem
 from pegasus_ray.perception.tracking.rig_state import State
 from pegasus_ray.rig.model import Rig, rotation_vectors
 from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.progress import Progress
 
 __all__ = ["FitRigConfig", "PhotometricConfig", "RigFit", "fit_landmarks", "fit_rig"]
 
-Progress = Callable[[str, int, int], None]
-STEPS: Final = 4  # poses, shape, all, likeness
+_SOLVES: Final = (
+    ("poses", Unknowns.POSES),
+    ("poses and identity", Unknowns.POSES_AND_IDENTITY),
+    ("poses, identity and expressions", Unknowns.ALL),
+)
+"""What is reported, and what moves, one after the other: starting with all at once would end in a poor local minimum."""
+_STEPS: Final = len(_SOLVES) + 1  # the last is the photometric refinement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,61 +38,60 @@ class RigFit:
     head: Floats  # (T, 6)
     camera: Floats  # (T, 3)
     error: Floats  # (T,) mean reprojection error of the landmarks fitted, percent of the outer-eye distance
-    left_out_error: Floats  # (T,) the same of the landmarks left out; empty where none were
+    left_out_error: Floats  # (T,) the same for the landmarks left out; empty where none were
 
 
 def fit_rig(
     observations: Observations, rig: Rig, config: FitRigConfig | None = None, progress: Progress | None = None
 ) -> RigFit:
-    """The rig's parameters of an observed video.
+    """The rig's parameters of an observed video: fitted to its landmarks, then refined by its pictures.
+
+    Args:
+        observations: the video.
+        rig: what is fitted.
+        config: weights of errors and priors.
+        progress: told the share done and a short text before each step.
 
     Raises:
         PegasusError: DIVERGED where no finite fit was found.
     """
     config = config or FitRigConfig()
-    report = progress or (lambda *_: None)
-    problem = LandmarkProblem(
-        rig,
-        torch.from_numpy(observations.landmarks),
-        torch.from_numpy(observations.blendshapes),
-        torch.from_numpy(observations.times),
-        observations.centre,
-        config.focal * max(observations.width, observations.height) / observations.crop.side,
-        config,
+    report = progress or (lambda share, text: None)
+    seen = LandmarkSequence(
+        landmarks=torch.from_numpy(observations.landmarks),
+        blendshapes=torch.from_numpy(observations.blendshapes),
+        times=torch.from_numpy(observations.times),
+        centre=observations.centre,
+        focal=config.focal * max(observations.width, observations.height) / observations.crop.side,
     )
+    problem = LandmarkProblem(rig, seen, config)
     state = _solve(problem, report)
     if config.photometric.rounds:
-        report("likeness", 3, STEPS)
-        pictures = (observations.images, observations.mattes, observations.parts)
-        state = PhotometricProblem(rig, problem, *pictures, config.photometric).refine(state)
-    return _answer(problem, state)
+        report(len(_SOLVES) / _STEPS, "refinement by pictures")
+        state = PhotometricProblem(rig, problem, observations.frames, config.photometric).refine(state)
+    return _fit_of(problem, state)
 
 
-def fit_landmarks(
-    rig: Rig,
-    *,
-    landmarks: Tensor,  # (T, 478, 2) sides of the crop
-    blendshapes: Tensor,  # (T, E) 0–1
-    times: Tensor,  # (T,) seconds
-    centre: tuple[float, float],  # principal point, sides
-    focal: float,  # likely focal length, sides
-    config: FitRigConfig,
-    progress: Progress | None = None,
-) -> RigFit:
-    """The rig's parameters from landmarks alone; see `fit_rig`."""
-    problem = LandmarkProblem(rig, landmarks, blendshapes, times, centre, focal, config)
-    return _answer(problem, _solve(problem, progress or (lambda *_: None)))
+def fit_landmarks(rig: Rig, seen: LandmarkSequence, config: FitRigConfig) -> RigFit:
+    """The rig's parameters from landmarks alone; see `fit_rig`.
+
+    Raises:
+        PegasusError: DIVERGED where no finite fit was found.
+    """
+    problem = LandmarkProblem(rig, seen, config)
+    return _fit_of(problem, _solve(problem, lambda share, text: None))
 
 
 def _solve(problem: LandmarkProblem, report: Progress) -> State:
     state = problem.start()
-    for done, stage in enumerate((Stage.POSE, Stage.SHAPE, Stage.ALL)):
-        report(stage.name.lower(), done, STEPS)
-        state = problem.solve(state, stage)
+    for done, (text, unknowns) in enumerate(_SOLVES):
+        report(done / _STEPS, text)
+        state = problem.solve(state, unknowns)
     return problem.smooth(state)
 
 
-def _answer(problem: LandmarkProblem, state: State) -> RigFit:
+def _fit_of(problem: LandmarkProblem, state: State) -> RigFit:
+    """The result, refused where it is not finite."""
     if not math.isfinite(problem.loss(state)):
         raise PegasusError(Reason.DIVERGED, "the rig could not be fitted to the landmarks; give a clearer video")
     error, left_out = problem.errors(state)

@@ -1,8 +1,8 @@
-"""The least-squares problem of a rig and a video's landmarks, in blocks.
+"""The least-squares problem of fitting a rig to a video's landmarks.
 
-Each frame's pose and expression touch only that frame's landmarks, the identity and the focal length touch all.
-Gauss–Newton with damping eliminates the frames' blocks (Schur complement), so that a step costs one small dense solve a
-frame and one for the identity. Outliers weigh less (Huber, reweighted at each step).
+Each frame's pose and expression affect only that frame's landmarks; the identity and the focal length affect all. So the
+normal equations have an arrow shape: damped Gauss–Newton eliminates the frames' blocks (Schur complement), and a step costs
+one small dense solve a frame and one for the identity. Outliers weigh less (Huber, reweighted at each step).
 
 Legend: T frames, L landmarks used, K shape axes, E expressions, P = 6 + E unknowns a frame, Q = K + 1 shared unknowns.
 """
@@ -20,60 +20,68 @@ from scipy import sparse
 from scipy.sparse import linalg as splinalg
 from torch import Tensor
 
+from pegasus_ray.perception.nets.mesh_topology import FIRST_IRIS, OUTER_EYE_CORNERS
 from pegasus_ray.perception.tracking.config import FitRigConfig
-from pegasus_ray.perception.tracking.rig_state import BoundPoints, State, by_pose
+from pegasus_ray.perception.tracking.rig_state import BoundPoints, State, project_with_jacobians
 from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors
 
-OUTER_EYES: Final = (33, 263)
-FIRST_IRIS: Final = 468
-CHUNK: Final = 32  # frames whose Jacobians are in memory at once
-STEADY: Final = (0.0035, 0.0035, 0.0035, 0.001, 0.001, 0.002)
-"""Radians and metres off the mean of its neighbours that cost a pose as much as a landmark error of 1 %, at smoothness 1."""
+FRAMES_AT_ONCE: Final = 32  # whose Jacobians are in memory
+POSE_TOLERANCE: Final = (0.0035, 0.0035, 0.0035, 0.001, 0.001, 0.002)
+"""Rotation (radians) and translation (metres) by which a pose may be off the mean of its neighbours at the same cost as a
+landmark error of 1 %, where the smoothness is 1."""
 
 
-class Stage(Enum):
-    """What moves: the poses; identity and focal length too; all; poses and expressions."""
+class Unknowns(Enum):
+    """Which unknowns a solve moves; the others keep their values."""
 
-    POSE = auto()
-    SHAPE = auto()
+    POSES = auto()
+    POSES_AND_IDENTITY = auto()  # and the focal length
     ALL = auto()
-    FRAMES = auto()
+    POSES_AND_EXPRESSIONS = auto()
 
     @property
     def expressive(self) -> bool:
         """Whether the expressions move."""
-        return self in (Stage.ALL, Stage.FRAMES)
+        return self in (Unknowns.ALL, Unknowns.POSES_AND_EXPRESSIONS)
 
     @property
     def shared(self) -> bool:
         """Whether identity and focal length move."""
-        return self in (Stage.SHAPE, Stage.ALL)
+        return self in (Unknowns.POSES_AND_IDENTITY, Unknowns.ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkSequence:
+    """What the landmark model saw in a video's frames, and the camera that probably took it."""
+
+    landmarks: Tensor  # (T, 478, 2) sides of the crop
+    blendshapes: Tensor  # (T, E) scores, 0–1
+    times: Tensor  # (T,) seconds
+    centre: tuple[float, float]  # principal point, sides of the crop
+    focal: float  # likely focal length, sides of the crop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """Normal equations in blocks: frames' own (T, P, P), coupling (T, P, Q), shared (Q, Q), and the gradients."""
+    """The normal equations in blocks."""
 
-    own: Tensor
-    coupling: Tensor
-    shared: Tensor
+    own: Tensor  # (T, P, P) of each frame's unknowns
+    coupling: Tensor  # (T, P, Q) between a frame's and the shared unknowns
+    shared: Tensor  # (Q, Q)
     own_gradient: Tensor  # (T, P)
     shared_gradient: Tensor  # (Q,)
 
 
 class LandmarkProblem:
-    """Landmarks (T, 478, 2) and blendshape scores (T, E) of a video, and what rig parameters make of them."""
+    """The errors of a rig's landmarks against those seen in a video, as a function of the rig's parameters.
 
-    def __init__(
-        self,
-        rig: Rig,
-        landmarks: Tensor,
-        blendshapes: Tensor,
-        times: Tensor,
-        centre: tuple[float, float],
-        focal: float,
-        config: FitRigConfig,
-    ) -> None:
+    Args:
+        rig: the rig.
+        seen: the landmarks that it is fitted to.
+        config: weights of errors and priors.
+    """
+
+    def __init__(self, rig: Rig, seen: LandmarkSequence, config: FitRigConfig) -> None:
         places = rig.landmarks
         number = torch.arange(len(places.weights))
         left_out = (number % 5 == 0) & (number < FIRST_IRIS) & config.every_fifth_left_out
@@ -82,22 +90,22 @@ class LandmarkProblem:
 
         drift = None if places.drift is None else places.drift[:, used]
         self.points = BoundPoints.of(rig, places.triangles[used], places.barycentric[used], drift)
-        self.seen = landmarks[:, used]  # (T, L, 2)
+        self.seen = seen.landmarks[:, used]  # (T, L, 2)
         self.fitted, self.left_out = weights > 0, left_out[used]
         self.weights = weights / weights.sum()  # (L,)
-        corners = landmarks[:, OUTER_EYES[0]] - landmarks[:, OUTER_EYES[1]]
+        corners = seen.landmarks[:, OUTER_EYE_CORNERS[0]] - seen.landmarks[:, OUTER_EYE_CORNERS[1]]
         self.unit: Tensor = 100 / corners.norm(dim=1).clamp(min=1e-3).median()  # percent of the outer-eye distance
-        self.eyes = self.points.template[[int(used[:corner].sum()) for corner in OUTER_EYES]]
-        self.centre = torch.tensor(centre)
-        self.log_focal = math.log(focal)
-        self.start_expression = config.expression_start * rig.expression_of(blendshapes)
+        self.eyes = self.points.template[[int(used[:corner].sum()) for corner in OUTER_EYE_CORNERS]]
+        self.centre = torch.tensor(seen.centre)
+        self.log_focal = math.log(seen.focal)
+        self.start_expression = config.expression_start * rig.expression_of(seen.blendshapes)
         self.lowest, self.highest = rig.expression_limits
         self.config = config
-        near = times.diff() < config.near
+        near = seen.times.diff() < config.near
         self.between = 1 + (near[1:] & near[:-1]).nonzero()[:, 0].numpy()  # frames with both neighbours near
 
     def start(self) -> State:
-        """Heads that look into the camera, as far away as their size says."""
+        """Where the fit begins: heads that face the camera, as far away as their size in the picture says."""
         frames = len(self.seen)
         focal = math.exp(self.log_focal)
         apart = float((self.eyes[0] - self.eyes[1]).norm())
@@ -111,11 +119,11 @@ class LandmarkProblem:
             log_focal=self.log_focal,
         )
 
-    def solve(self, state: State, stage: Stage) -> State:
-        """Damped Gauss–Newton steps until they gain nothing."""
+    def solve(self, state: State, unknowns: Unknowns) -> State:
+        """Take damped Gauss–Newton steps (Levenberg–Marquardt) until they hardly lower the loss."""
         loss, damping = self.loss(state), 1e-3
         for _ in range(self.config.steps):
-            system, before = self.system(state, stage), loss
+            system, before = self.system(state, unknowns), loss
             while damping < 1e6:
                 moved = self._move(state, system, damping)
                 loss = self.loss(moved)
@@ -130,7 +138,7 @@ class LandmarkProblem:
         return state
 
     def smooth(self, state: State) -> State:
-        """The poses with their accelerations held against the landmarks' say, all frames solved at once."""
+        """Smooth the poses over time: accelerations are weighed against landmark errors, all frames solved at once."""
         if self.config.smoothness == 0 or len(self.between) == 0:
             return state
         frames, rows = len(self.seen), len(self.between)
@@ -141,10 +149,10 @@ class LandmarkProblem:
             ),
             shape=(rows, frames),
         )
-        stiffness = self.config.smoothness / self.config.robust / np.square(STEADY)
+        stiffness = self.config.smoothness / self.config.robust / np.square(POSE_TOLERANCE)
         steady = sparse.kron(bend.T @ bend, sparse.diags_array(stiffness)).tocsc()
         for _ in range(3):
-            system = self.system(state, Stage.POSE)
+            system = self.system(state, Unknowns.POSES)
             pose = torch.cat([rotation_vectors(state.rotation), state.translation], 1).double().flatten().numpy()
             curvature = sparse.block_diag(list(system.own.numpy())).tocsc() + steady
             step = splinalg.spsolve(curvature, -system.own_gradient.flatten().numpy() - steady @ pose)
@@ -157,18 +165,21 @@ class LandmarkProblem:
         return state
 
     def _residuals(self, points: Tensor, log_focal: float) -> Tensor:
-        """Errors of camera-space points (T, L, 3) on the picture in percent, (T, L, 2)."""
+        """Errors in the picture of points in camera space (T, L, 3), (T, L, 2) percent of the outer-eye distance."""
         projected = math.exp(log_focal) * points[..., :2] / points[..., 2:].clamp(min=0.05) + self.centre
         return (projected - self.seen) * self.unit
 
     def errors(self, state: State) -> tuple[Tensor, Tensor]:
-        """Mean error a frame of the landmarks fitted and of those left out, percent, (T,) each."""
+        """Mean error in each frame of the landmarks fitted and of those left out, percent, (T,) each.
+
+        The second is empty where none were left out.
+        """
         length = self._residuals(self.points.place(state)[1], state.log_focal).norm(dim=2)
         left_out = length[:, self.left_out].mean(1) if self.left_out.any() else torch.zeros(0)
         return length[:, self.fitted].mean(1), left_out
 
     def loss(self, state: State) -> float:
-        """Mean over frames of the robust error and the priors of a frame, and the shared priors."""
+        """The mean over the frames of the robust error and of the frame's priors, plus the shared priors."""
         config = self.config
         length = self._residuals(self.points.place(state)[1], state.log_focal).norm(dim=2)
         edge = config.robust
@@ -180,12 +191,12 @@ class LandmarkProblem:
         total = total + config.shape_prior * (state.shape**2).sum()
         return float(total) + config.focal_prior * (state.log_focal - self.log_focal) ** 2
 
-    def system(self, state: State, stage: Stage) -> System:
-        """Half the second derivatives and gradients of T × loss; only the stage's unknowns are in it."""
+    def system(self, state: State, unknowns: Unknowns) -> System:
+        """Half the second derivatives and gradients of T × loss by the unknowns that are to move."""
         blocks = []
-        for begin in range(0, len(self.seen), CHUNK):
-            part = slice(begin, begin + CHUNK)
-            frame, whole, errors = self._jacobian(state.select(part), self.seen[part], stage)
+        for begin in range(0, len(self.seen), FRAMES_AT_ONCE):
+            part = slice(begin, begin + FRAMES_AT_ONCE)
+            frame, whole, errors = self._jacobian(state.select(part), self.seen[part], unknowns)
             flat = whole.flatten(0, 1)
             blocks.append(
                 (
@@ -204,46 +215,47 @@ class LandmarkProblem:
             own_gradient=torch.cat(own_gradient).double(),
             shared_gradient=torch.stack(shared_gradient).double().sum(0),
         )
-        self._add_priors(system, state, stage)
+        self._add_priors(system, state, unknowns)
         return system
 
-    def _add_priors(self, system: System, state: State, stage: Stage) -> None:
+    def _add_priors(self, system: System, state: State, unknowns: Unknowns) -> None:
+        """Add the priors' second derivatives and gradients to a system, in place."""
         config, frames = self.config, len(self.seen)
-        if stage.expressive:
+        if unknowns.expressive:
             outside = state.expression - state.expression.clamp(self.lowest, self.highest)
             start = state.expression - self.start_expression
             system.own.diagonal(dim1=1, dim2=2)[:, 6:] += 2 * (
                 config.expression_prior + config.range_penalty * (outside != 0)
             )
             system.own_gradient[:, 6:] += 2 * (config.expression_prior * start + config.range_penalty * outside)
-        if stage.shared:
+        if unknowns.shared:
             diagonal = system.shared.diagonal()
             diagonal[:-1] += 2 * frames * config.shape_prior
             diagonal[-1] += 2 * frames * config.focal_prior
             system.shared_gradient[:-1] += 2 * frames * config.shape_prior * state.shape
             system.shared_gradient[-1] += 2 * frames * config.focal_prior * (state.log_focal - self.log_focal)
 
-    def _jacobian(self, state: State, seen: Tensor, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
-        """Derivatives by frames' unknowns (t, 2L, P) and by the shared ones (t, 2L, Q), and errors (t, 2L), weighted.
+    def _jacobian(self, state: State, seen: Tensor, unknowns: Unknowns) -> tuple[Tensor, Tensor, Tensor]:
+        """Derivatives by the frames' unknowns (t, 2L, P) and by the shared ones (t, 2L, Q), and the errors (t, 2L).
 
-        The weights make the squares' gradient that of the robust error.
+        All are weighted so that the gradient of the sum of squares is that of the robust error.
         """
         about, points = self.points.place(state)
-        offset, turn, project, inward = by_pose(about, points, state, self.unit)
+        offset, turn, project, inward = project_with_jacobians(about, points, state, self.unit)
         turn = turn + project @ self.points.slide(state)
         errors = (offset + self.centre - seen) * self.unit
         scale = (self.weights / errors.norm(dim=2).clamp(min=self.config.robust)).sqrt()[..., None, None]
         frame, whole = torch.cat([turn, project], -1), inward[..., :0]
-        if stage.expressive:
+        if unknowns.expressive:
             frame = torch.cat([frame, torch.einsum("tlpc,elc->tlpe", inward, self.points.expression_basis)], -1)
-        if stage.shared:
+        if unknowns.shared:
             by_shape = torch.einsum("tlpc,klc->tlpk", inward, self.points.shape_basis)
             whole = torch.cat([by_shape, offset[..., None] * self.unit], -1)
         frame, whole = frame * scale, whole * scale
         return frame.flatten(1, 2), whole.flatten(1, 2), (errors * scale[..., 0]).flatten(1)
 
     def _move(self, state: State, system: System, damping: float) -> State:
-        """Solves the damped equations and takes the step."""
+        """The state after one step: the solution of the damped normal equations."""
         factor = torch.linalg.cholesky(damp(system.own, damping))
         solved = torch.cholesky_solve(torch.cat([system.coupling, system.own_gradient[..., None]], -1), factor)
         reduced = damp(system.shared, damping) - torch.einsum("tpq,tpr->qr", system.coupling, solved[..., :-1])
@@ -264,5 +276,5 @@ class LandmarkProblem:
 
 
 def damp(matrix: Tensor, damping: float) -> Tensor:
-    """Levenberg's and Marquardt's larger diagonal."""
+    """A matrix (…, P, P) with its diagonal enlarged by a share, as Levenberg and Marquardt damp."""
     return matrix + torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1) * damping)

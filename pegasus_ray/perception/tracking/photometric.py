@@ -1,9 +1,9 @@
 """Refines poses and expressions so that a point of the face has the same brightness in all frames.
 
-Landmarks jitter by about a pixel. Here thousands of points on the rig are looked up in each frame; their mean over the
-frames is a likeness of the face without shading (a band of spatial frequencies, each frame at equal contrast), and each
-frame's pose and expression are moved towards it, the landmarks still having their say. All frames are treated alike,
-whether an avatar will be fitted to them or judged on them.
+Landmarks jitter by about a pixel. Here the brightness of thousands of points on the rig is sampled in each frame. Its mean
+over the frames is a picture of the face without shading (a band of spatial frequencies, each frame at equal contrast).
+Each frame's pose and expression are moved so that its own brightness comes nearer to the mean, while the landmarks still
+count. All frames are treated alike, whether an avatar will be fitted to them or judged on them.
 
 Legend: T frames, S side of the frames, N points, E expressions, P = 6 + E unknowns a frame.
 """
@@ -18,47 +18,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pegasus_ray.library.track import Bytes
+from pegasus_ray.perception.footage.segmented import SegmentedFrames
+from pegasus_ray.perception.nets.square import Bytes, Floats
 from pegasus_ray.perception.tracking.config import PhotometricConfig
-from pegasus_ray.perception.tracking.landmark_problem import LandmarkProblem, Stage, damp
-from pegasus_ray.perception.tracking.rig_state import BoundPoints, State, by_pose
+from pegasus_ray.perception.tracking.landmark_problem import LandmarkProblem, Unknowns, damp
+from pegasus_ray.perception.tracking.rig_state import BoundPoints, State, project_with_jacobians
 from pegasus_ray.rig.model import Rig, rodrigues
 from pegasus_ray.schemas.parts import Label, Part
 
-LARGEST: Final = 256  # pixels a side that are worked on
-CHUNK: Final = 16  # frames whose Jacobians are in memory at once
-FACE: Final = (Part.SKIN, Part.EYEBROWS, Part.NOSE, Part.MOUTH, Part.EYES)
-EYES: Final = (Label.EYE_LEFT, Label.EYE_RIGHT)
-SHOWN: Final = (
+MAX_WORKING_SIDE: Final = 256  # pixels; larger frames are reduced
+FRAMES_AT_ONCE: Final = 16  # whose Jacobians are in memory
+FACE_PARTS: Final = (Part.SKIN, Part.EYEBROWS, Part.NOSE, Part.MOUTH, Part.EYES)  # of the rig, where points are taken
+EYE_LABELS: Final = (Label.EYE_LEFT, Label.EYE_RIGHT)
+FACE_LABELS: Final = (
     *(Label.SKIN, Label.NOSE, Label.BROW_LEFT, Label.BROW_RIGHT, Label.LIP_UPPER, Label.LIP_LOWER),
-    *EYES,
+    *EYE_LABELS,
 )
+"""Pixels in which a point may be seen: those with other labels show something before the face."""
+_DRAW_SEED: Final = 0  # of the points' places
 
 
 class PhotometricProblem:
-    """The frames of a video, and points of the rig to be looked up in them."""
+    """The frames of a video, and points of the rig whose brightness is sampled in them.
+
+    Args:
+        rig: the rig.
+        landmarks: the same video's landmarks, which go on counting.
+        frames: its frames.
+        config: how much the pictures count, and which details.
+    """
 
     def __init__(
-        self,
-        rig: Rig,
-        landmarks: LandmarkProblem,
-        images: Bytes,  # (T, S, S, 3)
-        mattes: Bytes,  # (T, S, S)
-        parts: Bytes,  # (T, S, S)
-        config: PhotometricConfig,
-        seed: int = 0,
+        self, rig: Rig, landmarks: LandmarkProblem, frames: SegmentedFrames, config: PhotometricConfig
     ) -> None:
         self.config, self.landmarks = config, landmarks
-        images, mattes, parts = _shrink(images, mattes, parts)
+        images, mattes, parts = _shrink(frames.images, frames.mattes, frames.parts)
         self.size = images.shape[1]
         eyes = 100 / float(landmarks.unit) * self.size  # outer-eye distance in pixels
         bands = (max(config.fine * eyes, 0.7), config.coarse * eyes)
         self.pictures = torch.from_numpy(
             np.stack([_band(*frame, bands) for frame in zip(images, mattes, strict=True)])
-        )  # (T, 3, S, S): brightness and its slopes, a pixel
-        self.shown = torch.from_numpy(np.isin(parts, SHOWN) & (mattes > 127))
-        self.eyes_shown = torch.from_numpy(np.isin(parts, EYES))
-        triangles, barycentric = _scatter(rig, config.points, seed)
+        )  # (T, 3, S, S): brightness, and its slopes a pixel
+        self.shown = torch.from_numpy(np.isin(parts, FACE_LABELS) & (mattes > 127))
+        self.eyes_shown = torch.from_numpy(np.isin(parts, EYE_LABELS))
+        triangles, barycentric = _scatter(rig, config.points)
         self.points = BoundPoints.of(rig, triangles, barycentric)
         corners = rig.template[rig.faces[triangles]] * torch.tensor([1.0, -1.0, -1.0])
         normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -66,28 +69,23 @@ class PhotometricProblem:
         self.on_eyes = rig.parts[triangles] == Part.EYES
 
     def refine(self, state: State) -> State:
-        """Rounds of a new likeness and a step towards it."""
+        """The state after the configured rounds of averaging the frames and moving each towards the mean."""
         for _ in range(self.config.rounds):
             state = self._step(state)
         return state
 
-    def spread(self, state: State) -> Tensor:
-        """How far each frame is off the likeness, (T,), in standard deviations of its brightness: for judging a fit."""
-        likeness, trust, _ = self._likeness(state)
-        off = []
-        for part in self._parts():
-            values, seen, _ = self._look(state.select(part), part)
-            weight = seen * trust
-            off.append(((values[..., 0] - likeness).abs() * weight).sum(1) / weight.sum(1).clamp(min=1e-6))
-        return torch.cat(off)
+    def _chunks(self) -> list[slice]:
+        return [slice(begin, begin + FRAMES_AT_ONCE) for begin in range(0, len(self.pictures), FRAMES_AT_ONCE)]
 
-    def _parts(self) -> list[slice]:
-        return [slice(begin, begin + CHUNK) for begin in range(0, len(self.pictures), CHUNK)]
+    def _sample(self, state: State, part: slice) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The frames' brightness at the points.
 
-    def _look(self, state: State, part: slice) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Brightness and slopes a pixel (t, N, 3) at equal contrast, how well points are seen (t, N), and the places."""
+        Returns:
+            Brightness and its slopes a pixel (t, N, 3), each frame at equal contrast; how well the points are seen (t, N),
+            0–1; and the points relative to the head's origin and in camera space, (t, N, 3) metres each.
+        """
         about, points = self.points.place(state)
-        offset = by_pose(about, points, state, 1.0)[0] + self.landmarks.centre
+        offset = project_with_jacobians(about, points, state, 1.0)[0] + self.landmarks.centre
         grid = (2 * offset - 1)[:, None]
         values = torch.nn.functional.grid_sample(self.pictures[part], grid, align_corners=False)[:, :, 0].mT
         toward = torch.nn.functional.normalize(-points, dim=-1)
@@ -104,34 +102,35 @@ class PhotometricProblem:
         values = torch.cat([values[..., :1] - mean[..., None], values[..., 1:]], -1) / contrast[..., None]
         return values, seen, (about, points)
 
-    def _likeness(self, state: State) -> tuple[Tensor, Tensor, float]:
-        """Mean brightness of the points, how steady they are (0–1), (N,) each, and the usual difference from the mean."""
+    def _mean_face(self, state: State) -> tuple[Tensor, Tensor, float]:
+        """Mean brightness of the points, how steady it is (0–1), (N,) each, and the usual deviation from the mean."""
         total, first, second = (torch.zeros(len(self.normals)) for _ in range(3))
-        for part in self._parts():
-            values, seen, _ = self._look(state.select(part), part)
+        for part in self._chunks():
+            values, seen, _ = self._sample(state.select(part), part)
             total += seen.sum(0)
             first += (seen * values[..., 0]).sum(0)
             second += (seen * values[..., 0] ** 2).sum(0)
         mean = first / total.clamp(min=1e-6)
-        spread = (second / total.clamp(min=1e-6) - mean**2).clamp(min=0).sqrt()
+        deviation = (second / total.clamp(min=1e-6) - mean**2).clamp(min=0).sqrt()
         often = total > self.config.least_seen * len(self.pictures)
-        usual = float(spread[often].median()) if often.any() else 1.0
-        trust = often / (1 + (spread / max(usual, 1e-6)) ** 2)
+        usual = float(deviation[often].median()) if often.any() else 1.0
+        trust = often / (1 + (deviation / max(usual, 1e-6)) ** 2)
         return mean, trust, max(usual, 1e-3)
 
     def _step(self, state: State) -> State:
-        likeness, trust, usual = self._likeness(state)
-        system = self.landmarks.system(state, Stage.FRAMES)
+        """The state after one Gauss–Newton step of all frames towards their mean brightness."""
+        mean, trust, usual = self._mean_face(state)
+        system = self.landmarks.system(state, Unknowns.POSES_AND_EXPRESSIONS)
         own, gradient = system.own, system.own_gradient
-        for part in self._parts():
+        for part in self._chunks():
             chosen = state.select(part)
-            values, seen, (about, points) = self._look(chosen, part)
-            _, turn, project, inward = by_pose(about, points, chosen, self.size)
+            values, seen, (about, points) = self._sample(chosen, part)
+            _, turn, project, inward = project_with_jacobians(about, points, chosen, self.size)
             slope = values[..., None, 1:]  # (t, N, 1, 2)
             turned, moved, deformed = ((slope @ jacobian)[:, :, 0] for jacobian in (turn, project, inward))
             expressed = torch.einsum("tnc,enc->tne", deformed, self.points.expression_basis)
             jacobian = torch.cat([turned, moved, expressed], -1) / usual
-            residual = (values[..., 0] - likeness) / usual
+            residual = (values[..., 0] - mean) / usual
             weight = seen * trust / residual.abs().clamp(min=1.0)
             weight = self.config.weight * weight / (seen * trust).sum(1, keepdim=True).clamp(min=1e-6)
             own[part] += (jacobian.mT @ (jacobian * weight[..., None])).double()
@@ -146,10 +145,10 @@ class PhotometricProblem:
 
 
 def _shrink(images: Bytes, mattes: Bytes, parts: Bytes) -> tuple[Bytes, Bytes, Bytes]:
-    """The frames at no more than `LARGEST` pixels a side."""
-    if images.shape[1] <= LARGEST:
+    """The frames at no more than `MAX_WORKING_SIDE` pixels a side."""
+    if images.shape[1] <= MAX_WORKING_SIDE:
         return images, mattes, parts
-    side = (LARGEST, LARGEST)
+    side = (MAX_WORKING_SIDE, MAX_WORKING_SIDE)
     return (
         np.stack([cv2.resize(image, side, interpolation=cv2.INTER_AREA) for image in images]),
         np.stack([cv2.resize(matte, side, interpolation=cv2.INTER_AREA) for matte in mattes]),
@@ -157,8 +156,14 @@ def _shrink(images: Bytes, mattes: Bytes, parts: Bytes) -> tuple[Bytes, Bytes, B
     )
 
 
-def _band(image: Bytes, matte: Bytes, bands: tuple[float, float]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """A band of spatial frequencies of the person's brightness, and its slopes to the right and down, (3, S, S)."""
+def _band(image: Bytes, matte: Bytes, bands: tuple[float, float]) -> Floats:
+    """A band of spatial frequencies of the person's brightness, and its slopes to the right and down, (3, S, S).
+
+    Args:
+        image: (S, S, 3).
+        matte: (S, S).
+        bands: standard deviations in pixels of the blurs that take out finer details and coarser shading.
+    """
     opacity = matte.astype(np.float32) / 255
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     inside = cv2.GaussianBlur(opacity, (0, 0), bands[1])
@@ -168,13 +173,13 @@ def _band(image: Bytes, matte: Bytes, bands: tuple[float, float]) -> np.ndarray[
     return np.stack([band, across, down]).astype(np.float32)
 
 
-def _scatter(rig: Rig, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Points spread evenly over the front of the face: faces (N,) and barycentric coordinates (N, 3)."""
+def _scatter(rig: Rig, count: int) -> tuple[Tensor, Tensor]:
+    """Points drawn with equal density over the front of the face: triangles (N,) and barycentric coordinates (N, 3)."""
     corners = rig.template[rig.faces]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    wanted = torch.isin(rig.parts, torch.tensor([int(part) for part in FACE]))
+    wanted = torch.isin(rig.parts, torch.tensor([int(part) for part in FACE_PARTS]))
     wanted &= (corners.mean(1)[:, 2] > -0.05) & (normal[:, 2] > 0)
-    source = torch.Generator().manual_seed(seed)
+    source = torch.Generator().manual_seed(_DRAW_SEED)
     triangles = torch.multinomial(normal.norm(dim=1) * wanted, count, replacement=True, generator=source)
     a, b = torch.rand(2, count, generator=source)
     a, b = torch.where(a + b > 1, 1 - a, a), torch.where(a + b > 1, 1 - b, b)

@@ -1,4 +1,4 @@
-"""The unknowns of a rig that is fitted to a video, and how points on the rig move on the picture with them.
+"""The unknowns of a rig that is fitted to a video, and how points on the rig move in the picture with them.
 
 Legend: T frames, N points bound to the rig, K shape axes, E expressions, D = 6 terms of a drift.
 """
@@ -36,16 +36,23 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundPoints:
-    """Points on the surface of a rig that looks into the camera (x right, y down)."""
+    """Points on the surface of a rig that faces the camera (x right, y down)."""
 
     template: Tensor  # (N, 3)
     shape_basis: Tensor  # (K, N, 3)
     expression_basis: Tensor  # (E, N, 3)
-    drift: Tensor | None = None  # (D, N, 3) metres off these places, by `view_terms`
+    drift: Tensor | None = None  # (D, N, 3) metres off these places for each of `view_terms`
 
     @staticmethod
     def of(rig: Rig, triangles: Tensor, barycentric: Tensor, drift: Tensor | None = None) -> BoundPoints:
-        """Points on faces (N,) at barycentric coordinates (N, 3), that drift (D, N, 3) in rig space with the view."""
+        """Points given by their triangles and barycentric coordinates.
+
+        Args:
+            rig: the rig.
+            triangles: numbers of its faces, (N,).
+            barycentric: (N, 3).
+            drift: how the points move over the skin with the view, (D, N, 3) metres in rig space; see `view_terms`.
+        """
         flip = torch.tensor([1.0, -1.0, -1.0])
 
         def bound(values: Tensor) -> Tensor:
@@ -59,7 +66,7 @@ class BoundPoints:
         )
 
     def place(self, state: State) -> tuple[Tensor, Tensor]:
-        """The points about the head's origin and in camera space, (T, N, 3) metres each."""
+        """The points relative to the head's origin, and in camera space, (T, N, 3) metres each."""
         still = self.template + torch.einsum("k,knc->nc", state.shape, self.shape_basis)
         rest = still + torch.einsum("te,enc->tnc", state.expression, self.expression_basis)
         if self.drift is not None:
@@ -68,7 +75,7 @@ class BoundPoints:
         return about, about + state.translation[:, None]
 
     def slide(self, state: State) -> Tensor:
-        """Derivatives (T, N, 3, 3) of the points' drift, in camera space, by a rotation after the head's."""
+        """Derivatives (T, N, 3, 3) of the points' drift, in camera space, by a rotation applied after the head's."""
         if self.drift is None:
             return torch.zeros(1, 1, 3, 3)
         by_view = torch.einsum("tdv,dnc->tncv", view_terms(state.rotation, state.translation)[1], self.drift)
@@ -83,9 +90,9 @@ def view_terms(
     rotation: Tensor,  # (T, 3, 3)
     translation: Tensor,  # (T, 3)
 ) -> tuple[Tensor, Tensor]:
-    """Terms of second degree in the side that a head shows, (T, D), and their derivatives by that, (T, D, 3).
+    """Polynomial terms of the direction from which a head is seen, (T, D), and their derivatives by it, (T, D, 3).
 
-    The side is the direction towards the camera in the head's axes, (x, y, z): the terms are 1, x, y, x², xy, y².
+    The direction is that towards the camera in the head's axes, (x, y, z): the terms are 1, x, y, x², xy, y².
     """
     towards = torch.nn.functional.normalize(-translation, dim=1)
     side = (rotation.mT @ towards[..., None])[..., 0]
@@ -97,15 +104,17 @@ def view_terms(
     return terms, torch.stack([across, down, torch.zeros_like(across)], 2)
 
 
-def by_pose(
-    about: Tensor,  # (t, N, 3) points about the head's origin
+def project_with_jacobians(
+    about: Tensor,  # (t, N, 3) points relative to the head's origin
     points: Tensor,  # (t, N, 3) in camera space
     state: State,
-    unit: Tensor | float,
+    unit: Tensor | float,  # how many of the units in which the derivatives are wanted make a side of the picture
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Places on the picture off the principal point (t, N, 2), sides, and their derivatives (t, N, 2, 3), in `unit`s.
+    """Project points into the picture, with the derivatives of their places.
 
-    Derivatives by a rotation after the head's, by a translation, and by a motion in rest space.
+    Returns:
+        Places relative to the principal point (t, N, 2), sides; and their derivatives (t, N, 2, 3), in units, by a rotation
+        applied after the head's, by a translation, and by a motion in the rig's rest space.
     """
     focal = math.exp(state.log_focal)
     depth = points[..., 2].clamp(min=0.05)

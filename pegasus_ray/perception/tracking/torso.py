@@ -1,8 +1,11 @@
-"""The torso's own motion: roll, translation and depth, from registering the clothes of all frames to one of them.
+"""The torso's own motion: roll, translation and depth, from registering the clothes of all frames to those of one frame.
 
 A torso does not follow the head that turns above it. Its clothes are aligned to those of a reference frame by a similarity
-(inverse compositional Lucas–Kanade, coarse to fine, robust, all frames at once); turned into camera space, roll is a
-rotation about the viewing axis and scale is depth.
+transform (inverse compositional Lucas–Kanade, coarse to fine, robust, all frames at once). In camera space the similarity's
+roll is a rotation about the viewing axis, and its scale is depth.
+
+Places are complex numbers, relative to the picture's middle, x right (real), y down (imaginary): a similarity is
+z → αz + τ.
 
 Legend: T frames, S side of the frames, W side of the pictures worked on, N pixels registered, C = 4 channels.
 """
@@ -18,30 +21,42 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pegasus_ray.library.track import Bytes, Floats
+from pegasus_ray.perception.footage.segmented import SegmentedFrames
+from pegasus_ray.perception.nets.square import Bytes, Floats
+from pegasus_ray.perception.tracking.fit_rig import RigFit
 from pegasus_ray.rig.model import Rig, rigid, rodrigues, rotation_vectors
 from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.parts import Label
 
-SILHOUETTE: Final = 96.0  # how much of a channel's 0–255 the matte counts
-CHUNK: Final = 64  # frames registered at once
-AGREEING: Final = 48  # frames whose median a likeness is, at most
-STRETCH: Final = 0.1  # off the likely scale, as unlikely as a difference of 1 in every pixel
-ROLL: Final = 0.1  # radians, likewise
-SHIFT: Final = 0.1  # sides, likewise
+SILHOUETTE_WEIGHT: Final = 96.0  # what the matte counts in a channel of 0–255
+FRAMES_AT_ONCE: Final = 64  # registered together
+MAX_MEDIAN_FRAMES: Final = 48  # whose median is the mean appearance
+LOG_SCALE_TOLERANCE: Final = 0.1  # off the likely scale, as unlikely as a difference of 1 in every pixel
+ROLL_TOLERANCE: Final = 0.1  # radians, likewise
+SHIFT_TOLERANCE: Final = 0.1  # sides of the picture, likewise
+MIN_SCALE: Final = 0.6  # a registration with a scale outside of these bounds has failed
+MAX_SCALE: Final = 1.6
+POSE_SCALES: Final = (*[0.1] * 3, *[0.02] * 3)  # radians and metres that count as equally far
+CLOTH_SCALES: Final = (
+    0.02,
+) * 3  # likewise: share of the picture that is cloth, and its middle across and down in sides
+
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorsoConfig:
-    """How the torso is followed."""
+    """How the torso is tracked."""
 
     size: int = 192  # W
-    follow: float = 0.4  # share of the head's rotation that a torso takes which is not seen
+    follow: float = 0.4  # share of the head's rotation that a torso takes on where it is not seen
     least_cloth: float = 0.02  # share of the picture that must show clothes
     blurs: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)  # pixels, coarse to fine
-    iterations: int = 8  # a level
-    likeness: int = 2  # rounds in which all frames are registered to what they show together, not to the one of them
-    robust: float = 12.0  # difference of 0–255 from which on a pixel counts linearly
+    iterations: int = 8  # for each blur and each round
+    likeness: int = 2  # rounds, after the others, in which frames are registered to their median and not to one of them
+    robust: float = 12.0  # difference of 0–255 from which on a pixel counts linearly (Huber)
     steady: float = 0.04  # seconds over which the motion is smoothed
     calm: float = 0.4  # the same for a torso that is not seen and follows the head
 
@@ -50,32 +65,64 @@ class TorsoConfig:
             raise PegasusError(Reason.BAD_CONFIG, "needs size ≥ 32, a blur and an iteration", subject="TorsoConfig")
 
 
-def track_torso(
-    rig: Rig,
-    *,
-    images: Bytes,  # (T, S, S, 3)
-    mattes: Bytes,  # (T, S, S)
-    parts: Bytes,  # (T, S, S)
-    times: Floats,  # (T,) seconds
-    shape: Floats,  # (K,)
-    head: Floats,  # (T, 6)
-    camera: Floats,  # (T, 3)
-    config: TorsoConfig | None = None,
-) -> Floats:
-    """The torso's pose of each frame, rig → camera, (T, 6): rotation vector (radians) and translation (metres)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Similarities:
+    """A similarity z → αz + τ for each frame, from the reference's places to the frame's."""
+
+    alpha: Tensor  # (T,) complex: scale and roll
+    shift: Tensor  # (T,) complex τ, pixels
+    error: Tensor  # (T,) mean robust difference between the frame and what it was registered to
+
+    def select(self, frames: slice) -> _Similarities:
+        """Those of some of the frames; writing into them writes into these."""
+        return _Similarities(alpha=self.alpha[frames], shift=self.shift[frames], error=self.error[frames])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Template:
+    """What frames are registered to, at the pixels with clothes."""
+
+    values: Tensor  # (C, N)
+    gradient: Tensor  # (C, N, 2) a pixel, across and down
+    places: Tensor  # (N,) complex, pixels from the middle
+
+    @staticmethod
+    def of(picture: npt.NDArray[np.float32], rows: Ints, columns: Ints) -> _Template:
+        """From a picture (W, W, C) at some of its pixels, (N,) each."""
+        down, across = np.gradient(picture, axis=(0, 1))
+        places = np.stack([columns, rows], 1) + 0.5 - len(picture) / 2
+        return _Template(
+            values=torch.from_numpy(picture[rows, columns]).T,
+            gradient=torch.from_numpy(np.stack([across, down], -1)[rows, columns]).transpose(0, 1),
+            places=torch.view_as_complex(torch.from_numpy(places).double()),
+        )
+
+
+def track_torso(rig: Rig, frames: SegmentedFrames, fit: RigFit, config: TorsoConfig | None = None) -> Floats:
+    """The torso's pose of each frame, rig → camera, (T, 6): rotation vector (radians) and translation (metres).
+
+    Where hardly any clothes are seen, the torso hangs on the neck and takes on a share of the head's rotation.
+
+    Args:
+        rig: the rig that was fitted.
+        frames: the video's frames.
+        fit: the rig's parameters of the same frames.
+        config: how the torso is tracked.
+    """
     config = config or TorsoConfig()
-    neck = rig.joints(torch.from_numpy(shape)[None])[0, rig.pivot]
-    poses = torch.from_numpy(head)
-    cloth = (parts == Label.CLOTH) & (mattes > 127)
+    neck = rig.joints(torch.from_numpy(fit.shape)[None])[0, rig.pivot]
+    heads = torch.from_numpy(fit.head)
+    cloth = (frames.parts == Label.CLOTH) & (frames.mattes > 127)
     if np.median(cloth.mean((1, 2))) < config.least_cloth:
-        return _follow(poses, neck, times, config)
-    reference = _reference(cloth, poses)
-    likely = poses[reference, 5] / poses[:, 5]  # near heads have near torsos
-    alpha, shift, trusted = _register(images, mattes, cloth, likely.double(), reference, config)
+        return _follow_head(heads, neck, frames.times, config)
+    reference = _reference(cloth, heads)
+    likely = heads[reference, 5] / heads[:, 5]  # where the head is nearer to the camera, so is the torso
+    found, trusted = _register(frames, cloth, likely.double(), reference, config)
+    alpha, shift = np.asarray(found.alpha), np.asarray(found.shift / config.size)
     motion = np.stack([np.log(np.abs(alpha)), np.angle(alpha), shift.real, shift.imag], 1)
-    motion = smooth(_bridge(motion, trusted, times), times, config.steady)
-    start = _hanging(poses[reference : reference + 1], neck, config.follow)
-    return _lift(motion, start, neck, camera)
+    motion = smooth(_bridge(motion, trusted, frames.times), frames.times, config.steady)
+    start = _hang_on_neck(heads[reference : reference + 1], neck, config.follow)
+    return _lift(motion, start, neck, fit.camera)
 
 
 def smooth(
@@ -83,125 +130,131 @@ def smooth(
     times: Floats,  # (T,) seconds
     width: float,  # seconds
 ) -> npt.NDArray[np.float64]:
-    """Each frame's values as a mean of those near in time, the nearest counting most (local lines, so ramps stay)."""
+    """Values smoothed over time by local linear regression with Gaussian weights, (T, D).
+
+    Lines, not means, are fitted locally, so that a steady motion stays what it is.
+    """
     gap = times[None].astype(np.float64) - times[:, None]
     weight = np.exp(-0.5 * (gap / width) ** 2)
     weight[np.abs(gap) > 4 * width] = 0
     total, first, second = weight.sum(1), (weight * gap).sum(1), (weight * gap**2).sum(1)
-    spread = np.maximum(total * second - first**2, 1e-12)
+    determinant = np.maximum(total * second - first**2, 1e-12)
     local = np.where(
         (second > 1e-3 * width**2)[:, None],
-        weight * (second[:, None] - first[:, None] * gap) / spread[:, None],
+        weight * (second[:, None] - first[:, None] * gap) / determinant[:, None],
         weight / total[:, None],
     )
     return np.asarray(local @ values)
 
 
-def _reference(cloth: npt.NDArray[np.bool_], poses: Tensor) -> int:
-    """A frame as most frames are: in the head's pose, in how much cloth there is and where."""
+def _reference(cloth: npt.NDArray[np.bool_], heads: Tensor) -> int:
+    """The number of the most usual frame: in the head's pose, in how much cloth there is and where.
+
+    Args:
+        cloth: pixels that show clothes, (T, S, S).
+        heads: the head's poses, (T, 6).
+    """
     size = cloth.shape[1]
     share = cloth.mean((1, 2))
     across, down = (cloth.mean(axis) @ np.arange(size) / np.maximum(size * size * share, 1) for axis in (1, 2))
-    looks = np.column_stack([poses.numpy(), share, across, down])
-    scale = np.array([0.1] * 3 + [0.02] * 3 + [0.02] * 3)
-    return int((np.abs(looks - np.median(looks, axis=0)) / scale).sum(1).argmin())
+    measures = np.column_stack([heads.numpy(), share, across, down])
+    scale = np.array([*POSE_SCALES, *CLOTH_SCALES])
+    return int((np.abs(measures - np.median(measures, axis=0)) / scale).sum(1).argmin())
 
 
 def _register(
-    images: Bytes,
-    mattes: Bytes,
-    cloth: npt.NDArray[np.bool_],
+    frames: SegmentedFrames,
+    cloth: npt.NDArray[np.bool_],  # (T, S, S)
     likely: Tensor,  # (T,) scales
     reference: int,
     config: TorsoConfig,
-) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128], npt.NDArray[np.bool_]]:
-    """Similarities z → αz + τ that take the reference's places to each frame's, and which of them hold.
-
-    Places are complex numbers, fractions of the side from the picture's middle, x right, y down.
-    """
+) -> tuple[_Similarities, npt.NDArray[np.bool_]]:
+    """The similarities of all frames, and which of them can be trusted, (T,)."""
     size = config.size
-    pictures = np.stack([_channels(*frame, size) for frame in zip(images, mattes, cloth, strict=True)])
+    pictures = np.stack(
+        [_channels(*frame, size) for frame in zip(frames.images, frames.mattes, cloth, strict=True)]
+    )  # (T, W, W, C)
     near = cv2.resize(cloth[reference].astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.5
     near = cv2.dilate(near.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     rows, columns = np.nonzero(near)
-    places = torch.from_numpy(np.stack([columns, rows], 1) + 0.5 - size / 2).double()
-    z = torch.view_as_complex(places)  # (N,) pixels from the middle
-    alpha = torch.complex(likely, torch.zeros_like(likely))
-    shift = torch.zeros(len(images), dtype=torch.complex128)
-    error = torch.zeros(len(images), dtype=torch.float64)
+    found = _Similarities(
+        alpha=torch.complex(likely, torch.zeros_like(likely)),
+        shift=torch.zeros(len(pictures), dtype=torch.complex128),
+        error=torch.zeros(len(pictures), dtype=torch.float64),
+    )
     rounds = [*config.blurs, *[config.blurs[-1]] * config.likeness]
     for number, blur in enumerate(rounds):
-        shown = pictures[reference] if number < len(config.blurs) else _likeness(pictures, alpha, shift, error)
-        still = cv2.GaussianBlur(shown, (0, 0), blur)
-        template = torch.from_numpy(still[rows, columns]).T  # (C, N)
-        down, across = np.gradient(still, axis=(0, 1))
-        gradient = torch.from_numpy(np.stack([across, down], -1)[rows, columns]).transpose(0, 1)  # (C, N, 2)
-        for begin in range(0, len(images), CHUNK):
-            part = slice(begin, begin + CHUNK)
+        shown = pictures[reference] if number < len(config.blurs) else _median_picture(pictures, found)
+        template = _Template.of(cv2.GaussianBlur(shown, (0, 0), blur), rows, columns)
+        for begin in range(0, len(pictures), FRAMES_AT_ONCE):
+            part = slice(begin, begin + FRAMES_AT_ONCE)
             blurred = np.stack([cv2.GaussianBlur(picture, (0, 0), blur) for picture in pictures[part]])
             values = torch.from_numpy(blurred).permute(0, 3, 1, 2)  # (t, C, W, W)
-            alpha[part], shift[part], error[part] = _align(
-                values, template, gradient, z, alpha[part], shift[part], likely[part], config
-            )
-    plausible = (alpha.abs() > 0.6) & (alpha.abs() < 1.6) & (error < 3 * error.median() + config.robust)
-    return np.asarray(alpha), np.asarray(shift / size), np.asarray(plausible)
+            aligned = _align(values, template, found.select(part), likely[part], config)
+            found.alpha[part], found.shift[part], found.error[part] = aligned.alpha, aligned.shift, aligned.error
+    scale, error = found.alpha.abs(), found.error
+    trusted = (scale > MIN_SCALE) & (scale < MAX_SCALE) & (error < 3 * error.median() + config.robust)
+    return found, np.asarray(trusted)
 
 
-def _likeness(
-    pictures: npt.NDArray[np.float32],  # (T, W, W, 4)
-    alpha: Tensor,  # (T,) complex
-    shift: Tensor,  # (T,) complex, pixels
-    error: Tensor,  # (T,)
+def _median_picture(
+    pictures: npt.NDArray[np.float32],  # (T, W, W, C)
+    found: _Similarities,
 ) -> npt.NDArray[np.float32]:
-    """What the better half of the frames show together at the reference's places, (W, W, 4): their median."""
+    """The median of the better registered half of the frames, each warped to the reference's places, (W, W, C)."""
     size = pictures.shape[1]
-    better = error.argsort(stable=True)[: max(len(error) // 2, 1)].sort().values
-    chosen = better[torch.linspace(0, len(better) - 1, min(AGREEING, len(better))).round().long()].tolist()
+    better = found.error.argsort(stable=True)[: max(len(found.error) // 2, 1)].sort().values
     middle = (size - 1) / 2
-    laid = []
-    for frame in chosen:
-        a, t = complex(alpha[frame]), complex(shift[frame])
+    warped = []
+    for frame in better[torch.from_numpy(evenly(len(better), MAX_MEDIAN_FRAMES))].tolist():
+        a, t = complex(found.alpha[frame]), complex(found.shift[frame])
         x0, y0 = middle + t.real - (a.real - a.imag) * middle, middle + t.imag - (a.imag + a.real) * middle
         there = np.array([[a.real, -a.imag, x0], [a.imag, a.real, y0]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        laid.append(cv2.warpAffine(pictures[frame], there, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE))
-    return np.asarray(np.median(np.stack(laid), 0), dtype=np.float32)
+        warped.append(
+            cv2.warpAffine(pictures[frame], there, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        )
+    return np.asarray(np.median(np.stack(warped), 0), dtype=np.float32)
 
 
 def _channels(image: Bytes, matte: Bytes, cloth: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.float32]:
-    """The clothes' colours less their mean, and the person's silhouette, (W, W, 4): the background has no say."""
+    """The clothes' colours less their mean, and the person's silhouette, (W, W, 4).
+
+    Both are zero in the background, so that it does not take part in the registration.
+    """
     opacity = matte.astype(np.float32)[..., None] / 255
     mean = image[cloth].mean(0) if cloth.any() else np.full(3, 127.0)
-    picture = np.concatenate([(image - mean) * opacity, SILHOUETTE * opacity], -1).astype(np.float32)
+    picture = np.concatenate([(image - mean) * opacity, SILHOUETTE_WEIGHT * opacity], -1).astype(np.float32)
     return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA))
 
 
 def _align(
-    values: Tensor,  # (t, C, W, W)
-    template: Tensor,  # (C, N)
-    gradient: Tensor,  # (C, N, 2)
-    z: Tensor,  # (N,) complex
-    alpha: Tensor,  # (t,) complex
-    shift: Tensor,  # (t,) complex, pixels
+    values: Tensor,  # (t, C, W, W) the frames
+    template: _Template,
+    start: _Similarities,
     likely: Tensor,  # (t,) scales
     config: TorsoConfig,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One level of the registration: the similarities and the mean robust difference, (t,) each."""
+) -> _Similarities:
+    """One level of the registration: Gauss–Newton steps from the similarities of the level before."""
     size = values.shape[-1]
+    z, alpha, shift = template.places, start.alpha, start.shift
     unit = float(z.abs().mean())
     x, y = z.real / unit, z.imag / unit
-    across, down = gradient.double().unbind(-1)
+    across, down = template.gradient.double().unbind(-1)
     jacobian = torch.stack([across * x + down * y, down * x - across * y, across, down], -1)  # (C, N, 4)
     products = (jacobian[..., :, None] * jacobian[..., None, :]).float()  # (C, N, 4, 4)
-    spread = torch.tensor([STRETCH * unit, ROLL * unit, SHIFT * size, SHIFT * size], dtype=torch.float64)
-    prior = template.numel() / spread.square()
+    tolerance = torch.tensor(
+        [LOG_SCALE_TOLERANCE * unit, ROLL_TOLERANCE * unit, SHIFT_TOLERANCE * size, SHIFT_TOLERANCE * size],
+        dtype=torch.float64,
+    )
+    prior = template.values.numel() / tolerance.square()
     error = torch.zeros(len(values), dtype=torch.float64)
     for _ in range(config.iterations):
         there = torch.view_as_real(alpha[:, None] * z + shift[:, None])  # (t, N, 2) pixels
         grid = (there / (size / 2)).float()
         inside = (grid.abs() < 1 - 1 / size).all(-1)  # (t, N)
         seen = torch.nn.functional.grid_sample(values, grid[:, None], align_corners=False)[:, :, 0]  # (t, C, N)
-        difference = seen - template
+        difference = seen - template.values
         weight = inside[:, None] / difference.abs().clamp(min=config.robust)
         count = inside.sum(1).clamp(min=1).double()
         error = (difference.abs().clamp(max=4 * config.robust) * inside[:, None]).sum((1, 2)).double() / count
@@ -213,34 +266,41 @@ def _align(
         change = 1 + torch.complex(grow, turn) / unit
         alpha = alpha / change
         shift = shift - alpha * torch.complex(right, below)
-    return alpha, shift, error
+    return _Similarities(alpha=alpha, shift=shift, error=error)
 
 
 def _bridge(motion: npt.NDArray[np.float64], trusted: npt.NDArray[np.bool_], times: Floats) -> npt.NDArray[np.float64]:
-    """Frames whose registration failed take what lies between the trusted frames before and after them."""
+    """The motion (T, 4), interpolated between trusted frames where the registration failed."""
     if trusted.all() or not trusted.any():
         return motion
     return np.stack([np.interp(times, times[trusted], column[trusted]) for column in motion.T], 1)
 
 
-def _hanging(heads: Tensor, neck: Tensor, follow: float) -> Tensor:
-    """Poses (T, 6) of torsos that take a share of the heads' rotation and hang on the heads' necks."""
+def _hang_on_neck(heads: Tensor, neck: Tensor, follow: float) -> Tensor:
+    """Poses (T, 6) of torsos that take on a share of the heads' rotation and stay joined to them at the neck (3,)."""
     place = rigid(heads)
     hinge = (place[..., :3] @ neck) + place[..., 3]
     pose = torch.cat([follow * heads[:, :3], torch.zeros_like(hinge)], 1)
     return torch.cat([pose[:, :3], hinge - rigid(pose)[..., :3] @ neck], 1)
 
 
-def _follow(poses: Tensor, neck: Tensor, times: Floats, config: TorsoConfig) -> Floats:
-    """A torso that is not seen: calmly where the head says."""
-    hanging = _hanging(poses, neck, config.follow).double().numpy()
+def _follow_head(heads: Tensor, neck: Tensor, times: Floats, config: TorsoConfig) -> Floats:
+    """Poses (T, 6) of a torso that is not seen: it hangs on the neck, smoothed more than one that is seen."""
+    hanging = _hang_on_neck(heads, neck, config.follow).double().numpy()
     return smooth(hanging, times, config.calm).astype(np.float32)
 
 
 def _lift(motion: npt.NDArray[np.float64], start: Tensor, neck: Tensor, camera: Floats) -> Floats:
-    """Similarities of the picture (T, 4) to poses in camera space, from the reference's pose (1, 6).
+    """Poses in camera space (T, 6) from similarities of the picture.
 
-    About the principal point, a roll is the same for all depths; a scale s moves the torso, as deep as its neck, to depth / s.
+    A roll about the principal point is the same for all depths. A scale s moves the torso, which is taken to be as deep as
+    its neck, to depth / s.
+
+    Args:
+        motion: logarithm of the scale, roll (radians), shift right and down (sides), (T, 4).
+        start: the torso's pose in the reference frame, (1, 6).
+        neck: the neck's place in the rig, (3,).
+        camera: (T, 3).
     """
     frames = len(motion)
     lens = torch.from_numpy(camera).double()

@@ -1,8 +1,8 @@
-"""What is worn: a neckline with its collar, beanies, caps and brimmed hats.
+"""Clothes: the neckline, the cloth below it, and the collar along it.
 
-The cloth itself is the rig's torso, moved outwards and coloured; the collar hides where it begins.
+The cloth is the rig's torso, moved outwards and coloured. The collar is a mesh that hides where the cloth begins.
 
-Legend: V vertices of the rig, L points of a loop, N vertices of a piece.
+Legend: V vertices of the rig, L points along the neckline, N places.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d
 
 from pegasus_ray.rig.model import Rig, Tissue
-from pegasus_ray.studio.figure.piece import Ints, Material, Piece, grid_faces, unit, vertex_normals
+from pegasus_ray.studio.arrays import Floats, Ints
+from pegasus_ray.studio.figure.piece import Material, Piece, grid_faces, unit, vertex_normals
 from pegasus_ray.studio.figure.skull import AXIS_Z, Skull
-from pegasus_ray.studio.noise import Floats, smoothstep
-from pegasus_ray.studio.people import ClothStyle, Hat, HatStyle
+from pegasus_ray.studio.noise import smoothstep
+from pegasus_ray.studio.person import ClothStyle
 
-THICKNESS: Final = 0.006  # metres, of the cloth
-LOOP: Final = 160
-COLLARS: Final[dict[ClothStyle, tuple[float, float]]] = {  # metres: half height and half thickness
+CLOTH_THICKNESS_METRES: Final = 0.006
+COLLAR_POINTS: Final = 160  # along the neckline
+COLLAR_ROWS: Final = 10  # vertices around the cross-section of a collar
+NECKLINE_HEIGHTS: Final = {  # metres: y of the neckline on the template, at the depth of the head's axis
+    ClothStyle.CREW: -0.152,
+    ClothStyle.V_NECK: -0.152,
+    ClothStyle.TURTLENECK: -0.118,
+}
+COLLAR_SECTIONS: Final[dict[ClothStyle, tuple[float, float]]] = {  # metres: half height and half thickness
     ClothStyle.CREW: (0.0085, 0.0040),
     ClothStyle.V_NECK: (0.0075, 0.0035),
     ClothStyle.TURTLENECK: (0.0170, 0.0065),
@@ -33,14 +40,13 @@ def cloth_depth(
 ) -> Floats:
     """How far below the neckline places lie, (N,) metres; negative is bare skin."""
     x, y, z = places[:, 0], places[:, 1], places[:, 2]
-    level = {ClothStyle.CREW: -0.152, ClothStyle.V_NECK: -0.152, ClothStyle.TURTLENECK: -0.118}[style]
-    line = level - 0.42 * (z - AXIS_Z)
+    line = NECKLINE_HEIGHTS[style] - 0.42 * (z - AXIS_Z)
     if style is ClothStyle.V_NECK:
         line = line - 1.15 * np.clip(0.055 - np.abs(x), 0, None) * smoothstep(-0.09, -0.04, z)
     return np.asarray(line - y, dtype=np.float32)
 
 
-def dress(
+def cloth_offsets(
     style: ClothStyle,
     rig: Rig,
     vertices: Floats,  # (V, 3) rest space
@@ -49,11 +55,11 @@ def dress(
     depth = cloth_depth(style, rig.template.numpy())
     on_body = np.zeros(len(vertices), bool)
     on_body[np.unique(rig.faces.numpy()[(rig.tissue == Tissue.SKIN).numpy()])] = True
-    raised = THICKNESS * smoothstep(0.0, 0.014, depth) * on_body * smoothstep(-0.08, -0.10, vertices[:, 1])
+    raised = CLOTH_THICKNESS_METRES * smoothstep(0.0, 0.014, depth) * on_body * smoothstep(-0.08, -0.10, vertices[:, 1])
     return np.asarray(raised[:, None] * vertex_normals(vertices, rig.faces.numpy()), dtype=np.float32)
 
 
-def collar(style: ClothStyle, skull: Skull) -> Piece:
+def make_collar(style: ClothStyle, skull: Skull) -> Piece:
     """A ribbed band along the neckline."""
     rig = skull.rig
     triangles, barycentric = _neckline(style, rig)
@@ -68,33 +74,35 @@ def collar(style: ClothStyle, skull: Skull) -> Piece:
     ahead = unit(np.roll(loop, -1, 0) - np.roll(loop, 1, 0))
     up = unit(np.cross(ahead, outwards))
     up *= np.sign(up[:, 1:2].mean())
-    height, thick = COLLARS[style]
-    rows = 10
-    angle = np.linspace(0, 2 * np.pi, rows, endpoint=False)
+    height, thick = COLLAR_SECTIONS[style]
+    angle = np.linspace(0, 2 * np.pi, COLLAR_ROWS, endpoint=False)
     lift = 0.35 * height if style is not ClothStyle.TURTLENECK else 0.0
-    centre = loop + outwards * (THICKNESS * 0.45) + up * lift
+    centre = loop + outwards * (CLOTH_THICKNESS_METRES * 0.45) + up * lift
     ring = centre[:, None] + np.cos(angle)[None, :, None] * height * up[:, None]
     ring = ring + np.sin(angle)[None, :, None] * thick * outwards[:, None]
     points = ring.transpose(1, 0, 2).reshape(-1, 3).astype(np.float32)
-    faces = grid_faces(rows + 1, LOOP, closed=True)[:, ::-1] % len(points)
+    faces = grid_faces(COLLAR_ROWS + 1, COLLAR_POINTS, closed=True)[:, ::-1] % len(points)
     arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(loop, axis=0), axis=1))])
     return Piece(
         material=Material.CLOTH,
         points=points,
         normals=vertex_normals(points, faces),
-        tangents=np.tile(up, (rows, 1)).astype(np.float32),
+        tangents=np.zeros_like(points),
         coordinates=np.stack(
-            [np.tile(arc, rows), np.repeat(angle, LOOP) / (2 * np.pi), np.ones(len(points))], 1
+            [np.tile(arc, COLLAR_ROWS), np.repeat(angle, COLLAR_POINTS) / (2 * np.pi), np.ones(len(points))], 1
         ).astype(np.float32),
-        triangles=np.tile(triangles, rows),
-        barycentric=np.tile(barycentric, (rows, 1)),
-        weights=np.tile(weights, (rows, 1)).astype(np.float32),
+        triangles=np.tile(triangles, COLLAR_ROWS),
+        barycentric=np.tile(barycentric, (COLLAR_ROWS, 1)),
+        weights=np.tile(weights, (COLLAR_ROWS, 1)).astype(np.float32),
         faces=faces,
     )
 
 
 def _neckline(style: ClothStyle, rig: Rig) -> tuple[Ints, Floats]:
-    """LOOP places around the neck where the cloth begins: faces and barycentric, in order."""
+    """Places around the neck where the cloth begins, in order: faces (L,) of the rig and barycentric (L, 3).
+
+    The template's faces are cut by the neckline; of the cuts' middles the nearest to each of L even azimuths is taken.
+    """
     faces, template = rig.faces.numpy(), rig.template.numpy()
     depth = cloth_depth(style, template)
     skin = np.flatnonzero((rig.tissue == Tissue.SKIN).numpy())
@@ -115,150 +123,8 @@ def _neckline(style: ClothStyle, rig: Rig) -> tuple[Ints, Floats]:
             found_triangles.append(triangle)
             found_shares.append(shares)
             places.append(shares @ template[faces[triangle]])
-    azimuth = np.arctan2(np.array(places)[:, 0], np.array(places)[:, 2] - AXIS_Z - 0.0)
-    wanted = np.linspace(-np.pi, np.pi, LOOP, endpoint=False)
+    azimuth = np.arctan2(np.array(places)[:, 0], np.array(places)[:, 2] - AXIS_Z)
+    wanted = np.linspace(-np.pi, np.pi, COLLAR_POINTS, endpoint=False)
     apart = np.abs(np.angle(np.exp(1j * (azimuth[None] - wanted[:, None]))))
     nearest = apart.argmin(1)
     return np.array(found_triangles)[nearest], np.array(found_shares)[nearest]
-
-
-def put_on(hat: Hat, skull: Skull) -> list[Piece]:
-    """A hat's pieces: crown and band, crown and visor, or crown and brim."""
-    match hat.style:
-        case HatStyle.BEANIE:
-            return [
-                _shell(skull, low=0.0, high=1.0, thickness=0.010, rounded=False, slouch=0.012, kind=0),
-                _shell(skull, low=0.70, high=1.03, thickness=0.0145, rounded=True, slouch=0.0, kind=1),
-            ]
-        case HatStyle.CAP:
-            return [
-                _shell(skull, low=0.0, high=1.0, thickness=0.011, rounded=False, slouch=0.004, kind=2),
-                _visor(skull),
-            ]
-        case HatStyle.BRIMMED:
-            return [
-                _shell(skull, low=0.0, high=1.0, thickness=0.009, rounded=False, slouch=0.014, kind=4),
-                _brim_all_around(skull),
-            ]
-
-
-CENTRE: Final = np.array([0.0, 0.012, AXIS_Z], np.float32)
-COLUMNS: Final = 128
-
-
-def _brim(azimuth: Floats) -> Floats:
-    """Angle (N,) from the crown down to the brim: high on the forehead, over the ears' tips, low behind."""
-    return np.asarray(
-        np.deg2rad(np.interp(np.abs(azimuth), np.deg2rad([0, 50, 90, 130, 180]), [64, 70, 82, 96, 100])), np.float32
-    )
-
-
-def _direction(azimuth: Floats, polar: Floats) -> Floats:
-    flat = np.stack([np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)], -1)
-    return flat.astype(np.float32)
-
-
-def _radius(skull: Skull, directions: Floats) -> Floats:
-    """Distance (N,) from the head's centre to its surface, by walking in from outside."""
-    radius = np.full(len(directions), 0.22, np.float32)
-    for _ in range(14):
-        radius = radius - 0.8 * skull.distance(CENTRE + radius[:, None] * directions)[0]
-    return radius
-
-
-def _shell(
-    skull: Skull, *, low: float, high: float, thickness: float, rounded: bool, slouch: float, kind: int
-) -> Piece:
-    """A cap over the skull between two shares of the way from the crown to the brim."""
-    rows = 40
-    azimuth = np.linspace(-np.pi, np.pi, COLUMNS, endpoint=False, dtype=np.float32)[None]
-    share = np.linspace(max(low, 1e-3), high, rows, dtype=np.float32)[:, None]
-    polar = share * _brim(azimuth)
-    directions = _direction(np.broadcast_to(azimuth, polar.shape), polar)
-    radius = _radius(skull, directions.reshape(-1, 3)).reshape(rows, COLUMNS)
-    radius = np.asarray(gaussian_filter(radius, (1.5, 3.0), mode=("nearest", "wrap")), np.float32)
-    radius = np.asarray(
-        radius * (1 - 0.5 * smoothstep(0.6, 0.0, share)) + 0.5 * smoothstep(0.6, 0.0, share) * radius.max()
-    )
-    within = (share - low) / (high - low)
-    profile = (
-        np.clip(1 - np.abs(2 * within - 1) ** 4, 0, 1) ** 0.5 if rounded else 1 - 0.6 * smoothstep(0.93, 1.0, within)
-    )
-    points = CENTRE + (radius + thickness * profile + slouch * (1 - share) + 0.001)[..., None] * directions
-    flat = points.reshape(-1, 3).astype(np.float32)
-    faces = grid_faces(rows, COLUMNS, closed=True)[:, ::-1]
-    coordinates = np.stack(
-        [
-            np.broadcast_to(azimuth, polar.shape).ravel(),
-            np.broadcast_to(share, polar.shape).ravel(),
-            np.full(len(flat), kind),
-        ],
-        1,
-    )
-    return _rigid_piece(skull, flat, faces, coordinates.astype(np.float32))
-
-
-def _visor(skull: Skull) -> Piece:
-    """The stiff peak of a cap: an arc in front of the brim, two sheets thick."""
-    columns, rows = 48, 10
-    azimuth = np.linspace(-1.0, 1.0, columns, dtype=np.float32)[None] * np.deg2rad(58)
-    azimuth = np.broadcast_to(azimuth, (rows, columns))
-    polar = 0.97 * _brim(azimuth)
-    directions = _direction(azimuth, polar).reshape(-1, 3)
-    start = (CENTRE + (_radius(skull, directions) + 0.007)[:, None] * directions).reshape(rows, columns, 3)
-    out = np.linspace(0, 1, rows)[:, None]
-    reach = 0.068 * np.cos(np.linspace(-1, 1, columns) * np.pi / 2)[None] ** 0.6 * out
-    top = start.copy()
-    top[..., 2] += reach
-    top[..., 1] -= 0.22 * reach + 1.8 * reach * (start[..., 0] ** 2) / 0.06
-    bottom = top - np.array([0, 0.0025, 0], np.float32)
-    flat = np.concatenate([top.reshape(-1, 3), bottom.reshape(-1, 3)]).astype(np.float32)
-    cell = grid_faces(rows, columns)
-    rim = (rows - 1) * columns + np.arange(columns - 1)
-    below = rim + rows * columns
-    edge = np.concatenate([np.stack([rim, rim + 1, below], 1), np.stack([rim + 1, below + 1, below], 1)])
-    faces = np.concatenate([cell[:, ::-1], cell + rows * columns, edge])
-    coordinates = np.stack(
-        [np.tile(azimuth.ravel(), 2), np.tile((out + 0 * azimuth).ravel(), 2), np.full(len(flat), 3)], 1
-    )
-    return _rigid_piece(skull, flat, faces, coordinates.astype(np.float32))
-
-
-def _brim_all_around(skull: Skull) -> Piece:
-    """The soft brim of a bucket hat, sloping down all around, two sheets thick."""
-    rows = 9
-    azimuth = np.linspace(-np.pi, np.pi, COLUMNS, endpoint=False, dtype=np.float32)[None]
-    azimuth = np.broadcast_to(azimuth, (rows, COLUMNS))
-    directions = _direction(azimuth, 0.97 * _brim(azimuth)).reshape(-1, 3)
-    start = (CENTRE + (_radius(skull, directions) + 0.008)[:, None] * directions).reshape(rows, COLUMNS, 3)
-    start = gaussian_filter(start, (0, 2.0, 0), mode=("nearest", "wrap", "nearest"))
-    out = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
-    reach = 0.052 * out * (1 + 0.05 * np.sin(3 * azimuth))
-    top = start + reach[..., None] * np.stack([np.sin(azimuth), -0.62 + 0.12 * np.cos(azimuth), np.cos(azimuth)], -1)
-    flat = np.concatenate([top.reshape(-1, 3), (top - [0, 0.0022, 0]).reshape(-1, 3)]).astype(np.float32)
-    cell = grid_faces(rows, COLUMNS, closed=True)
-    edge = (rows - 1) * COLUMNS + np.arange(COLUMNS)
-    after, below = np.roll(edge, -1), rows * COLUMNS
-    rim = np.concatenate([np.stack([edge, after, edge + below], 1), np.stack([after, after + below, edge + below], 1)])
-    coordinates = np.stack(
-        [np.tile(azimuth.ravel(), 2), np.tile((out + 0 * azimuth).ravel(), 2), np.full(len(flat), 5)], 1
-    )
-    faces = np.concatenate([cell[:, ::-1], cell + below, rim])
-    return _rigid_piece(skull, flat, faces, coordinates.astype(np.float32))
-
-
-def _rigid_piece(skull: Skull, points: Floats, faces: Ints, coordinates: Floats) -> Piece:
-    """A piece that goes with the head whatever the face does: it hangs on the crown."""
-    crown, shares = skull.crown()
-    normals = vertex_normals(points, faces)
-    return Piece(
-        material=Material.HAT,
-        points=points,
-        normals=normals,
-        tangents=unit(np.cross(normals, np.array([0, 1.0, 0], np.float32))),
-        coordinates=coordinates,
-        triangles=crown,
-        barycentric=shares,
-        weights=skull.with_head(len(points)),
-        faces=faces,
-    )

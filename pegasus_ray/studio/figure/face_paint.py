@@ -1,6 +1,6 @@
-"""The colour of the bare head: skin, lips, brows, stubble, the shade of the scalp; and the part of each place.
+"""The colour of the bare head: skin, lips, brows, stubble and the shade of the scalp.
 
-Everything is a function of a place on the template, so that it does not move on the skin whatever the face does.
+Everything is a function of a place on the template, so the paint stays fixed to the skin when the face moves.
 
 Legend: N places on the surface.
 """
@@ -16,21 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from pegasus_ray.rig.makehuman import MakeHumanData
-from pegasus_ray.studio.noise import Floats, Noise, smoothstep
-from pegasus_ray.studio.people import Brows, Colour, HairStyle, Person
+from pegasus_ray.studio.arrays import Floats
+from pegasus_ray.studio.colours import linear_light
+from pegasus_ray.studio.figure.hair_growth import beard_density, scalp_density
+from pegasus_ray.studio.noise import Noise, smoothstep
+from pegasus_ray.studio.person import Brows, HairStyle, Person
 
-BROW_ACROSS: Final = (-0.022, 0.032)  # metres from the eye's centre, outwards
-BROW_UP: Final = (0.004, 0.040)  # metres above the eyes
-BROW_TEXEL: Final = 0.00015  # metres
-EYE_ACROSS: Final = 0.0311  # metres from the middle to an eye's centre, on the template
+BROW_ACROSS: Final = (-0.022, 0.032)  # metres from the eye's centre outwards: horizontal extent of the brow's texture
+BROW_UP: Final = (0.004, 0.040)  # metres above the eyes: its vertical extent
+BROW_TEXEL_METRES: Final = 0.00015
+EYE_OFFSET_METRES: Final = 0.0311  # from the middle to an eye's centre, on the template
 MASKS: Final = ("lips", "inside-mouth", "ears", "eyelids")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Painted:
-    """What the skin shows at N places."""
+class PaintedSkin:
+    """What the skin looks like at N places."""
 
-    albedo: Floats  # (N, 3) linear
+    albedo: Floats  # (N, 3) linear light
     shine: Floats  # (N,) strength of the highlight
     lips: Floats  # (N,) 0–1
     inside: Floats  # (N,) 0–1 inside of the mouth
@@ -40,7 +43,7 @@ class Painted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacePaint:
-    """A person's skin, ready to be asked for its colour at any place of the template."""
+    """A person's skin as a function of the place on the template."""
 
     person: Person
     noise: Noise
@@ -49,9 +52,9 @@ class FacePaint:
     @staticmethod
     def of(
         person: Person,
-        footprint: float,  # metres on the skin that one ray stands for: finer detail is blurred away
+        footprint: float,  # metres on the skin between rays: finer detail is blurred away
     ) -> FacePaint:
-        """Draws the brows; the rest is made on demand."""
+        """The paint of a person. The brows are drawn here, the rest is computed where it is asked for."""
         right, left = (_draw_brow(person.brows, side, footprint) for side in (0, 1))
         return FacePaint(person=person, noise=Noise.of(person.seed), brows=(right, left))
 
@@ -59,11 +62,11 @@ class FacePaint:
         self,
         places: Floats,  # (N, 3) metres on the template
         uvs: Floats,  # (N, 2)
-    ) -> Painted:
-        """The skin at places of the body's surface."""
+    ) -> PaintedSkin:
+        """The skin at places of the body's surface. Layers go from the lowest to the uppermost."""
         person, noise = self.person, self.noise
         lips, inside, ears, eyelids = (_look_up(_mask(name), uvs) for name in MASKS)
-        tone = linear(person.skin.tone)
+        tone = linear_light(person.skin.tone)
         fine = 0.045 * noise(places, 0.0011) + 0.040 * noise(places, 0.0035, 1) + 0.045 * noise(places, 0.019, 2)
         blotch = noise(places, 0.011, 3)
         albedo = tone * (1 + fine[:, None] * np.array([0.8, 1.0, 1.1], np.float32))
@@ -76,9 +79,9 @@ class FacePaint:
         if person.skin.freckles:
             spots = smoothstep(1.15, 1.75, noise(places, 0.0026, 4)) * _freckled(places)
             albedo *= 1 - person.skin.freckles * spots[:, None] * np.array([0.28, 0.42, 0.52], np.float32)
-        hair = linear(person.hair.colour)
+        hair = linear_light(person.hair.colour)
         if person.skin.stubble:
-            dots = np.clip(0.55 + 0.35 * noise(places, 0.0009, 5), 0, 1) * bearded(places) * (1 - lips)
+            dots = np.clip(0.55 + 0.35 * noise(places, 0.0009, 5), 0, 1) * beard_density(places) * (1 - lips)
             shade = 0.35 * tone + 0.65 * hair * 0.8
             albedo += (0.42 * person.skin.stubble * dots)[:, None] * (shade - albedo)
         scalp = scalp_density(places) * (0.18 if person.hair.style is HairStyle.BALD else 0.85) * (1 - ears)
@@ -86,16 +89,16 @@ class FacePaint:
 
         creases = 1 + 0.10 * noise(places * np.array([1, 0.35, 1], np.float32), 0.0009, 6)
         lip_edge = smoothstep(0.25, 0.75, lips)
-        albedo += lip_edge[:, None] * (linear(person.lips) * creases[:, None] - albedo)
+        albedo += lip_edge[:, None] * (linear_light(person.lips) * creases[:, None] - albedo)
         albedo += smoothstep(0.3, 0.8, inside)[:, None] * (np.array([0.20, 0.035, 0.035], np.float32) - albedo)
         brow = self._brow(places)
-        albedo += brow[:, None] * (linear(person.brows.colour) * (1 + 0.5 * fine[:, None]) - albedo)
+        albedo += brow[:, None] * (linear_light(person.brows.colour) * (1 + 0.5 * fine[:, None]) - albedo)
 
         oily = _bump(places, (0, 0.045, 0.02), 0.03) + _bump(places, (0, -0.02, 0.04), 0.014)
         shine = (0.75 + 0.6 * oily + 0.15 * noise(places, 0.002, 7)) * (1 - 0.8 * brow) * (
             1 - 0.7 * scalp
         ) + 0.9 * lip_edge
-        return Painted(
+        return PaintedSkin(
             albedo=np.clip(albedo, 0.003, 1).astype(np.float32),
             shine=np.clip(shine, 0, 3).astype(np.float32),
             lips=lips,
@@ -105,35 +108,16 @@ class FacePaint:
         )
 
     def _brow(self, places: Floats) -> Floats:
-        across = np.abs(places[:, 0]) - EYE_ACROSS
-        columns = ((across - BROW_ACROSS[0]) / BROW_TEXEL - 0.5).astype(np.float32)
-        rows = ((places[:, 1] - BROW_UP[0]) / BROW_TEXEL - 0.5).astype(np.float32)
+        """Opacity of the brows at places, (N,)."""
+        across = np.abs(places[:, 0]) - EYE_OFFSET_METRES
+        columns = ((across - BROW_ACROSS[0]) / BROW_TEXEL_METRES - 0.5).astype(np.float32)
+        rows = ((places[:, 1] - BROW_UP[0]) / BROW_TEXEL_METRES - 0.5).astype(np.float32)
         right, left = (_remap(texture, columns, rows) for texture in self.brows)
         return np.where(places[:, 2] > -0.02, np.where(places[:, 0] > 0, left, right), 0).astype(np.float32)
 
 
-def linear(colour: Colour) -> Floats:
-    """An sRGB colour in linear light, (3,)."""
-    encoded = np.asarray(colour, dtype=np.float32)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def hairline(places: Floats) -> Floats:
-    """How far above the hairline places of the template lie, (N,) metres: low behind the ears, high on the forehead."""
-    x, y, z = places[:, 0], places[:, 1], places[:, 2]
-    front = np.clip((z + 0.110) / 0.110, -1, 1)
-    line = 0.004 + np.where(front > 0, 0.064 * np.clip(front, 0, 1) ** 1.5, 0.085 * front)
-    temple = smoothstep(0.15, 0.45, front) * smoothstep(0.050, 0.062, np.abs(x))
-    corner = 0.007 * np.exp(-(((np.abs(x) - 0.036) / 0.014) ** 2)) * (front > 0.3)
-    return np.asarray(y - line + 0.014 * temple - corner, dtype=np.float32)
-
-
-def scalp_density(places: Floats) -> Floats:
-    """Where hair grows, (N,) 0–1."""
-    return smoothstep(-0.004, 0.010, hairline(places))
-
-
 def _redness(places: Floats) -> Floats:
+    """Where skin is red, (N,) from 0: cheeks, tip of the nose, chin."""
     cheeks = _bump(places, (0.042, -0.036, 0.012), 0.022, mirrored=True)
     nose = _bump(places, (0, -0.033, 0.044), 0.013)
     chin = _bump(places, (0, -0.098, 0.024), 0.015)
@@ -141,20 +125,14 @@ def _redness(places: Floats) -> Floats:
 
 
 def _freckled(places: Floats) -> Floats:
+    """Where freckles may be, (N,) 0–1: bridge of the nose and cheeks."""
     bridge = _bump(places, (0, -0.018, 0.035), 0.022)
     cheeks = _bump(places, (0.036, -0.026, 0.016), 0.026, mirrored=True)
     return np.asarray(np.clip(bridge + cheeks, 0, 1), dtype=np.float32)
 
 
-def bearded(places: Floats) -> Floats:
-    """Chin, jaw and upper lip, (N,) 0–1."""
-    x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
-    top = -0.047 - 0.010 * smoothstep(0.030, 0.014, x) + 0.030 * smoothstep(0.045, 0.068, x)
-    jaw = smoothstep(-0.006, 0.010, np.asarray(top - y, dtype=np.float32))
-    return np.asarray(jaw * smoothstep(-0.138, -0.114, y) * smoothstep(-0.095, -0.060, z), dtype=np.float32)
-
-
 def _bump(places: Floats, centre: tuple[float, float, float], radius: float, *, mirrored: bool = False) -> Floats:
+    """A Gaussian (N,) of height one about a place of the template; `mirrored` puts it on both sides of the face."""
     folded = np.stack([np.abs(places[:, 0]), places[:, 1], places[:, 2]], 1) if mirrored else places
     squared = ((folded - np.array(centre, np.float32)) ** 2).sum(1)
     return np.asarray(np.exp(-squared / np.float32(radius**2)), dtype=np.float32)
@@ -162,17 +140,18 @@ def _bump(places: Floats, centre: tuple[float, float, float], radius: float, *, 
 
 @lru_cache(maxsize=8)
 def _mask(name: str) -> Floats:
+    """A mask of the base mesh over its UV square, 0–1."""
     return MakeHumanData.installed().mask(name).astype(np.float32)
 
 
 def _look_up(mask: Floats, uvs: Floats) -> Floats:
-    """A mask over the UV square at uvs (N, 2), v up; (N,)."""
+    """A mask over the UV square, (N,), at uvs (N, 2) whose v points up."""
     height, width = mask.shape
     return _remap(mask, uvs[:, 0] * width - 0.5, (1 - uvs[:, 1]) * height - 0.5)
 
 
 def _remap(texture: Floats, columns: Floats, rows: Floats) -> Floats:
-    """Linear interpolation of a texture at N places, zero outside. OpenCV wants a map of fewer than 2¹⁵ columns."""
+    """A texture at N places by linear interpolation, zero outside. OpenCV limits a map to 2¹⁵ columns, so the places go in rows."""
     count = len(columns)
     padded = np.full((2, -(-max(count, 1) // 4096) * 4096), -9, dtype=np.float32)
     padded[0, :count], padded[1, :count] = columns, rows
@@ -181,10 +160,13 @@ def _remap(texture: Floats, columns: Floats, rows: Floats) -> Floats:
 
 
 def _draw_brow(brows: Brows, side: int, footprint: float) -> Floats:
-    """One brow as opacity over BROW_UP × BROW_ACROSS: short hairs that rise at the inner end and lie down towards the tail."""
+    """The opacity of one brow over BROW_UP × BROW_ACROSS: short hairs that stand up at the inner end and lie flat at the tail.
+
+    `side` 0 is the right brow, 1 the left one; `footprint` in metres as in `FacePaint.of`.
+    """
     rng = np.random.default_rng([brows.seed, side])
-    width = round((BROW_ACROSS[1] - BROW_ACROSS[0]) / BROW_TEXEL)
-    height = round((BROW_UP[1] - BROW_UP[0]) / BROW_TEXEL)
+    width = round((BROW_ACROSS[1] - BROW_ACROSS[0]) / BROW_TEXEL_METRES)
+    height = round((BROW_UP[1] - BROW_UP[0]) / BROW_TEXEL_METRES)
     inner, tail = -0.0150, -0.0150 + 0.0390 * brows.length
     count = int(230 * brows.density * brows.thickness)
     along = rng.beta(1.05, 1.25, count).astype(np.float32)
@@ -208,11 +190,11 @@ def _draw_brow(brows: Brows, side: int, footprint: float) -> Floats:
             points.append(
                 (u[i] + length[i] * step * np.cos(angle), v[i] + length[i] * step * np.sin(angle) - half[i] * 0.3)
             )
-        pixels = (np.array(points) - [BROW_ACROSS[0], BROW_UP[0]]) / BROW_TEXEL
+        pixels = (np.array(points) - [BROW_ACROSS[0], BROW_UP[0]]) / BROW_TEXEL_METRES
         stroke = np.zeros_like(canvas)
         cv2.polylines(stroke, [np.round(pixels * 16).astype(np.int32)], False, 1.0, 2, cv2.LINE_AA, 4)
         canvas = 1 - (1 - canvas) * (1 - 0.62 * np.clip(stroke, 0, 1))
-    root = cv2.GaussianBlur(canvas, (0, 0), 0.0007 / BROW_TEXEL)
+    root = cv2.GaussianBlur(canvas, (0, 0), 0.0007 / BROW_TEXEL_METRES)
     soft = np.clip(0.72 * canvas + 0.45 * root, 0, 1) * 0.94
-    blur: npt.NDArray[np.float32] = cv2.GaussianBlur(soft, (0, 0), max(0.45 * footprint / BROW_TEXEL, 0.6))
+    blur: npt.NDArray[np.float32] = cv2.GaussianBlur(soft, (0, 0), max(0.45 * footprint / BROW_TEXEL_METRES, 0.6))
     return np.asarray(blur, dtype=np.float32)

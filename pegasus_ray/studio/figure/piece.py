@@ -1,4 +1,4 @@
-"""Meshes that hang on the rig: each vertex is bound to a place on the surface and moves with it.
+"""Meshes that hang on the rig: each vertex is bound to a place on the rig's surface and moves with it.
 
 Legend: N vertices of a piece, M its faces, A places on the rig that it hangs on, V vertices of the rig, J joints.
 """
@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 
-from pegasus_ray.studio.noise import Floats
-
-Ints = npt.NDArray[np.integer]
+from pegasus_ray.studio.arrays import Floats, Ints
 
 
 class Material(IntEnum):
-    """What a face is made of: which way of shading it."""
+    """What a face is made of, which decides how it is shaded."""
 
     SKIN = 0
     EYE = 1
@@ -38,12 +35,12 @@ class Piece:
 
     material: Material
     points: Floats  # (N, 3) metres, rest space, neutral face
-    normals: Floats  # (N, 3) for shading
-    tangents: Floats  # (N, 3) along the strand or the knit
-    coordinates: Floats  # (N, 3) across −1…1, along 0…1, number of the strand
+    normals: Floats  # (N, 3)
+    tangents: Floats  # (N, 3) along the strand; zero where there are no strands
+    coordinates: Floats  # (N, 3) what shading needs of a place: on hair −1…1 across, 0…1 along, number of the strand
     triangles: Ints  # (A,) face of the rig that vertices hang on, N / A of them on each, in order
     barycentric: Floats  # (A, 3)
-    weights: Floats  # (N, J)
+    weights: Floats  # (N, J) skinning weights
     faces: Ints  # (M, 3)
     half_width: float = 1.0  # metres, of a strand
 
@@ -58,7 +55,7 @@ def vertex_normals(
     points: Floats,  # (N, 3)
     faces: Ints,  # (M, 3)
 ) -> Floats:
-    """Unit normals (N, 3), each face weighing by its area."""
+    """Unit normals (N, 3); each face counts by its area."""
     a, b, c = (points[faces[:, i]] for i in range(3))
     across = np.cross(b - a, c - a)
     count = len(points)
@@ -67,7 +64,7 @@ def vertex_normals(
 
 
 def grid_faces(rows: int, columns: int, *, closed: bool = False) -> Ints:
-    """Two triangles a cell of a grid of vertices numbered row by row; `closed` joins the last column to the first."""
+    """Two triangles for each cell of a grid of vertices numbered row by row; `closed` joins the last column to the first."""
     r = np.arange(rows - 1)[:, None] * columns
     c = np.arange(columns if closed else columns - 1)[None]
     right = (c + 1) % columns

@@ -1,6 +1,7 @@
-"""What makes a head its own: smooth shape that no identity axis of the rig can express.
+"""Shape noise: smooth displacements of a head that no identity axis of the rig can express.
 
-Whoever fits the rig to a studio person then meets what he meets on a real one: a face that is near the rig's span, not in it.
+A real face lies near the span of the rig's axes, not in it. The noise makes that so for studio people too, so that a fit of the
+rig to them leaves the same kind of residual.
 
 Legend: V vertices of the rig, K shape axes.
 """
@@ -14,11 +15,11 @@ import numpy.typing as npt
 
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
-from pegasus_ray.studio.noise import Floats
+from pegasus_ray.studio.arrays import Floats
 
-WAVES: Final = 32
-WAVELENGTHS: Final = (0.05, 0.13)  # metres
-RIDGE: Final = 1e-9  # of the largest eigenvalue: axes that hardly move the head are left to themselves
+WAVES: Final = 32  # plane waves that the noise is a sum of
+WAVELENGTHS_METRES: Final = (0.05, 0.13)
+MIN_EIGENVALUE_SHARE: Final = 1e-9  # of the largest: axes that hardly move the head are not projected out
 
 
 def shape_noise(
@@ -26,9 +27,9 @@ def shape_noise(
     strength: float,  # metres, root mean square over the face
     rig: Rig,
 ) -> Floats:
-    """Smooth offsets (V, 3) in metres, orthogonal to every identity axis and to moving the head as a whole.
+    """Smooth offsets (V, 3) in metres, orthogonal to every identity axis and to rigid motions of the head.
 
-    They fade out down the neck, so that the torso stays where it is.
+    They fade out down the neck, so that the torso stays in place.
     """
     if strength == 0:
         return np.zeros_like(rig.template.numpy())
@@ -36,34 +37,34 @@ def shape_noise(
     rng = np.random.default_rng([seed, 13])
     direction = rng.standard_normal((WAVES, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    wave = 2 * np.pi * direction / rng.uniform(*WAVELENGTHS, (WAVES, 1))
+    wave = 2 * np.pi * direction / rng.uniform(*WAVELENGTHS_METRES, (WAVES, 1))
     swing, phase = rng.standard_normal((WAVES, 3)), rng.uniform(0, 2 * np.pi, WAVES)
     raw = np.cos(places @ wave.T + phase) @ swing
 
-    fade = _on_head(rig)
+    fade = _head_share(rig)
     axes = np.concatenate([rig.shape_basis.numpy().astype(np.float64), _rigid_motions(places)]).reshape(-1, raw.size)
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     faded = axes * np.repeat(fade, 3)
-    shares = np.linalg.pinv(axes @ faded.T, rcond=RIDGE, hermitian=True) @ (faded @ raw.ravel())
+    shares = np.linalg.pinv(axes @ faded.T, rcond=MIN_EIGENVALUE_SHARE, hermitian=True) @ (faded @ raw.ravel())
     own = fade[:, None] * (raw - (shares @ axes).reshape(-1, 3))
-    face = _face(rig)
+    face = _face_vertices(rig)
     return np.asarray(own * (strength / np.sqrt((own[face] ** 2).sum(1).mean())), dtype=np.float32)
 
 
-def _on_head(rig: Rig) -> npt.NDArray[np.float64]:
-    """How far each vertex goes with the head, (V,) 0–1: neither torso nor neck."""
+def _head_share(rig: Rig) -> npt.NDArray[np.float64]:
+    """Share of each vertex's skinning weights that is neither torso nor neck, (V,) 0–1."""
     still = [rig.joint_names.index(name) for name in ("root", "neck")]
     return np.asarray(1 - rig.skin_weights.numpy()[:, still].astype(np.float64).sum(1))
 
 
 def _rigid_motions(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Small shifts and turns of all places, (6, V, 3)."""
+    """Displacements of all places by infinitesimal shifts and turns, (6, V, 3)."""
     shifts = np.broadcast_to(np.eye(3)[:, None], (3, len(places), 3))
     return np.concatenate([shifts, np.cross(shifts, places[None])])
 
 
-def _face(rig: Rig) -> npt.NDArray[np.int64]:
-    """Vertices of the face: of its parts, in front of the ears."""
+def _face_vertices(rig: Rig) -> npt.NDArray[np.int64]:
+    """Numbers of the vertices of the face, in front of the ears."""
     facial = np.isin(rig.parts.numpy(), (Part.SKIN, Part.NOSE, Part.MOUTH, Part.EYEBROWS))
     vertices = np.unique(rig.faces.numpy()[facial])
     place = rig.template.numpy()[vertices]

@@ -1,6 +1,4 @@
-"""Films a person: a performance rendered as a track with exact truth.
-
-Frames do not depend on one another: a crew of processes films them side by side, with the same bits whatever their number.
+"""Rendering a person's video, as frames or as a track with exact truth.
 
 Legend: T frames, S side in pixels.
 """
@@ -8,36 +6,31 @@ Legend: T frames, S side in pixels.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
 import numpy as np
 import torch
 
-from pegasus_ray.library.track import Bytes, Track
+from pegasus_ray.library.track import Track
+from pegasus_ray.studio.arrays import Bytes
 from pegasus_ray.studio.film import shade
-from pegasus_ray.studio.film.shot import WALL, Frame, Studio
+from pegasus_ray.studio.film.frame import WALL, Frame, PersonRenderer
+from pegasus_ray.studio.identity import studio_rig
 from pegasus_ray.studio.motion import Motion
-from pegasus_ray.studio.people import Colour, Person, studio_rig
+from pegasus_ray.studio.person import Colour, Person
 
-LOOK: Final = 5
-"""Part of the key of a studio track: raise it when the same person and motion come to look otherwise."""
-
-TAKE: Final = 8  # frames that a member of a crew films at a time
+PICTURE_VERSION: Final = 5
+"""Part of the key of a studio track. Raise it when the same person and motion come to be rendered to other pixels."""
 
 
-def render(
-    person: Person,
-    motion: Motion,
-    *,
-    size: int = 256,
-    wall: Colour = WALL,
-    detail: float = 1.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Track:
-    """A person's video as a track with exact truth; the same arguments give the same bits.
+def render_frames(
+    person: Person, motion: Motion, *, size: int = 256, wall: Colour = WALL, detail: float = 1.0
+) -> Iterator[Frame]:
+    """The frames of a person's video one at a time, with depth and normals beside what a track keeps.
+
+    The same arguments give the same bits. No frame depends on another.
 
     Args:
         person: who.
@@ -45,20 +38,22 @@ def render(
         size: side of the frames in pixels.
         wall: colour of the background, sRGB.
         detail: share of the ribbons of hair; less is faster and coarser.
-        progress: told (frames done, frames in all).
     """
-    frames = []
-    for frame in film(person, motion, size=size, wall=wall, detail=detail):
-        frames.append(frame)
-        if progress:
-            progress(len(frames), len(motion))
-    return as_track(person, motion, frames)
+    renderer = PersonRenderer.of(person, size, wall=wall, detail=detail)
+    for number in range(len(motion)):
+        yield renderer.render(motion, number)
 
 
-def as_track(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
-    """The frames of `film`, all of them, as a track whose parameters are those that were rendered.
+def render_track(person: Person, motion: Motion, *, size: int = 256, wall: Colour = WALL, detail: float = 1.0) -> Track:
+    """A person's video as a track with exact truth; the arguments are those of `render_frames`."""
+    return track_of_frames(person, motion, list(render_frames(person, motion, size=size, wall=wall, detail=detail)))
 
-    As in a track of a video, the soft edge holds the person's own colour: on white it is as if filmed before white.
+
+def track_of_frames(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
+    """All frames of a motion as a track. Its parameters are those that were rendered.
+
+    As in a track of a video, the soft edge holds the person's own colour: composited on white, the track looks as if it had been
+    filmed before white.
     """
     count = len(frames)
     return Track(
@@ -82,52 +77,13 @@ def as_track(person: Person, motion: Motion, frames: Sequence[Frame]) -> Track:
     )
 
 
-def as_filmed(track: Track, wall: Colour = WALL) -> Bytes:
-    """A studio track's frames (T, S, S, 3) before the wall that they were filmed before, whose share the soft edge lacks."""
+def restore_wall(track: Track, wall: Colour = WALL) -> Bytes:
+    """The frames (T, S, S, 3) as they were filmed: the wall's share is put back into the soft edge of a studio track."""
     share = track.mattes[..., None] / np.float32(255)
-    behind = 255 * shade.develop(shade.background(track.size, wall))
+    behind = 255 * shade.tone_map(shade.wall_light(track.size, wall))
     return np.round(track.images * share + behind * (1 - share)).astype(np.uint8)
 
 
-def film(
-    person: Person,
-    motion: Motion,
-    *,
-    size: int = 256,
-    wall: Colour = WALL,
-    detail: float = 1.0,
-    crew: Executor | None = None,
-) -> Iterator[Frame]:
-    """The frames of a person's video, one at a time, with depth and normals beside what a track keeps.
-
-    Args:
-        person: who.
-        motion: what they do, and the camera.
-        size: side of the frames in pixels.
-        wall: colour of the background, sRGB.
-        detail: share of the ribbons of hair.
-        crew: who films (`crew_of`); without one, this process.
-    """
-    if crew is None:
-        studio = Studio.of(person, size, wall=wall, detail=detail)
-        yield from (studio.frame(motion, number) for number in range(len(motion)))
-        return
-    takes = [motion.select(range(start, min(start + TAKE, len(motion)))) for start in range(0, len(motion), TAKE)]
-    for taken in [crew.submit(shoot, person, take, size, wall, detail) for take in takes]:
-        yield from taken.result()
-
-
-def crew_of(workers: int) -> ProcessPoolExecutor:
-    """Processes that film: a context manager."""
+def render_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes to render in, each with one thread; a context manager."""
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
-
-
-def shoot(person: Person, motion: Motion, size: int, wall: Colour = WALL, detail: float = 1.0) -> list[Frame]:
-    """A whole motion at once, by a member of a crew, who keeps the last person ready."""
-    studio = _ready(person, size, wall, detail)
-    return [studio.frame(motion, number) for number in range(len(motion))]
-
-
-@lru_cache(maxsize=1)
-def _ready(person: Person, size: int, wall: Colour, detail: float) -> Studio:
-    return Studio.of(person, size, wall=wall, detail=detail)

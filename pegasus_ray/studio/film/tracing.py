@@ -1,7 +1,7 @@
-"""What a ray sees: the surfaces that it meets one behind the other, and how much of it each of them takes.
+"""Tracing rays through surfaces that are partly transparent: which surfaces a ray meets, and the share that each takes of it.
 
-Strands of hair and lashes thinner than a ray's footprint are not cut out but let their share of the ray through: their ends fade
-instead of crumbling into dots. So do lenses.
+Strands of hair and lashes thinner than a ray's footprint let a share of the ray through, so that their ends fade out instead of
+breaking up into dots. Lenses let most of a ray through.
 
 Legend: R rays, N samples (a surface that takes a share of a ray), M hits.
 """
@@ -13,98 +13,99 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from pegasus_ray.render.mesh import MeshTracer
-from pegasus_ray.studio.figure.piece import Ints
-from pegasus_ray.studio.noise import Floats, ripple, smoothstep
+from pegasus_ray.studio.arrays import Floats, Ints
+from pegasus_ray.studio.noise import ripple, smoothstep
 
-Bools = npt.NDArray[np.bool_]
-
-LAYERS: Final = 6  # surfaces that a ray may see
-STEP: Final = np.float32(2e-5)  # metres, off a surface
-SKIP: Final = np.float32(1e-6)  # metres, off a surface that is not seen: another may lie on it
-FAINT: Final = 0.03  # a share of a ray that counts for nothing
+MAX_LAYERS: Final = 6  # surfaces that a ray may be shared between
+STEP_METRES: Final = np.float32(2e-5)  # off a surface that has taken its share, before the ray goes on
+SKIP_METRES: Final = np.float32(1e-6)  # off a surface that takes nothing: another may lie on it
+MIN_SHARE: Final = 0.03  # of a ray: less is taken as nothing
 
 Opacity = Callable[[Ints, Floats, Floats], Floats]
-"""(triangle (M,), barycentric (M, 3), directions (M, 3)) → opacity (M,), 0–1."""
+"""A function of (triangle (M,), barycentric (M, 3), directions (M, 3)) that gives the opacity (M,), 0–1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What rays see."""
+class RaySamples:
+    """The surfaces that rays see."""
 
     ray: Ints  # (N,) number of the ray
-    triangle: Ints  # (N,) face
+    triangle: Ints  # (N,) face of the figure
     barycentric: Floats  # (N, 3)
     distance: Floats  # (N,) metres
     share: Floats  # (N,) of the ray, 0–1; what is left over goes on to the background
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Panes:
-    """Glass before everything else, apart from the rest because it throws no shadow."""
+class Lenses:
+    """The lenses of glasses. They are kept apart from the other faces because they throw no shadow."""
 
     rays: MeshTracer
-    faces: Ints  # their numbers among all faces
+    faces: Ints  # their numbers among all faces of the figure
     opacity: float
 
 
-def look(
+def trace(
     rays: MeshTracer,
     directions: Floats,  # (R, 3) from the origin, of unit length
     opacity: Opacity,
-    panes: Panes | None = None,
-) -> Seen:
-    """Follows rays until next to nothing of them is left."""
-    going, far = np.arange(len(directions)), np.zeros(len(directions), np.float32)
+    lenses: Lenses | None = None,
+) -> RaySamples:
+    """Follows rays from surface to surface until next to nothing of them is left."""
+    active, far = np.arange(len(directions)), np.zeros(len(directions), np.float32)
     through = np.ones(len(directions), np.float32)
     layers: list[tuple[Ints, Ints, Floats, Floats, Floats]] = []
-    for layer in range(LAYERS):
-        triangle, barycentric, distance = rays.first_along(far[:, None] * directions[going], directions[going])
+    for layer in range(MAX_LAYERS):
+        triangle, barycentric, distance = rays.first_along(far[:, None] * directions[active], directions[active])
         met = triangle >= 0
-        going, far, through = going[met], far[met] + distance[met], through[met]
+        active, far, through = active[met], far[met] + distance[met], through[met]
         triangle, barycentric = triangle[met], barycentric[met]
-        taken = np.ones(len(going), np.float32)
-        if layer < LAYERS - 1:
-            taken = opacity(triangle, barycentric, directions[going])
-            taken[taken < FAINT] = 0
-            taken[through * (1 - taken) < FAINT] = 1
+        taken = np.ones(len(active), np.float32)
+        if layer < MAX_LAYERS - 1:
+            taken = opacity(triangle, barycentric, directions[active])
+            taken[taken < MIN_SHARE] = 0
+            taken[through * (1 - taken) < MIN_SHARE] = 1
         kept = taken > 0
-        layers.append((going[kept], triangle[kept], barycentric[kept], far[kept], (through * taken)[kept]))
-        on = taken < 1
-        going, far, through = going[on], far[on] + np.where(kept[on], STEP, SKIP), (through * (1 - taken))[on]
-        if not len(going):
+        layers.append((active[kept], triangle[kept], barycentric[kept], far[kept], (through * taken)[kept]))
+        passing = taken < 1
+        active, far, through = (
+            active[passing],
+            far[passing] + np.where(kept[passing], STEP_METRES, SKIP_METRES),
+            (through * (1 - taken))[passing],
+        )
+        if not len(active):
             break
     ray, triangle, barycentric, far, share = (np.concatenate(column) for column in zip(*layers, strict=True))
-    seen = Seen(ray=ray, triangle=triangle, barycentric=barycentric, distance=far, share=share)
-    return seen if panes is None else _through_glass(seen, directions, panes)
+    samples = RaySamples(ray=ray, triangle=triangle, barycentric=barycentric, distance=far, share=share)
+    return samples if lenses is None else _add_lenses(samples, directions, lenses)
 
 
-def _through_glass(seen: Seen, directions: Floats, panes: Panes) -> Seen:
-    """The same with the panes that lie before everything else."""
-    face, barycentric, distance = panes.rays.first_along(np.zeros_like(directions), directions)
+def _add_lenses(samples: RaySamples, directions: Floats, lenses: Lenses) -> RaySamples:
+    """The samples with those of the lenses, which take their share first where they lie before everything else."""
+    face, barycentric, distance = lenses.rays.first_along(np.zeros_like(directions), directions)
     behind = np.full(len(directions), np.inf, np.float32)
-    np.minimum.at(behind, seen.ray, seen.distance)
+    np.minimum.at(behind, samples.ray, samples.distance)
     met = np.flatnonzero((face >= 0) & (distance < behind))
     left = np.ones(len(directions), np.float32)
-    left[met] -= panes.opacity
-    return Seen(
-        ray=np.concatenate([seen.ray, met]),
-        triangle=np.concatenate([seen.triangle, panes.faces[face[met]]]),
-        barycentric=np.concatenate([seen.barycentric, barycentric[met]]),
-        distance=np.concatenate([seen.distance, distance[met]]),
-        share=np.concatenate([seen.share * left[seen.ray], np.full(len(met), panes.opacity, np.float32)]),
+    left[met] -= lenses.opacity
+    return RaySamples(
+        ray=np.concatenate([samples.ray, met]),
+        triangle=np.concatenate([samples.triangle, lenses.faces[face[met]]]),
+        barycentric=np.concatenate([samples.barycentric, barycentric[met]]),
+        distance=np.concatenate([samples.distance, distance[met]]),
+        share=np.concatenate([samples.share * left[samples.ray], np.full(len(met), lenses.opacity, np.float32)]),
     )
 
 
 def strand_opacity(
-    coordinates: Floats,  # (N, 3) of a ribbon of hair: across −1…1, along 0…1, its number
+    coordinates: Floats,  # (N, 3) −1…1 across the ribbon, 0…1 along it, its number
     footprint: Floats,  # (N,) of the ray, in half widths of the ribbon
 ) -> Floats:
-    """How much ribbons of hair take of rays, (N,): ragged edges, and ends that part into strands."""
-    across, along, lane = coordinates.T
-    number = np.round(lane).astype(np.int64) * 3
+    """Opacity of ribbons of hair, (N,): their edges are ragged, and their ends part into strands."""
+    across, along, ribbon = coordinates.T
+    number = np.round(ribbon).astype(np.int64) * 3
     edge = 1 - 0.55 * ripple(along * 7, number + (across > 0)) - np.abs(across)
     comb = ripple(across * 2.6 + 5, number + 2)
     blur = np.clip(footprint, 0.15, 4)
@@ -114,9 +115,9 @@ def strand_opacity(
 
 
 def lash_opacity(
-    coordinates: Floats,  # (N, 3) of the sheet that carries lashes: metres along the lid, 0 (root) to 1 (tip), upper lid
+    coordinates: Floats,  # (N, 3) metres along the lid, 0 (root) to 1 (tip), whether on the upper lid
 ) -> Floats:
-    """Single lashes of the upper lid, (N,): a dark line at the root, thin and fewer outwards."""
+    """Opacity of the sheets that carry lashes, (N,): a solid line at the root, then single lashes that get thinner and fewer."""
     across, along, _ = coordinates.T
     place = across / 0.0010 + 0.8 * along
     within = np.abs(place - np.round(place)) * 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from pegasus_ray.avatar.borrow.parts import ON_CLOTH, carried, lifted, part_of_points, places_of
+from pegasus_ray.avatar.borrow.carry import HEIGHT_METRES, carry_part, lift_off_cloth
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.parts import Part
 from tests.painted import painted_avatar
@@ -18,11 +18,11 @@ def _other_shape(scale: float = 1.0) -> torch.Tensor:
 
 def test_carried_hair_moves_more_evenly_than_its_triangles_do() -> None:
     rig, avatar, shape = load_rig(), painted_avatar(1), _other_shape(0.5)
-    hair = part_of_points(avatar) == Part.HAIR
-    before = places_of(avatar, rig)
-    moved = carried(avatar, Part.HAIR, rig, shape)
-    smooth = (places_of(moved, rig, shape) - before)[hair]
-    bound = (places_of(avatar, rig, shape) - before)[hair]
+    hair = avatar.parts == Part.HAIR
+    before = avatar.places(rig)
+    moved = carry_part(avatar, Part.HAIR, rig, shape)
+    smooth = (moved.places(rig, shape) - before)[hair]
+    bound = (avatar.places(rig, shape) - before)[hair]
     near = torch.cdist(before[hair], before[hair]).topk(6, largest=False).indices
 
     def roughness(change: torch.Tensor) -> float:
@@ -35,7 +35,9 @@ def test_carried_hair_moves_more_evenly_than_its_triangles_do() -> None:
 
 def test_on_its_own_shape_nothing_is_carried_anywhere() -> None:
     rig, avatar = load_rig(), painted_avatar(1)
-    torch.testing.assert_close(carried(avatar, Part.HAIR, rig, avatar.shape).offsets, avatar.offsets, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        carry_part(avatar, Part.HAIR, rig, avatar.shape).offsets, avatar.offsets, atol=1e-6, rtol=0
+    )
 
 
 def test_hair_inside_of_cloth_is_laid_on_it_and_other_hair_is_not_moved() -> None:
@@ -49,8 +51,8 @@ def test_hair_inside_of_cloth_is_laid_on_it_and_other_hair_is_not_moved() -> Non
     inside, above = (
         replace(wearer.select(chosen), offsets=wearer.offsets[chosen] + depth * normals) for depth in (-0.01, 0.03)
     )
-    out = lifted(inside, dressed, rig)
-    height = ((places_of(out, rig) - places_of(wearer.select(chosen), rig)) * normals).sum(1)
-    assert abs(float(height.median()) - ON_CLOTH) < 0.003
-    moved = (lifted(above, dressed, rig).offsets - above.offsets).norm(dim=1)
+    out = lift_off_cloth(inside, dressed, rig)
+    height = ((out.places(rig) - wearer.select(chosen).places(rig)) * normals).sum(1)
+    assert abs(float(height.median()) - HEIGHT_METRES) < 0.003
+    moved = (lift_off_cloth(above, dressed, rig).offsets - above.offsets).norm(dim=1)
     assert float((moved < 1e-6).float().mean()) > 0.98  # in the armpits another side of the torso is near

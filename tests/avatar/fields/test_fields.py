@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pegasus_ray.avatar.fields.avatar import FieldAvatar, canonical_homes
-from pegasus_ray.avatar.fields.canonical import CanonicalField, encode, encode_pull_back, to_units
+from pegasus_ray.avatar.fields.avatar import FieldAvatar, canonical_roots
+from pegasus_ray.avatar.fields.canonical import CanonicalField, encode_places, pull_back_encoding, to_field_units
 from pegasus_ray.avatar.fields.chunks import in_chunks
 from pegasus_ray.avatar.fields.codes import BLOCKS, CodeBook
 from pegasus_ray.avatar.fields.config import FieldConfig
 from pegasus_ray.avatar.fields.deformer import Deformer
-from pegasus_ray.avatar.fields.mlp import BETA, _SmoothRamp
-from pegasus_ray.avatar.fields.normals import carry_normals
+from pegasus_ray.avatar.fields.mlp import SOFTPLUS_BETA, _SoftplusWithSlope
+from pegasus_ray.avatar.fields.normals import transform_normals
 from pegasus_ray.avatar.fields.points import FieldPoints
 from pegasus_ray.avatar.points.avatar import Anchors, Avatar
 from pegasus_ray.avatar.points.canonical import Drive, render_points
@@ -61,14 +61,14 @@ def _exact(config: FieldConfig, count: int = 12) -> tuple[FieldAvatar, Avatar, R
     drive = replace(drive, pose=pose, expression=expression, motion=drive.motion.double() + 0.5)
     anchors = chosen.anchors(rig)
     anchors = replace(anchors, **{n: _double(getattr(anchors, n)) for n in Anchors.__dataclass_fields__})
-    homes = canonical_homes(rig, chosen.triangles, chosen.barycentric).double()
+    roots = canonical_roots(rig, chosen.triangles, chosen.barycentric).double()
     names = ("offsets", "log_radii", "opacity_logits", "albedo", "part_logits", "position_basis", "colour_basis")
     return (
         avatar,
         chosen.with_tensors({name: getattr(chosen, name).double() for name in names}),
         rig,
         anchors,
-        homes,
+        roots,
         drive,
     )
 
@@ -87,12 +87,13 @@ def test_a_code_names_its_block_and_only_chosen_blocks_differ() -> None:
 def test_the_encoding_is_pulled_back_as_autograd_does() -> None:
     places = torch.randn(7, 3, generator=_seed(), dtype=torch.float64, requires_grad=True)
     by_encoded = torch.randn(7, 3 + 6 * 4, generator=_seed(1), dtype=torch.float64)
-    (expected,) = torch.autograd.grad((encode(places, 4) * by_encoded).sum(), places)
-    torch.testing.assert_close(encode_pull_back(places, by_encoded, 4), expected)
+    (expected,) = torch.autograd.grad((encode_places(places, 4) * by_encoded).sum(), places)
+    torch.testing.assert_close(pull_back_encoding(places, by_encoded, 4), expected)
 
 
 def test_the_field_s_gradient_and_its_own_gradients_are_autograd_s() -> None:
-    field = CanonicalField(6, width=16, depth=4, skip=2, frequencies=3, generator=_seed()).double()
+    config = FieldConfig(field_width=16, field_depth=4, field_skip=2, frequencies=3)
+    field = CanonicalField(6, config, _seed()).double()
     _disturb(field, 0.05)
     code = torch.randn(6, generator=_seed(1), dtype=torch.float64)
     positions = 0.1 * torch.randn(9, 3, generator=_seed(2), dtype=torch.float64)
@@ -116,7 +117,7 @@ def test_the_field_s_gradient_and_its_own_gradients_are_autograd_s() -> None:
 
 
 def test_the_field_begins_as_a_distance_to_a_sphere() -> None:
-    field = CanonicalField(6, generator=_seed())
+    field = CanonicalField(6, FieldConfig(), _seed())
     directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=_seed(1)), dim=-1)
     with torch.no_grad():
         near, far = (field(r * directions / 4 + torch.tensor([0.0, 0.0, -0.09]), torch.zeros(6)) for r in (0.2, 1.2))
@@ -125,10 +126,10 @@ def test_the_field_begins_as_a_distance_to_a_sphere() -> None:
     assert float(outward.mean()) > 0.9
 
 
-def test_the_smooth_ramp_is_softplus_where_it_is_steep_too() -> None:
+def test_our_softplus_is_torch_s_where_it_is_steep_too() -> None:
     values = torch.tensor([-50.0, -1.0, -0.02, 0.0, 1e-3, 0.05, 1.0, 50.0], requires_grad=True)
-    bent, slope = _SmoothRamp.apply(values)  # type: ignore[no-untyped-call]
-    expected = torch.nn.functional.softplus(values, beta=BETA)
+    bent, slope = _SoftplusWithSlope.apply(values)  # type: ignore[no-untyped-call]
+    expected = torch.nn.functional.softplus(values, beta=SOFTPLUS_BETA)
     torch.testing.assert_close(bent, expected, atol=2e-8, rtol=1e-6)
     (by_values,) = torch.autograd.grad(expected.sum(), values)
     torch.testing.assert_close(slope, by_values)
@@ -140,9 +141,9 @@ def test_a_point_is_moved_by_the_sum_of_its_bases() -> None:
     places = 0.1 * torch.randn(9, 3, generator=_seed(2), dtype=torch.float64)
     bases = deformer(places, torch.randn(6, generator=_seed(1), dtype=torch.float64), tangents=False).bases
     signals = torch.randn(4, 5, generator=_seed(3), dtype=torch.float64)
-    torch.testing.assert_close(bases.moved(signals), torch.einsum("bs,snc->bnc", signals, bases.at()))
-    torch.testing.assert_close(bases.at(4), bases.at()[:, ::4])
-    assert float(bases.moved(signals).detach().abs().min()) > 0
+    torch.testing.assert_close(bases.displacement(signals), torch.einsum("bs,snc->bnc", signals, bases.subsample()))
+    torch.testing.assert_close(bases.subsample(4), bases.subsample()[:, ::4])
+    assert float(bases.displacement(signals).detach().abs().min()) > 0
 
 
 def test_the_deformer_begins_as_nothing_and_its_tangents_are_autograd_s() -> None:
@@ -163,25 +164,25 @@ def test_the_deformer_begins_as_nothing_and_its_tangents_are_autograd_s() -> Non
 
 def _parts(deformer: Deformer, places: Tensor, code: Tensor) -> tuple[Tensor, ...]:
     made = deformer(places, code, tangents=False)
-    return made.to_subject, made.to_rig, made.bases.at(), made.joint_logits
+    return made.to_subject, made.to_rig, made.bases.subsample(), made.joint_logits
 
 
 @pytest.mark.parametrize("subject_stage", [False, True])
 def test_normals_are_those_of_the_exact_jacobian(subject_stage: bool) -> None:
     """Paper Eq. 3 with ∂x_d/∂x_sc by autograd through the whole model, in double precision."""
     config = replace(SMALL, subject_stage=subject_stage)
-    model, start, rig, anchors, homes, drive = _exact(config)
+    model, start, rig, anchors, roots, drive = _exact(config)
     rig = replace(rig, **{n: _double(getattr(rig, n)) for n in ("template", "pose_basis", "skin_weights")})
 
     def points_at(offsets: Tensor) -> FieldPoints:
-        return model.canonical(start.with_tensors({"offsets": offsets}), homes, anchors)
+        return model.canonical(start.with_tensors({"offsets": offsets}), roots, anchors)
 
     offsets = start.offsets
     made = points_at(offsets)
     _, normals = made.pose(rig, drive)
     posed = torch.autograd.functional.jacobian(lambda o: points_at(o).pose(rig, drive)[0], offsets)  # (B, N, 3, N, 3)
     subject = torch.autograd.functional.jacobian(
-        lambda o: homes + o + model.deformer(homes + o, made.code).to_subject * float(subject_stage), offsets
+        lambda o: roots + o + model.deformer(roots + o, made.code).to_subject * float(subject_stage), offsets
     )
     count = len(offsets)
     by_generic = torch.stack([posed[:, n, :, n] for n in range(count)], 1)  # (B, N, 3, 3)
@@ -204,7 +205,7 @@ def test_folded_space_keeps_outside_outside() -> None:
     flipped = torch.diag(torch.tensor([1.0, 1.0, -1.0])).expand(1, 1, 3, 3)
     normal = torch.tensor([[0.0, 0.0, 1.0]])
     expected = flipped[0, 0].inverse().T @ normal[0]
-    torch.testing.assert_close(carry_normals(normal, flipped)[0, 0], expected)
+    torch.testing.assert_close(transform_normals(normal, flipped)[0, 0], expected)
 
 
 def test_chunks_change_nothing_but_memory() -> None:
@@ -223,17 +224,17 @@ def test_chunks_change_nothing_but_memory() -> None:
 
 def test_a_new_field_avatar_moves_as_the_rig_does() -> None:
     rig, person = load_rig(), painted_avatar()
-    anchors, homes = person.anchors(rig), canonical_homes(rig, person.triangles, person.barycentric)
+    anchors, roots = person.anchors(rig), canonical_roots(rig, person.triangles, person.barycentric)
     model = FieldAvatar(rig, person, SMALL, _seed())
     drive = parameters(2).drive(person)
     still = person.with_tensors({"position_basis": torch.zeros_like(person.position_basis)})
     with torch.no_grad():
-        points = model.canonical(person, homes, anchors)
+        points = model.canonical(person, roots, anchors)
         ours, _ = points.pose(rig, drive)
         rigs, _ = still.canonical(anchors).pose(rig, drive)
-        drawn = render_points(points, rig, drive, 32, full=False)
+        drawn = render_points(points, rig, drive, 32)
     torch.testing.assert_close(ours, rigs, atol=2e-3, rtol=0)  # each joint has a weight of 1e-4 everywhere
-    assert float((to_units(homes + person.offsets).norm(dim=-1)).median()) < 2
+    assert float((to_field_units(roots + person.offsets).norm(dim=-1)).median()) < 2
     assert float(drawn.alpha.max()) > 0.9
 
 

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.avatar.fields.canonical import CanonicalField
-from pegasus_ray.avatar.fields.grid import COARSEST, FEATURES, Grid
+from pegasus_ray.avatar.fields.config import FieldConfig
+from pegasus_ray.avatar.fields.grid import COARSEST_CELLS_PER_UNIT, FEATURES_PER_LEVEL, HashGrid
 
 
 def _seed(number: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def _grid(levels: int = 2) -> Grid:
-    grid = Grid(levels, _seed()).double()
+def _grid(levels: int = 2) -> HashGrid:
+    grid = HashGrid(levels, _seed()).double()
     with torch.no_grad():
         grid.table.mul_(100)
     return grid
@@ -39,12 +40,12 @@ def test_gradients_by_the_table_are_those_of_a_finite_step() -> None:
 
 def test_features_do_not_jump_between_cells_and_differ_from_cell_to_cell() -> None:
     grid = _grid()
-    border = torch.tensor([[2.0, -1.0, 3.0], [0.0, 0.0, 0.0]], dtype=torch.float64) / COARSEST
+    border = torch.tensor([[2.0, -1.0, 3.0], [0.0, 0.0, 0.0]], dtype=torch.float64) / COARSEST_CELLS_PER_UNIT
     step = torch.full((1, 3), 1e-9, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(grid(border - step), grid(border + step), atol=1e-5, rtol=0)
         assert float((grid(border[:1]) - grid(border[1:])).abs().min()) > 1e-3
-    assert grid.width == 2 * FEATURES
+    assert grid.width == 2 * FEATURES_PER_LEVEL
 
 
 def test_a_field_with_a_grid_learns_fine_colours_in_steps_in_which_one_without_does_not() -> None:
@@ -52,7 +53,7 @@ def test_a_field_with_a_grid_learns_fine_colours_in_steps_in_which_one_without_d
     stripes = ((places[:, 1:2] * 400).sin() > 0).float().expand(-1, 3) * 0.6 + 0.2  # 16 mm a pair
 
     def left(levels: int) -> float:
-        field = CanonicalField(6, width=24, depth=3, levels=levels, generator=_seed(2))
+        field = CanonicalField(6, FieldConfig(field_width=24, field_depth=3, grid_levels=levels), _seed(2))
         table = [] if field.grid is None else [field.grid.table]
         rest = [one for one in field.parameters() if all(one is not other for other in table)]
         adam = torch.optim.Adam([{"params": rest, "lr": 3e-3}, {"params": table, "lr": 3e-2}], betas=(0.9, 0.99))
@@ -68,7 +69,7 @@ def test_a_field_with_a_grid_learns_fine_colours_in_steps_in_which_one_without_d
 
 
 def test_distance_and_normals_do_not_see_the_grid() -> None:
-    field = CanonicalField(6, width=16, depth=3, levels=2, generator=_seed())
+    field = CanonicalField(6, FieldConfig(field_width=16, field_depth=3, grid_levels=2), _seed())
     assert field.grid is not None and field.painter is not None
     last = field.painter[2]
     assert isinstance(last, torch.nn.Linear)

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from pegasus_ray.avatar.fields.avatar import FieldAvatar, Fields
 from pegasus_ray.avatar.fields.config import FieldConfig
 from pegasus_ray.avatar.files.avatar import load_avatar
-from pegasus_ray.avatar.files.fields import FILE, dump_fields, load_fields
+from pegasus_ray.avatar.files.fields import NETWORKS, dump_fields, load_fields
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from tests.painted import painted_avatar
@@ -49,11 +49,11 @@ def test_networks_of_strangers_are_refused(fault: str) -> None:
     _, files = _files()
     avatar, config = load_avatar(files)
     assert config.fields is not None
-    tensors = {name: value.clone() for name, value in load(files[FILE]).items()}
+    tensors = {name: value.clone() for name, value in load(files[NETWORKS]).items()}
     if fault == "gone":
-        del files[FILE]
+        del files[NETWORKS]
     elif fault == "broken":
-        files[FILE] = b"nothing"
+        files[NETWORKS] = b"nothing"
     elif fault == "other sizes":
         config = config.model_copy(update={"fields": config.fields.model_copy(update={"field_width": 17})})
     elif fault == "codes":
@@ -61,7 +61,7 @@ def test_networks_of_strangers_are_refused(fault: str) -> None:
     else:
         tensors["offsets"][0, 0] = float("nan")
         extra = {"more": torch.zeros(1)} if fault == "unknown" else {}
-        files[FILE] = save(tensors | extra)
+        files[NETWORKS] = save(tensors | extra)
     with pytest.raises(PegasusError) as caught:
         load_fields(files, avatar, config, load_rig())
     assert caught.value.reason is Reason.BAD_REFERENCE

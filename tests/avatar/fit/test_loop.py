@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.avatar.files.avatar import avatar_tensors
 from pegasus_ray.avatar.fit import losses
-from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Stage
-from pegasus_ray.avatar.fit.densify import grow_points, worth_keeping
-from pegasus_ray.avatar.fit.evidence import contributions, flesh_share, propagate_parts
-from pegasus_ray.avatar.fit.explicit_learner import LARGEST_POINT, ExplicitLearner
-from pegasus_ray.avatar.fit.loop import fit_avatar
+from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Resolution
+from pegasus_ray.avatar.fit.densify import grow_points, points_to_keep
+from pegasus_ray.avatar.fit.evidence import bare_skin_share, pixel_contributions, propagate_parts
+from pegasus_ray.avatar.fit.explicit_learner import MAX_RADIUS_METRES, ExplicitLearner
+from pegasus_ray.avatar.fit.initialize import PointBudget
+from pegasus_ray.avatar.fit.loop import FitContext, fit_avatar
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import render_points
 from pegasus_ray.avatar.points.frames import FrameSet
-from pegasus_ray.avatar.points.initialize import PointBudget
+from pegasus_ray.avatar.points.tensors import avatar_tensors
 from pegasus_ray.render.metrics import psnr
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -27,7 +27,7 @@ from pegasus_ray.schemas.parts import Part
 from tests.painted import painted_avatar, painted_track, parameters
 
 CONFIG = FitConfig(
-    stages=(Stage(scale=0.5, steps=20), Stage(scale=1.0, steps=40, points=3500)),
+    stages=(Resolution(scale=0.5, steps=20), Resolution(scale=1.0, steps=40, points=3500)),
     budget=PointBudget(surface=2600, hair=900, cloth=60, backing=300),
     motion_components=4,
     evidence_frames=4,
@@ -43,12 +43,12 @@ def _mean_psnr(avatar: Avatar) -> float:
     rig, frames = load_rig(), FrameSet.of(painted_track(), 64)
     points = avatar.canonical(avatar.anchors(rig))
     with torch.no_grad():
-        drawn = render_points(points, rig, frames.parameters.drive(avatar), 64, full=False).image.clamp(0, 1)
+        drawn = render_points(points, rig, frames.parameters.drive(avatar), 64).image.clamp(0, 1)
     return float(psnr(drawn, frames.images))
 
 
 def test_a_fit_learns_the_person() -> None:
-    short = fit_avatar(painted_track(), load_rig(), replace(CONFIG, stages=(Stage(scale=0.5, steps=1),)))
+    short = fit_avatar(painted_track(), load_rig(), replace(CONFIG, stages=(Resolution(scale=0.5, steps=1),)))
     fitted = fit_avatar(painted_track(), load_rig(), CONFIG)
     assert _mean_psnr(fitted.avatar) > _mean_psnr(short.avatar) + 2
     assert 3500 <= len(fitted.avatar) <= 3800 and fitted.figures["points"] == len(fitted.avatar)
@@ -65,9 +65,9 @@ def test_the_same_seed_gives_the_same_bits_and_a_killed_fit_resumes_exactly(tmp_
             raise _KilledError
 
     with pytest.raises(_KilledError):
-        fit_avatar(painted_track(), load_rig(), CONFIG, progress=die, checkpoint=checkpoint)
+        fit_avatar(painted_track(), load_rig(), CONFIG, context=FitContext(progress=die, checkpoint=checkpoint))
     assert checkpoint.exists()
-    resumed = fit_avatar(painted_track(), load_rig(), CONFIG, checkpoint=checkpoint).avatar
+    resumed = fit_avatar(painted_track(), load_rig(), CONFIG, context=FitContext(checkpoint=checkpoint)).avatar
     for name, value in avatar_tensors(whole).items():
         assert torch.equal(avatar_tensors(resumed)[name], value), name
     assert not checkpoint.exists()
@@ -77,8 +77,8 @@ def test_the_same_seed_gives_the_same_bits_and_a_killed_fit_resumes_exactly(tmp_
 def test_a_broken_checkpoint_is_ignored(tmp_path: Path, content: bytes) -> None:
     checkpoint = tmp_path / "fit.safetensors"
     checkpoint.write_bytes(content)
-    brief = replace(CONFIG, stages=(Stage(scale=0.5, steps=2),))
-    assert len(fit_avatar(painted_track(), load_rig(), brief, checkpoint=checkpoint).avatar) > 100
+    brief = replace(CONFIG, stages=(Resolution(scale=0.5, steps=2),))
+    assert len(fit_avatar(painted_track(), load_rig(), brief, context=FitContext(checkpoint=checkpoint)).avatar) > 100
 
 
 def test_too_few_frames_are_refused() -> None:
@@ -88,7 +88,7 @@ def test_too_few_frames_are_refused() -> None:
 
 
 def test_divergence_is_reported() -> None:
-    wild = replace(CONFIG, rates=LearningRates(log_radii=1e30, albedo=1e38), stages=(Stage(scale=0.5, steps=10),))
+    wild = replace(CONFIG, rates=LearningRates(log_radii=1e30, albedo=1e38), stages=(Resolution(scale=0.5, steps=10),))
     with pytest.raises(PegasusError) as caught:
         fit_avatar(painted_track(), load_rig(), wild)
     assert caught.value.reason is Reason.DIVERGED
@@ -99,8 +99,8 @@ def test_no_point_grows_beyond_the_largest() -> None:
     with torch.no_grad():
         learner.avatar.log_radii[0] = 0.0
     small = learner.avatar.log_radii.detach()[1:].clone()
-    learner.bound()
-    assert float(learner.avatar.log_radii[0].detach()) == pytest.approx(np.log(LARGEST_POINT))
+    learner.clamp_parameters()
+    assert float(learner.avatar.log_radii[0].detach()) == pytest.approx(np.log(MAX_RADIUS_METRES))
     assert torch.equal(learner.avatar.log_radii.detach()[1:], small)
 
 
@@ -120,9 +120,9 @@ def test_a_config_without_stages_is_refused() -> None:
 def test_contributions_add_up_to_the_rasteriser_s_alpha() -> None:
     rig, avatar = load_rig(), painted_avatar()
     drive = parameters(1).drive(avatar)
-    drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, 48, per_pixel=8, full=False)
+    drawn = render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, 48, per_pixel=8)
     opacity = avatar.canonical(avatar.anchors(rig)).opacity
-    share, _ = contributions(drawn.raster.indices[0], drawn.pixels[0], drawn.radii[0], opacity)
+    share, _ = pixel_contributions(drawn.raster.indices[0], drawn.pixels[0], drawn.radii[0], opacity)
     torch.testing.assert_close(share.sum(1).view(48, 48), drawn.alpha[0], atol=1e-4, rtol=0)
 
 
@@ -131,7 +131,7 @@ def test_a_point_before_the_face_falls_on_skin_and_one_on_the_crown_does_not() -
     anchors = avatar.anchors(rig)
     hovering = replace(avatar, offsets=avatar.offsets + 0.01 * anchors.normals)
     frames = FrameSet.of(painted_track(), 64)
-    share, turned = flesh_share(hovering, hovering.canonical(anchors), rig, frames, torch.arange(len(frames)))
+    share, turned = bare_skin_share(hovering, hovering.canonical(anchors), rig, frames, torch.arange(len(frames)))
     x, y, z = anchors.positions.unbind(1)
     cheek = (x.abs() < 0.04) & (y < -0.02) & (y > -0.05) & (z > -0.02) & (anchors.normals[:, 2] > 0.5)
     crown = y > 0.1
@@ -164,14 +164,14 @@ def test_unseen_and_transparent_points_are_not_kept() -> None:
     avatar = replace(avatar, opacity_logits=torch.tensor([4.0, 4.0, -9.0]))
     hair = torch.nn.functional.one_hot(torch.full((3,), Part.HAIR), len(Part)).float()
     seen, inside = torch.tensor([10.0, 0.0, 10.0]), torch.ones(3)
-    assert worth_keeping(replace(avatar, part_logits=hair), seen, inside).tolist() == [True, False, False]
+    assert points_to_keep(replace(avatar, part_logits=hair), seen, inside).tolist() == [True, False, False]
 
 
 def test_skin_is_kept_unseen_where_it_lies_on_the_person() -> None:
     avatar = painted_avatar().select(torch.arange(3))
     skin = torch.nn.functional.one_hot(torch.full((3,), Part.SKIN), len(Part)).float()
     avatar = replace(avatar, part_logits=skin, opacity_logits=torch.full((3,), 4.0))
-    assert worth_keeping(avatar, torch.zeros(3), torch.tensor([1.0, 0.9, 0.1])).tolist() == [True, True, False]
+    assert points_to_keep(avatar, torch.zeros(3), torch.tensor([1.0, 0.9, 0.1])).tolist() == [True, True, False]
 
 
 def test_losses_vanish_on_equal_pictures_and_grow_with_the_error() -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from pegasus_ray.avatar.fit.perceptual import (
     EFFICIENTNET,
     VGG,
+    extract_features,
     load_perceptual,
-    look,
     perceptual_loss,
     random_perceptual,
 )
@@ -25,9 +25,9 @@ WIDTHS = {VGG: [(64, 224), (128, 112), (256, 56), (512, 28)], EFFICIENTNET: [(16
 def test_features_have_the_network_s_sizes_and_carry_gradient(name: str) -> None:
     network = random_perceptual(name, torch.Generator().manual_seed(0))
     picture = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    found = look(network, picture)
+    found = extract_features(network, picture)
     assert [(part.shape[1], part.shape[2]) for part in found] == WIDTHS[name]
-    truth = [part.detach() for part in look(network, 1 - picture)]
+    truth = [part.detach() for part in extract_features(network, 1 - picture)]
     loss = perceptual_loss(found, truth)
     (slope,) = torch.autograd.grad(loss, picture)
     assert float(loss.detach()) > 0 and float(slope.abs().max()) > 0
@@ -38,11 +38,13 @@ def test_weights_come_from_a_file_of_tensors(tmp_path: Path) -> None:
     network = random_perceptual(EFFICIENTNET, torch.Generator().manual_seed(0))
     held = {name: network.get_buffer(name.replace(".", "-")) for name in type(network).shapes()}  # type: ignore[attr-defined]
     picture = torch.rand(1, 32, 32, 3)
-    expected = look(network, picture)
+    expected = extract_features(network, picture)
     torch.save(held, tmp_path / "weights.pth")
     save_file(held, tmp_path / "weights.safetensors")
     for name in ("weights.pth", "weights.safetensors"):
-        for one, other in zip(look(load_perceptual(EFFICIENTNET, tmp_path / name), picture), expected, strict=True):
+        for one, other in zip(
+            extract_features(load_perceptual(EFFICIENTNET, tmp_path / name), picture), expected, strict=True
+        ):
             assert torch.equal(one, other)
 
 

@@ -11,19 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from pegasus_ray.avatar.borrow.put_on import wear
+from pegasus_ray.avatar.borrow.put_on import put_on
 from pegasus_ray.avatar.fields.avatar import tint
 from pegasus_ray.avatar.fields.config import FieldConfig
-from pegasus_ray.avatar.files.fields import FILE
+from pegasus_ray.avatar.files.fields import NETWORKS
 from pegasus_ray.avatar.files.generative import dump_generative, load_generative
-from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Stage
-from pegasus_ray.avatar.fit.field_losses import facing_loss
+from pegasus_ray.avatar.fit.config import FitConfig, LearningRates, Resolution
+from pegasus_ray.avatar.fit.loop import FitContext
+from pegasus_ray.avatar.fit.losses import rendered_normal_loss
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar, mix
+from pegasus_ray.avatar.generative.clips import CodedClip
 from pegasus_ray.avatar.generative.coded_parameters import GenerativeRates
 from pegasus_ray.avatar.generative.field_avatar import FieldGenerative
 from pegasus_ray.avatar.generative.field_fit import fit_field_generative
-from pegasus_ray.avatar.generative.fit import Clip
-from pegasus_ray.avatar.generative.initialise import compose
+from pegasus_ray.avatar.generative.initialise import initialise_generative
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import render_points
 from pegasus_ray.rig.load import load_rig
@@ -39,7 +40,7 @@ FIELDS = FieldConfig(
     subject_stage=True, own_looks=True,
 )  # fmt: skip
 CONFIG = FitConfig(
-    stages=(Stage(scale=0.5, steps=6), Stage(scale=1.0, steps=12)),
+    stages=(Resolution(scale=0.5, steps=6), Resolution(scale=1.0, steps=12)),
     rates=LearningRates(networks=2e-3),
     fields=FIELDS,
     batch=2,
@@ -52,34 +53,34 @@ CONFIG = FitConfig(
 def _start() -> GenerativeAvatar:
     anna, bert = painted_avatar(1, POINTS), painted_avatar(2, POINTS)
     lenders = {HAIR: [("anna", anna), ("bert", bert)], NOSE: [("anna", anna)]}
-    return compose(painted_avatar(0, POINTS), lenders, load_rig(), code_size=FIELDS.code)
+    return initialise_generative(painted_avatar(0, POINTS), lenders, load_rig(), code_size=FIELDS.code)
 
 
 def _picture(avatar: Avatar) -> torch.Tensor:
     rig = load_rig()
     with torch.no_grad():
         drive = parameters(3).drive(avatar)
-        return render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, 64, full=False).image
+        return render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, 64).image
 
 
 @cache
-def _clips() -> tuple[Clip, Clip]:
+def _clips() -> tuple[CodedClip, CodedClip]:
     """The target's own frames, and such with another's hair in a colour that no avatar has."""
     own = own_clip(painted_track(), 6)
-    worn = wear(painted_avatar(), painted_avatar(1), HAIR, load_rig())
+    worn = put_on(painted_avatar(), painted_avatar(1), HAIR, load_rig())
     borrowed = (_picture(worn).clamp(0, 1) * 255).round().to(torch.uint8)
     there = borrowed.amin(-1) < 250
     borrowed[..., 0] = torch.where(there, borrowed[..., 0] // 2, borrowed[..., 0])
     normals = torch.full_like(borrowed, 127)
     normals[..., 2] = torch.where(there, torch.tensor(0, dtype=torch.uint8), normals[..., 2])  # towards the camera
     part = torch.zeros(borrowed.shape[:3], dtype=torch.uint8)
-    clip = Clip(images=borrowed, mattes=255 * there.to(torch.uint8), parts=part, normals=normals,
+    clip = CodedClip(images=borrowed, mattes=255 * there.to(torch.uint8), parts=part, normals=normals,
                 parameters=parameters(3), sources={HAIR: "anna"})  # fmt: skip
     return own, clip
 
 
-def _fit(config: FitConfig, **options: object) -> tuple[FieldGenerative, dict[str, float]]:
-    return fit_field_generative(_start(), _clips(), load_rig(), config, GenerativeRates(), **options)  # type: ignore[arg-type]
+def _fit(config: FitConfig, context: FitContext | None = None) -> tuple[FieldGenerative, dict[str, float]]:
+    return fit_field_generative(_start(), _clips(), load_rig(), config, GenerativeRates(), context)
 
 
 @cache
@@ -135,12 +136,12 @@ def test_training_learns_what_no_avatar_knows_and_resumes_exactly(tmp_path: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "replace", _killing(3, Killed))
         with pytest.raises(Killed):
-            _fit(CONFIG, checkpoint=checkpoint)
+            _fit(CONFIG, FitContext(checkpoint=checkpoint))
     assert checkpoint.exists()
-    resumed, again = _fit(CONFIG, checkpoint=checkpoint)
+    resumed, again = _fit(CONFIG, FitContext(checkpoint=checkpoint))
     assert again == figures and not checkpoint.exists()
     whole, anew = dump_generative(trained), dump_generative(resumed)
-    for file in ("avatar.safetensors", FILE):
+    for file in ("avatar.safetensors", NETWORKS):
         one, other = load(whole[file]), load(anew[file])
         assert set(one) == set(other)
         for name, value in one.items():
@@ -187,13 +188,13 @@ def test_files_of_strangers_are_refused(fault: str) -> None:
         "width": {"fields": fields.model_copy(update={"field_width": 25})},
     }
     if fault == "no networks":
-        del files[FILE]
+        del files[NETWORKS]
     elif fault == "broken":
-        files[FILE] = files[FILE][:-10]
+        files[NETWORKS] = files[NETWORKS][:-10]
     elif fault == "not finite":
-        tensors = load(files[FILE])
+        tensors = load(files[NETWORKS])
         tensors["performance.head"][0, 0] = float("nan")
-        files[FILE] = save(tensors)
+        files[NETWORKS] = save(tensors)
     else:
         files["config.json"] = config.model_copy(update=changes[fault]).model_dump_json().encode()
     with pytest.raises(PegasusError) as caught:
@@ -213,8 +214,8 @@ def test_normals_are_compared_where_both_are_known() -> None:
     drawn[0, 1] = 0  # nothing is drawn there
     pseudo = drawn.clone()
     pseudo[0, 1, :, 2] = -1
-    assert float(facing_loss(0.5 * drawn, pseudo)) == 0
+    assert float(rendered_normal_loss(0.5 * drawn, pseudo)) == 0
     pseudo[0, 0, 0] = torch.tensor([0.0, 0.0, 1.0])
-    assert float(facing_loss(drawn, pseudo)) == pytest.approx(1.0)
+    assert float(rendered_normal_loss(drawn, pseudo)) == pytest.approx(1.0)
     pseudo[0, 0] = 0  # nobody knows there
-    assert float(facing_loss(drawn, pseudo)) == 0
+    assert float(rendered_normal_loss(drawn, pseudo)) == 0

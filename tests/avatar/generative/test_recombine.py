@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from pegasus_ray.avatar.borrow.by_form import REACH
-from pegasus_ray.avatar.borrow.complete_scalp import UNDER_HAIR, bald, clear_skin, uncover
-from pegasus_ray.avatar.borrow.parts import join_group, lend, part_of_points, places_of, together
-from pegasus_ray.avatar.borrow.put_on import wear
+from pegasus_ray.avatar.borrow.by_form import IGNORE_METRES
+from pegasus_ray.avatar.borrow.complete_scalp import UNDER_HAIR_METRES, bald, clear_skin, complete_scalp
+from pegasus_ray.avatar.borrow.parts import lend, members
+from pegasus_ray.avatar.borrow.put_on import put_on
 from pegasus_ray.avatar.borrow.skin_light import albedo_under, skin_light
 from pegasus_ray.avatar.files.generative import dump_generative, generative_tensors, load_generative
+from pegasus_ray.avatar.fit.loop import FitContext
 from pegasus_ray.avatar.generative.avatar import OWN, GenerativeAvatar, mix
-from pegasus_ray.avatar.generative.fit import Clip, GenerativeConfig, GenerativeRates, fit_generative
-from pegasus_ray.avatar.generative.initialise import compose
+from pegasus_ray.avatar.generative.clips import CodedClip
+from pegasus_ray.avatar.generative.coded_parameters import GenerativeRates
+from pegasus_ray.avatar.generative.fit import GenerativeConfig, fit_generative
+from pegasus_ray.avatar.generative.initialise import initialise_generative
 from pegasus_ray.avatar.generative.matching import match_points, pair_points
-from pegasus_ray.avatar.points.avatar import PER_POINT, Avatar
+from pegasus_ray.avatar.points.avatar import PER_POINT, Avatar, join_group
 from pegasus_ray.avatar.points.canonical import render_points
 from pegasus_ray.avatar.points.neighbours import distance_to
 from pegasus_ray.rig.load import load_rig
@@ -35,29 +38,29 @@ HAIR, NOSE, HAT = Attribute.HAIR, Attribute.NOSE, Attribute.HAT
 @cache
 def two_sources() -> GenerativeAvatar:
     lenders = {HAIR: [("anna", painted_avatar(1)), ("bert", painted_avatar(2))], NOSE: [("anna", painted_avatar(1))]}
-    return compose(painted_avatar(), lenders, load_rig(), code_size=4)
+    return initialise_generative(painted_avatar(), lenders, load_rig(), code_size=4)
 
 
 def _picture(avatar: Avatar, size: int = 64) -> torch.Tensor:
     rig = load_rig()
     with torch.no_grad():
         drive = parameters(3).drive(avatar)
-        return render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, size, full=False).image
+        return render_points(avatar.canonical(avatar.anchors(rig)), rig, drive, size).image
 
 
 def test_wearing_keeps_every_point_of_the_wearer_that_hair_was_not_near() -> None:
     rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
-    worn = wear(wearer, source, HAIR, rig)
-    part, places = part_of_points(wearer), places_of(wearer, rig)
+    worn = put_on(wearer, source, HAIR, rig)
+    part, places = wearer.parts, wearer.places(rig)
     mine = wearer.select(part == Part.HAIR)
     hiding = torch.cat([places[part == Part.HAIR], mine.anchors(rig).positions])
-    far = torch.cdist(places, hiding).amin(1) > UNDER_HAIR
+    far = torch.cdist(places, hiding).amin(1) > UNDER_HAIR_METRES
     sure = wearer.select((part != Part.HAIR) & far)
     at = torch.cdist(sure.barycentric, worn.barycentric, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
     assert len(sure) > 200
     for name in set(PER_POINT) - {"albedo"}:
         assert torch.equal(getattr(worn, name)[at], getattr(sure, name)), name
-    below = places_of(sure, rig)[:, 1] < 0  # above the eyes skin may have been behind hair, and is cleared of it
+    below = sure.places(rig)[:, 1] < 0  # above the eyes skin may have been behind hair, and is cleared of it
     assert torch.equal(worn.albedo[at][below], sure.albedo[below])
     lent = lend(source, HAIR, rig)
     assert torch.equal(worn.albedo[-len(lent) :], lent.albedo)
@@ -66,14 +69,14 @@ def test_wearing_keeps_every_point_of_the_wearer_that_hair_was_not_near() -> Non
 
 def test_a_borrowed_nose_is_the_wearer_s_own_in_another_form_and_far_from_it_nothing_changes() -> None:
     rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
-    worn = wear(wearer, source, NOSE, rig)
+    worn = put_on(wearer, source, NOSE, rig)
     mixed = rig.mix_shape(wearer.shape, source.shape, NOSE)
     assert not torch.equal(mixed, wearer.shape) and torch.equal(worn.shape, wearer.shape)
     assert len(worn) == len(wearer)
-    nose = part_of_points(wearer) == Part.NOSE
-    torch.testing.assert_close(places_of(worn, rig)[nose], places_of(wearer, rig, mixed)[nose], atol=1e-6, rtol=0)
-    around = torch.cat([places_of(wearer, rig)[nose], places_of(wearer, rig, mixed)[nose]])
-    far = torch.cdist(places_of(wearer, rig), around).amin(1) > REACH[1] + 1e-4
+    nose = wearer.parts == Part.NOSE
+    torch.testing.assert_close(worn.places(rig)[nose], wearer.places(rig, mixed)[nose], atol=1e-6, rtol=0)
+    around = torch.cat([wearer.places(rig)[nose], wearer.places(rig, mixed)[nose]])
+    far = torch.cdist(wearer.places(rig), around).amin(1) > IGNORE_METRES + 1e-4
     assert 0 < int(far.sum()) < len(far)
     for name in ("offsets", "albedo"):
         assert torch.equal(getattr(worn, name)[far], getattr(wearer, name)[far]), name
@@ -84,18 +87,16 @@ def test_a_borrowed_nose_is_the_wearer_s_own_in_another_form_and_far_from_it_not
 def test_a_nose_takes_the_wearer_s_tone_and_brows_keep_only_their_hairs() -> None:
     rig, wearer, source = load_rig(), painted_avatar(), painted_avatar(1)
     rig = replace(rig, shape_names=tuple(f"shape/{index}" for index in range(len(rig.shape_names))))  # as imported ones
-    tones = [avatar.albedo[part_of_points(avatar) == Part.SKIN][0] for avatar in (wearer, source)]
-    part = part_of_points(source)
+    tones = [avatar.albedo[avatar.parts == Part.SKIN][0] for avatar in (wearer, source)]
+    part = source.parts
     skinny = (part == Part.NOSE) | ((part == Part.EYEBROWS) & (torch.arange(len(source)) % 2 == 0))
     albedo = torch.where(skinny[:, None], tones[1], source.albedo)
     albedo[(part == Part.EYEBROWS) & ~skinny] = 0.02
-    wearer = replace(
-        wearer, albedo=torch.where((part_of_points(wearer) == Part.NOSE)[:, None], tones[0], wearer.albedo)
-    )
+    wearer = replace(wearer, albedo=torch.where((wearer.parts == Part.NOSE)[:, None], tones[0], wearer.albedo))
     painted = replace(source, albedo=albedo)
-    nose = wear(wearer, painted, NOSE, rig).albedo[-10:]
+    nose = put_on(wearer, painted, NOSE, rig).albedo[-10:]
     torch.testing.assert_close(nose, tones[0].expand(10, 3), atol=0.02, rtol=0)
-    brows = wear(wearer, painted, Attribute.EYEBROWS, rig).albedo[-len(lend(painted, Attribute.EYEBROWS, rig)) :]
+    brows = put_on(wearer, painted, Attribute.EYEBROWS, rig).albedo[-len(lend(painted, Attribute.EYEBROWS, rig)) :]
     hair = brows.mean(1) < 0.1
     assert 0.2 < float(hair.float().mean()) < 0.8
     torch.testing.assert_close(brows[~hair], tones[0].expand(int((~hair).sum()), 3), atol=0.05, rtol=0)
@@ -103,7 +104,7 @@ def test_a_nose_takes_the_wearer_s_tone_and_brows_keep_only_their_hairs() -> Non
 
 def test_strays_are_left_behind() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    hair = (part_of_points(avatar) == Part.HAIR).nonzero()[:, 0]
+    hair = (avatar.parts == Part.HAIR).nonzero()[:, 0]
     stray = avatar.offsets.clone()
     stray[hair[:1]] += torch.tensor([0.0, 0.3, 0.0])
     lent = lend(replace(avatar, offsets=stray), HAIR, rig)
@@ -112,21 +113,23 @@ def test_strays_are_left_behind() -> None:
 
 def test_a_speck_of_lip_on_a_cheek_stays_where_it_is() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    cheek = int((part_of_points(avatar) == Part.SKIN).nonzero()[0, 0])
+    cheek = int((avatar.parts == Part.SKIN).nonzero()[0, 0])
     logits = avatar.part_logits.clone()
     logits[cheek] = 4.0 * torch.nn.functional.one_hot(torch.tensor(int(Part.MOUTH)), len(Part)).float()
-    mouth = together(replace(avatar, part_logits=logits), Part.MOUTH, rig)
+    mouth = members(replace(avatar, part_logits=logits), Part.MOUTH, rig)
     assert not bool(mouth[cheek])
-    assert float(mouth[part_of_points(avatar) == Part.MOUTH].float().mean()) > 0.8
+    assert float(mouth[avatar.parts == Part.MOUTH].float().mean()) > 0.8
 
 
 def test_a_hat_presses_hair_flat_and_no_hat_does_not() -> None:
     rig, wearer = load_rig(), painted_avatar(3)
-    hair = part_of_points(wearer) == Part.HAIR
+    hair = wearer.parts == Part.HAIR
     logits = wearer.part_logits.clone()
     logits[hair] = 4.0 * torch.nn.functional.one_hot(torch.tensor(int(Part.HAT)), len(Part)).float()
     hatted = replace(wearer, part_logits=logits, offsets=wearer.offsets * 1.1)
-    generative = compose(wearer, {HAIR: [("anna", painted_avatar(1))], HAT: [("hat", hatted)]}, rig, code_size=4)
+    generative = initialise_generative(
+        wearer, {HAIR: [("anna", painted_avatar(1))], HAT: [("hat", hatted)]}, rig, code_size=4
+    )
     own = generative.decode(generative.codes(), rig)
     worn = generative.decode(generative.codes({HAT: generative.blocks[HAT].code("hat")}), rig)
     start, end = generative.membership()[HAIR]
@@ -141,30 +144,35 @@ def test_a_hat_presses_hair_flat_and_no_hat_does_not() -> None:
 def test_a_bald_head_has_skin_where_the_hair_was() -> None:
     rig, avatar = load_rig(), painted_avatar()
     bare = bald(avatar, rig)
-    left = int((part_of_points(bare) == Part.HAIR).sum())  # specks
-    assert left < 0.05 * int((part_of_points(avatar) == Part.HAIR).sum())
-    scalp = torch.cdist(places_of(bare, rig), places_of(lend(avatar, HAIR), rig)).amin(1) < UNDER_HAIR
-    scalp &= part_of_points(bare) == Part.SKIN
+    left = int((bare.parts == Part.HAIR).sum())  # specks
+    assert left < 0.05 * int((avatar.parts == Part.HAIR).sum())
+    scalp = (
+        torch.cdist(bare.places(rig), avatar.select(avatar.parts == Part.HAIR).places(rig)).amin(1) < UNDER_HAIR_METRES
+    )
+    scalp &= bare.parts == Part.SKIN
     assert int(scalp.sum()) > 200
-    skin = avatar.albedo[part_of_points(avatar) == Part.SKIN][0]
+    skin = avatar.albedo[avatar.parts == Part.SKIN][0]
     torch.testing.assert_close(bare.albedo[scalp], skin.expand(int(scalp.sum()), 3), atol=0.02, rtol=0)
-    dark = part_of_points(avatar) == Part.SKIN  # the scalp under the hair, which passes for skin and has its colour
-    dark &= torch.cdist(places_of(avatar, rig), places_of(lend(avatar, HAIR), rig)).amin(1) < 0.5 * UNDER_HAIR
+    dark = avatar.parts == Part.SKIN  # the scalp under the hair, which passes for skin and has its colour
+    dark &= (
+        torch.cdist(avatar.places(rig), avatar.select(avatar.parts == Part.HAIR).places(rig)).amin(1)
+        < 0.5 * UNDER_HAIR_METRES
+    )
     assert bool(dark.any())
     again = bald(replace(avatar, albedo=torch.where(dark[:, None], torch.zeros(3), avatar.albedo)), rig)
-    top = (part_of_points(again) == Part.SKIN) & (places_of(again, rig)[:, 1] > 0.07)
+    top = (again.parts == Part.SKIN) & (again.places(rig)[:, 1] > 0.07)
     torch.testing.assert_close(again.albedo[top], skin.expand(int(top.sum()), 3), atol=0.1, rtol=0)
 
 
 def test_where_no_hair_was_nothing_is_completed() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    bare = avatar.select(part_of_points(avatar) != Part.HAIR)
+    bare = avatar.select(avatar.parts != Part.HAIR)
     assert bald(bare, rig) is not None and len(bald(bare, rig)) == len(bare)
 
 
 def test_the_light_on_skin_is_told_from_the_skin() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    skin = avatar.select(part_of_points(avatar) == Part.SKIN)
+    skin = avatar.select(avatar.parts == Part.SKIN)
     normals = skin.anchors(rig).normals
     light = torch.zeros(9, 3)
     light[0], light[2], light[3] = 0.8, -0.3, -0.2  # from above and from the front
@@ -178,7 +186,7 @@ def test_the_light_on_skin_is_told_from_the_skin() -> None:
 
 def test_skin_under_a_fringe_is_cleared_of_it_and_other_skin_is_not() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    part = part_of_points(avatar)
+    part = avatar.parts
     places = avatar.anchors(rig).positions + avatar.offsets
     skin = (part == Part.SKIN) & (places[:, 1] > 0.02) & (places[:, 2] > -0.06)
     stained = replace(avatar, albedo=torch.where(skin[:, None], torch.zeros(3), avatar.albedo))
@@ -193,10 +201,10 @@ def test_skin_under_a_fringe_is_cleared_of_it_and_other_skin_is_not() -> None:
 
 def test_skin_far_darker_than_the_face_is_a_fringe_s_shade_wherever_the_fringe_is_now() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    places, skin = places_of(avatar, rig), part_of_points(avatar) == Part.SKIN
+    places, skin = avatar.places(rig), avatar.parts == Part.SKIN
     shaded = skin & (places[:, 1] > 0.02) & (places[:, 0] > 0)
     albedo = torch.where(shaded[:, None], 0.3 * avatar.albedo, avatar.albedo)
-    one_strand = avatar.select(((part_of_points(avatar) == Part.HAIR) & (places[:, 2] < -0.1)).nonzero()[:1, 0])
+    one_strand = avatar.select(((avatar.parts == Part.HAIR) & (places[:, 2] < -0.1)).nonzero()[:1, 0])
     cleared = clear_skin(replace(avatar, albedo=albedo), one_strand, rig)
     assert float((cleared.albedo[shaded] - avatar.albedo[shaded]).abs().max()) < 0.1
     assert torch.equal(cleared.albedo[~shaded], avatar.albedo[~shaded])
@@ -204,7 +212,7 @@ def test_skin_far_darker_than_the_face_is_a_fringe_s_shade_wherever_the_fringe_i
 
 def test_skin_in_a_fringe_s_shade_tells_nothing_of_the_light() -> None:
     rig, avatar = load_rig(), painted_avatar()
-    places, skin = places_of(avatar, rig), part_of_points(avatar) == Part.SKIN
+    places, skin = avatar.places(rig), avatar.parts == Part.SKIN
     brow = skin & (places[:, 1] > 0.0) & (places[:, 1] < 0.03) & (places[:, 2] > -0.06)
     shade = (1 - 20 * places[:, 1:2]).clamp(0.3, 1)  # darker towards the fringe: as if light came from below
     shaded = replace(avatar, albedo=torch.where(brow[:, None], shade * avatar.albedo, avatar.albedo))
@@ -213,20 +221,20 @@ def test_skin_in_a_fringe_s_shade_tells_nothing_of_the_light() -> None:
     logits = 4.0 * torch.nn.functional.one_hot(torch.tensor(int(Part.HAIR)), len(Part)).float()
     fringe = replace(fringe, part_logits=logits.expand(len(fringe), -1))
     bare = bald(join_group(shaded, fringe), rig)
-    crown = (part_of_points(bare) == Part.SKIN) & (places_of(bare, rig)[:, 1] > 0.08)
+    crown = (bare.parts == Part.SKIN) & (bare.places(rig)[:, 1] > 0.08)
     plain = avatar.albedo[skin][0]
     torch.testing.assert_close(bare.albedo[crown].median(0).values, plain, atol=0.05, rtol=0)
 
 
 def test_what_is_not_there_cannot_be_borrowed() -> None:
     with pytest.raises(PegasusError) as caught:
-        wear(painted_avatar(), painted_avatar(1), HAT, load_rig())
+        put_on(painted_avatar(), painted_avatar(1), HAT, load_rig())
     assert caught.value.reason is Reason.MISSING_ATTRIBUTE and "hat" in caught.value.message
 
 
 def test_avatars_on_different_rigs_do_not_mix() -> None:
     with pytest.raises(PegasusError) as caught:
-        wear(painted_avatar(), replace(painted_avatar(1), rig="other"), HAIR, load_rig())
+        put_on(painted_avatar(), replace(painted_avatar(1), rig="other"), HAIR, load_rig())
     assert caught.value.reason is Reason.BAD_REFERENCE
 
 
@@ -260,7 +268,7 @@ def test_codes_reproduce_their_sources_before_any_training() -> None:
     for index, (name, source) in enumerate((("anna", painted_avatar(1)), ("bert", painted_avatar(2)))):
         block = generative.blocks[HAIR]
         points = block.decode(block.code(name))
-        hair = lend(source, HAIR)
+        hair = source.select(source.parts == Part.HAIR)
         assert torch.allclose(points.albedo.mean(0), hair.albedo.mean(0), atol=0.02), index
         there = (points.anchors(rig).positions + points.offsets).mean(0)
         assert torch.allclose(there, (hair.anchors(rig, own.shape).positions + hair.offsets).mean(0), atol=0.004)
@@ -269,9 +277,9 @@ def test_codes_reproduce_their_sources_before_any_training() -> None:
 def test_points_that_a_poorer_source_has_no_use_for_take_no_place() -> None:
     rig = load_rig()
     poor = painted_avatar(1)
-    hair = part_of_points(poor) == Part.HAIR
+    hair = poor.parts == Part.HAIR
     poor = poor.select(~hair | (torch.arange(len(poor)) % 2 == 0))
-    block = compose(painted_avatar(), {HAIR: [("poor", poor)]}, rig, code_size=4).blocks[HAIR]
+    block = initialise_generative(painted_avatar(), {HAIR: [("poor", poor)]}, rig, code_size=4).blocks[HAIR]
     worn = block.decode(block.code("poor"))
     sizes, left = worn.log_radii.sort().values, len(lend(poor, HAIR, rig))
     assert len(worn) > left
@@ -283,15 +291,17 @@ def test_points_that_a_poorer_source_has_no_use_for_take_no_place() -> None:
 
 def test_borrowed_brows_move_as_the_face_that_wears_them() -> None:
     rig, target, source = load_rig(), painted_avatar(), painted_avatar(1, points=14000)
-    brows = part_of_points(target) == Part.EYEBROWS
+    brows = target.parts == Part.EYEBROWS
     moving = torch.randn(target.position_basis.shape, generator=torch.Generator().manual_seed(0))
     target = target.with_tensors({"position_basis": moving})
-    block = compose(target, {Attribute.EYEBROWS: [("anna", source)]}, rig, code_size=4).blocks[Attribute.EYEBROWS]
+    block = initialise_generative(target, {Attribute.EYEBROWS: [("anna", source)]}, rig, code_size=4).blocks[
+        Attribute.EYEBROWS
+    ]
     assert len(block.points) > int(brows.sum()), (
         "the source has more points, whose own motion would tear the target's brows"
     )
     own = block.decode(block.codes[0])
-    near = torch.cdist(places_of(target, rig)[brows], places_of(own, rig)).argmin(1)
+    near = torch.cdist(target.places(rig)[brows], own.places(rig)).argmin(1)
     assert torch.allclose(own.position_basis[:, near], target.position_basis[:, brows], atol=1e-5)
 
 
@@ -339,14 +349,14 @@ def test_a_generative_avatar_survives_its_files() -> None:
         load_generative(files | {"avatar.safetensors": files["avatar.safetensors"][:-100]})
 
 
-def _clips() -> list[Clip]:
+def _clips() -> list[CodedClip]:
     own = own_clip(painted_track(), 6)
-    worn = wear(painted_avatar(), painted_avatar(1), HAIR, load_rig())
+    worn = put_on(painted_avatar(), painted_avatar(1), HAIR, load_rig())
     borrowed = (_picture(worn).clamp(0, 1) * 255).round().to(torch.uint8)
     part = torch.zeros(borrowed.shape[:3], dtype=torch.uint8)
     red = borrowed[..., 0]
     borrowed[..., 0] = torch.where(borrowed.amin(-1) < 250, red // 2, red)  # a tint that the codes do not know yet
-    clip = Clip(images=borrowed, mattes=255 * (borrowed.amin(-1) < 255).to(torch.uint8), parts=part,
+    clip = CodedClip(images=borrowed, mattes=255 * (borrowed.amin(-1) < 255).to(torch.uint8), parts=part,
                 parameters=parameters(3), sources={HAIR: "anna"})  # fmt: skip
     return [own, clip]
 
@@ -371,8 +381,8 @@ def test_training_lowers_the_loss_and_resumes_exactly(tmp_path: Path) -> None:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        fit_generative(start, clips, rig, config, progress=die, checkpoint=checkpoint)
-    resumed, again = fit_generative(start, clips, rig, config, checkpoint=checkpoint)
+        fit_generative(start, clips, rig, config, FitContext(progress=die, checkpoint=checkpoint))
+    resumed, again = fit_generative(start, clips, rig, config, FitContext(checkpoint=checkpoint))
     assert again == figures and not checkpoint.exists()
     for name, value in generative_tensors(trained).items():
         assert torch.equal(generative_tensors(resumed)[name], value), name
@@ -380,33 +390,33 @@ def test_training_lowers_the_loss_and_resumes_exactly(tmp_path: Path) -> None:
 
 def test_a_neck_that_hair_hid_is_not_made_of_the_cloth_under_it() -> None:
     rig, wearer = load_rig(), painted_avatar(points=30000)
-    wearer = wearer.select(part_of_points(wearer) != Part.HAIR)
+    wearer = wearer.select(wearer.parts != Part.HAIR)
     neck = rig.parts[wearer.triangles] == Part.NECK
-    aside = places_of(wearer, rig)[:, 0].abs() > 0.02
+    aside = wearer.places(rig)[:, 0].abs() > 0.02
     hair = wearer.select(neck & aside)
-    made = uncover(wearer.select(~(neck & aside)), hair, rig)
+    made = complete_scalp(wearer.select(~(neck & aside)), hair, rig)
     made = made.select(torch.arange(len(made)) >= int((~(neck & aside)).sum()))
     on_neck = rig.parts[made.triangles] == Part.NECK
     assert int(on_neck.sum()) > 100
     height, collar = (
-        places_of(made, rig)[:, 1],
-        places_of(wearer.select(rig.parts[wearer.triangles] == Part.CLOTH), rig),
+        made.places(rig)[:, 1],
+        (wearer.select(rig.parts[wearer.triangles] == Part.CLOTH)).places(rig),
     )
     over = on_neck & (height > collar[:, 1].max())
     assert int(over.sum()) > 50
-    assert bool((part_of_points(made.select(over)) != Part.CLOTH).all())
+    assert bool((made.select(over).parts != Part.CLOTH).all())
 
 
 def test_skin_that_was_seen_beside_hair_stays() -> None:
     rig, avatar = load_rig(), painted_avatar(points=20000)
-    kept = (part_of_points(avatar) != Part.HAIR) | (avatar.roots(rig)[:, 0] > 0.03)  # hair on one side only
+    kept = (avatar.parts != Part.HAIR) | (avatar.roots(rig)[:, 0] > 0.03)  # hair on one side only
     avatar = avatar.select(kept)
-    places, normals = places_of(avatar, rig), avatar.anchors(rig).normals
-    chosen = part_of_points(avatar) == Part.HAIR
-    ahead = (part_of_points(avatar) == Part.SKIN) & (normals[:, 2] > 0.31)
+    places, normals = avatar.places(rig), avatar.anchors(rig).normals
+    chosen = avatar.parts == Part.HAIR
+    ahead = (avatar.parts == Part.SKIN) & (normals[:, 2] > 0.31)
     across = torch.cdist(places[ahead, :2], places[chosen, :2]).amin(1)
     seen = places[ahead][across > 0.0065]
-    near = distance_to(seen, places[chosen]) < UNDER_HAIR
+    near = distance_to(seen, places[chosen]) < UNDER_HAIR_METRES
     assert int(near.sum()) > 10, "some of it lies beside hair"
-    left = places_of(uncover(avatar.select(~chosen), avatar.select(chosen), rig), rig)
+    left = complete_scalp(avatar.select(~chosen), avatar.select(chosen), rig).places(rig)
     assert float(distance_to(seen, left).max()) < 1e-6

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from pegasus_ray.avatar.files.avatar import avatar_tensors, dump_avatar, load_avatar
-from pegasus_ray.avatar.fit.motion_mask import motion_freedom
-from pegasus_ray.avatar.points.avatar import MotionCode, join
+from pegasus_ray.avatar.files.avatar import dump_avatar, load_avatar
+from pegasus_ray.avatar.fit.motion_mask import motion_mask
+from pegasus_ray.avatar.points.avatar import join
 from pegasus_ray.avatar.points.canonical import render_points
+from pegasus_ray.avatar.points.motion import MotionCode
 from pegasus_ray.avatar.points.shading import even_light, harmonics, shade
+from pegasus_ray.avatar.points.tensors import avatar_tensors
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -118,7 +120,7 @@ def test_no_component_of_a_motion_code_mixes_expressions_with_the_pose() -> None
 def test_faces_follow_expressions_cloth_the_pose_and_the_scalp_neither() -> None:
     rig, avatar = load_rig(), painted_avatar()
     anchors = avatar.anchors(rig)
-    free = motion_freedom(avatar, anchors, rig) > 0
+    free = motion_mask(avatar, anchors, rig) > 0
     of_pose = avatar.motions[0].of_pose
     place = anchors.positions
     scalp = place[:, 1] > 0.08

@@ -1,4 +1,4 @@
-"""Assets come whole or not at all, the mirror before the network, and every refusal names the way out."""
+"""Assets come with the right content or not at all, from the mirror first, and every refusal names the way out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asset:
         sha256=hashlib.sha256(CONTENT).hexdigest(),
     )
     monkeypatch.setattr(assets, "MANIFEST", (asset,))
-    monkeypatch.setattr(assets, "_BY_NAME", {asset.name: asset})
     monkeypatch.setenv("PEGASUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PEGASUS_ASSET_MIRROR", raising=False)
     return asset
@@ -75,11 +74,11 @@ def test_missing_asset_names_the_command(toy: Asset) -> None:
 def test_mirror_serves_path_and_fetch(toy: Asset, mirror: Path) -> None:
     (mirror / "toy.tflite").write_bytes(CONTENT)
     assert assets.path_of("toy.tflite") == mirror / "toy.tflite"
-    seen: list[tuple[str, int, int]] = []
-    (path,) = assets.fetch(["models"], lambda *step: seen.append(step))
+    told: list[tuple[float, str]] = []
+    (path,) = assets.fetch(["models"], lambda share, text: told.append((share, text)))
     assert path == assets.cache_folder() / "toy.tflite"
     assert path.read_bytes() == CONTENT
-    assert seen == [("toy.tflite", 0, 1), ("assets", 1, 1)]
+    assert told == [(0.0, "toy.tflite"), (1.0, "assets")]
     assert [p.name for p in path.parent.iterdir()] == ["toy.tflite"], "no half file stays behind"
     (mirror / "toy.tflite").unlink()
     assert assets.fetch(["toy.tflite"]) == [path], "what is there and whole is not fetched again"

@@ -10,12 +10,13 @@ import pytest
 
 from pegasus_ray.perception.footage.bystanders import without_bystanders
 from pegasus_ray.perception.footage.follow import Followed, Follower, summarize
-from pegasus_ray.perception.footage.quality import facing, features, plausible
+from pegasus_ray.perception.footage.quality import facing, features_seen, plausible_frames
 from pegasus_ray.perception.footage.shots import Shots, View
 from pegasus_ray.perception.footage.video import Frame
-from pegasus_ray.perception.nets import face_regions as regions
+from pegasus_ray.perception.nets import mesh_topology as mesh
+from pegasus_ray.perception.nets.face_regions import polygon
 from pegasus_ray.perception.nets.landmarks import Face
-from pegasus_ray.schemas.errors import Loss
+from pegasus_ray.schemas.errors import DropReason
 from pegasus_ray.schemas.parts import Label
 from tests.perception.faces import landmarks
 
@@ -53,7 +54,7 @@ class Seen:
 def follow(people: Sequence[Sequence[Face]], rooms: Sequence[np.ndarray] | None = None, scale: float = 1.0) -> Followed:
     follower = Follower(Seen(people))  # type: ignore[arg-type]
     for index, room in enumerate(rooms or [ROOM] * len(people)):
-        follower.see(Frame(index=index, time=index / 25, image=room, scale=scale))
+        follower.add(Frame(index=index, time=index / 25, image=room, scale=scale))
     return follower.choose()
 
 
@@ -81,7 +82,7 @@ def test_the_longest_shot_is_taken_and_the_rest_named_also_when_it_comes_back() 
     rooms = [STREET] * 3 + [ROOM] * 4 + [STREET] * 2 + [ROOM] * 4
     found = follow([[face_at(150)] for _ in rooms], rooms)
     assert list(found.faces) == [3, 4, 5, 6, 9, 10, 11, 12]
-    assert set(found.dropped.values()) == {Loss.ANOTHER_SHOT}
+    assert set(found.dropped.values()) == {DropReason.ANOTHER_SHOT}
 
 
 def test_a_closer_picture_of_the_same_room_is_another_shot() -> None:
@@ -89,7 +90,7 @@ def test_a_closer_picture_of_the_same_room_is_another_shot() -> None:
     closer = np.ascontiguousarray(ROOM[60:180, 80:240].repeat(2, 0).repeat(2, 1))
     found = follow(people, [ROOM] * 3 + [closer] * 6)
     assert list(found.faces) == list(range(3, 9))
-    assert set(found.dropped.values()) == {Loss.ANOTHER_SHOT}
+    assert set(found.dropped.values()) == {DropReason.ANOTHER_SHOT}
 
 
 def test_a_face_that_leaves_the_picture_is_named_so_and_found_again() -> None:
@@ -97,22 +98,22 @@ def test_a_face_that_leaves_the_picture_is_named_so_and_found_again() -> None:
     people = [[face_at(x)] for x in path] + [[], []] + [[face_at(x)] for x in reversed(path)]
     found = follow(people)
     assert set(found.faces) == {0, 1, 2, 3, 10, 11, 12, 13}
-    assert {found.dropped[index] for index in (4, 5, 6, 7, 8, 9)} == {Loss.LEAVES_PICTURE}
+    assert {found.dropped[index] for index in (4, 5, 6, 7, 8, 9)} == {DropReason.LEAVES_PICTURE}
 
 
 def test_a_hidden_face_in_the_middle_is_no_face() -> None:
     people = [[face_at(160)], [face_at(160)], [], [face_at(160)]]
-    assert follow(people).dropped == {2: Loss.NO_FACE}
+    assert follow(people).dropped == {2: DropReason.NO_FACE}
     nobody = follow([[], [], []])
     assert nobody.faces == {}
-    assert set(nobody.dropped.values()) == {Loss.NO_FACE}
+    assert set(nobody.dropped.values()) == {DropReason.NO_FACE}
 
 
 def test_landmarks_of_no_face_are_dropped() -> None:
     people = [[face_at(160)] for _ in range(9)]
     scattered = RANDOM.uniform(60, 200, (478, 2)).astype(np.float32)
     people[4] = [replace(people[4][0], points=scattered)]
-    assert follow(people).dropped == {4: Loss.IMPLAUSIBLE}
+    assert follow(people).dropped == {4: DropReason.IMPLAUSIBLE}
 
 
 def test_faces_of_shrunk_frames_are_in_the_videos_pixels() -> None:
@@ -132,7 +133,7 @@ def test_turned_and_scaled_faces_are_plausible() -> None:
         )
 
     faces = {index: turned(angle, 1 + index / 5) for index, angle in enumerate(np.linspace(-0.8, 0.8, 7))}
-    assert plausible(faces) == set(faces)
+    assert plausible_frames(faces) == set(faces)
     assert facing(turned(0.0, 1.0)) > 0.99
     assert facing(turned(0.7, 1.0)) == pytest.approx(np.cos(0.7), abs=0.05)
 
@@ -147,7 +148,7 @@ def test_exposure_and_a_moving_head_are_no_cut() -> None:
 
 
 def test_counts_and_runs_of_what_was_lost() -> None:
-    dropped = {4: Loss.NO_FACE, 6: Loss.NO_FACE, 12: Loss.NO_FACE, 14: Loss.ANOTHER_SHOT}
+    dropped = {4: DropReason.NO_FACE, 6: DropReason.NO_FACE, 12: DropReason.NO_FACE, 14: DropReason.ANOTHER_SHOT}
     told = summarize([0, 2, 8, 10], dropped)
     assert told["frames"] == 4
     assert told["frames_looked_at"] == 8
@@ -171,12 +172,12 @@ def test_a_neighbour_who_touches_is_cut_out_of_the_matte() -> None:
 def test_features_that_the_parser_does_not_see_are_hidden() -> None:
     points = landmarks(64) / 64
     seen = np.full((3, 64, 64), Label.SKIN, np.uint8)
-    for polygon, label, frames in ((regions.NOSE, Label.NOSE, (0, 2)), (regions.LIP_UPPER, Label.LIP_UPPER, (0,))):
+    for outline, label, frames in ((mesh.NOSE, Label.NOSE, (0, 2)), (mesh.LIP_UPPER, Label.LIP_UPPER, (0,))):
         for frame in frames:
-            seen[frame][regions.polygon(points * 64, polygon, 64)] = label
-    seen[0][regions.polygon(points * 64, regions.LIP_LOWER, 64)] = Label.LIP_LOWER
-    seen[0][regions.polygon(points * 64, regions.MOUTH, 64)] = Label.MOUTH
-    share = features(seen, np.stack([points] * 3))
+            seen[frame][polygon(points * 64, outline, 64)] = label
+    seen[0][polygon(points * 64, mesh.LIP_LOWER, 64)] = Label.LIP_LOWER
+    seen[0][polygon(points * 64, mesh.MOUTH, 64)] = Label.MOUTH
+    share = features_seen(seen, np.stack([points] * 3))
     assert share[0] > 0.9
     assert share[1] == 0
     assert share[2] < 0.2, "a mask below the nose"

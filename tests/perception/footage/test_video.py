@@ -1,4 +1,4 @@
-"""Frames come evenly spaced, upright and with their own numbers; every file that is no video is refused by name."""
+"""Frames come upright and with their own numbers; every file that is no video is refused by name."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pegasus_ray.perception.footage.video import open_clip
+from pegasus_ray.perception.footage.video import open_video
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from tests.perception.videos import hasten, turn, write_video
 
 
 def reason_of(path: Path, least: int = 1) -> Reason:
     with pytest.raises(PegasusError) as caught:
-        open_clip(path, least=least)
+        open_video(path, least=least)
     assert caught.value.subject == str(path)
     return caught.value.reason
 
 
-def test_frames_are_evenly_spread_and_carry_their_numbers(tmp_path: Path) -> None:
-    clip = open_clip(write_video(tmp_path / "a.mp4", frames=41))
-    assert (clip.frames, clip.announced, clip.fps) == (41, 41, 25.0)
-    chosen = clip.spread(11)
-    assert chosen.tolist() == list(range(0, 41, 4))
-    assert clip.spread(100).tolist() == list(range(41))
-    seen = list(clip.read(chosen))
+def test_frames_carry_their_numbers_and_times(tmp_path: Path) -> None:
+    video = open_video(write_video(tmp_path / "a.mp4", frames=41))
+    assert (video.frames, video.announced, video.fps) == (41, 41, 25.0)
+    chosen = np.arange(0, 41, 4)
+    seen = list(video.read(chosen))
     assert [frame.index for frame in seen] == chosen.tolist()
     assert np.allclose([frame.time for frame in seen], chosen / 25, atol=1e-3)
     grey = [int(frame.image[-4:, -4:].mean()) for frame in seen]
@@ -39,7 +37,7 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
     for _ in range(3):
         writer.write(np.full((48, 64, 3), (0, 0, 220), np.uint8))
     writer.release()
-    (frame, *_) = open_clip(tmp_path / "red.mp4").read([0])
+    (frame, *_) = open_video(tmp_path / "red.mp4").read([0])
     red, green, blue = frame.image.reshape(-1, 3).mean(0)
     assert red > 180
     assert max(green, blue) < 40
@@ -48,7 +46,7 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
 def test_a_turned_telephone_video_comes_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=3)
     turn(path)
-    (frame,) = open_clip(path).read([0])
+    (frame,) = open_video(path).read([0])
     assert frame.image.shape == (64, 48, 3)
     assert frame.image[:24, 30:].mean() > 200, "the white quarter went from upper left to upper right"
     assert frame.image[40:, :].mean() < 60
@@ -57,19 +55,19 @@ def test_a_turned_telephone_video_comes_upright(tmp_path: Path) -> None:
 def test_at_a_variable_rate_times_are_the_presentations(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=6, fps=25.0)
     hasten(path, first=3, factor=4)
-    steps = np.diff([frame.time for frame in open_clip(path).read(range(6))])
+    steps = np.diff([frame.time for frame in open_video(path).read(range(6))])
     assert np.allclose(steps[:3], 1 / 100, atol=2e-3)
     assert np.allclose(steps[3:], 1 / 25, atol=2e-3)
 
 
 def test_large_pictures_are_made_smaller_as_they_are_read(tmp_path: Path) -> None:
-    clip = open_clip(write_video(tmp_path / "a.mp4", frames=2, width=640, height=360))
-    (frame,) = clip.read([1], longest=200)
+    video = open_video(write_video(tmp_path / "a.mp4", frames=2, width=640, height=360))
+    (frame,) = video.read([1], longest=200)
     assert frame.image.shape == (90, 160, 3)
     assert frame.scale == 4
     assert frame.image[:40, :75].mean() > 200
     assert frame.image[50:].mean() < 40
-    (whole,) = clip.read([1], longest=640)
+    (whole,) = video.read([1], longest=640)
     assert whole.image.shape == (360, 640, 3)
     assert whole.scale == 1
 
@@ -85,9 +83,9 @@ def test_other_containers_and_codecs_are_read(tmp_path: Path, suffix: str, codec
     for index in range(8):
         writer.write(np.full((48, 64, 3), 20 * index, np.uint8))
     writer.release()
-    clip = open_clip(path)
-    assert clip.frames == 8
-    assert np.allclose([frame.image.mean() for frame in clip.read(range(8))], 20 * np.arange(8), atol=8)
+    video = open_video(path)
+    assert video.frames == 8
+    assert np.allclose([frame.image.mean() for frame in video.read(range(8))], 20 * np.arange(8), atol=8)
 
 
 def test_missing_empty_and_text(tmp_path: Path) -> None:
@@ -101,7 +99,7 @@ def test_missing_empty_and_text(tmp_path: Path) -> None:
 
 def test_one_frame_is_too_few_where_more_are_needed(tmp_path: Path) -> None:
     path = write_video(tmp_path / "one.mp4", frames=1)
-    assert open_clip(path).frames == 1
+    assert open_video(path).frames == 1
     assert reason_of(path, least=2) is Reason.TOO_FEW_FRAMES
 
 
@@ -113,11 +111,11 @@ def test_a_file_without_its_index_is_truncated(tmp_path: Path) -> None:
 
 def test_what_decodes_of_a_cut_file_is_used_if_enough(tmp_path: Path) -> None:
     cut = cut_after_index(write_video(tmp_path / "whole.mp4", frames=40), tmp_path / "cut.mp4")
-    clip = open_clip(cut, least=5)
-    assert clip.announced == 40
-    assert 5 <= clip.frames < 40
-    chosen = clip.spread(6)
-    assert [frame.index for frame in clip.read(chosen)] == chosen.tolist()
+    video = open_video(cut, least=5)
+    assert video.announced == 40
+    assert 5 <= video.frames < 40
+    chosen = [0, video.frames // 2, video.frames - 1]
+    assert [frame.index for frame in video.read(chosen)] == chosen
     assert reason_of(cut, least=39) is Reason.TRUNCATED
 
 

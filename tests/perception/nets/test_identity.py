@@ -58,8 +58,8 @@ def test_faces_are_aligned_by_a_similarity() -> None:
 
 def test_samples_are_the_best_of_each_stretch() -> None:
     quality = np.array([0.1, 0.9, 0.2, 0.3, 0.8, 0.1, 0.5, 0.4, 0.6], np.float32)
-    assert identity.sample(quality, 3).tolist() == [1, 4, 8]
-    assert identity.sample(quality[:2], 5).tolist() == [0, 1]
+    assert identity.best_frames(quality, 3).tolist() == [1, 4, 8]
+    assert identity.best_frames(quality[:2], 5).tolist() == [0, 1]
 
 
 def test_a_face_that_becomes_anothers_is_refused() -> None:
@@ -85,7 +85,7 @@ def test_arcface_gets_aligned_pictures_in_its_range(tmp_path: Path, filmed: Film
     found = ArcFaceIdentity(path).embed(images, landmarks)
     assert found.shape == (3, 3)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    chips = np.stack(identity._aligned(images, landmarks[:, [468, 473, 1, 61, 291]], identity._ARC_PLACES, 112))
+    chips = np.stack(identity._align_faces(images, landmarks[:, [468, 473, 1, 61, 291]], identity._ARCFACE_PLACES, 112))
     means = (chips.reshape(3, -1, 3).mean(1) - 127.5) / 127.5
     assert np.allclose(found, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-4)
 

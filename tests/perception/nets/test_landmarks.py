@@ -1,4 +1,4 @@
-"""The face is found where it is, the same whichever way it was come by, and only where there is one."""
+"""A face is found where it is and only where there is one; a face that is followed is the one that is detected."""
 
 from __future__ import annotations
 
@@ -44,14 +44,15 @@ def test_a_tracked_face_is_the_detected_one(mesh: FaceMesh, filmed: Filmed) -> N
     first, last = filmed.truth.images[0], filmed.truth.images[-1]
     start = mesh.detect(first)
     assert start is not None
-    tracked, detected = mesh.detect(last, start.points), mesh.detect(last)
+    (tracked,), _ = mesh.detect_all(last, [start.points])
+    detected = mesh.detect(last)
     assert tracked is not None
     assert detected is not None
     eyes = np.hypot(*(detected.points[33] - detected.points[263]))
     assert np.hypot(*(tracked.points - detected.points).T).mean() < 0.015 * eyes
 
 
-def test_of_two_faces_the_larger_or_the_one_before(mesh: FaceMesh, filmed: Filmed) -> None:
+def test_of_two_faces_the_larger_is_detected_and_the_one_before_is_followed(mesh: FaceMesh, filmed: Filmed) -> None:
     image = filmed.truth.images[0]
     side = filmed.truth.size
     both = np.full((side, 2 * side + 40, 3), 120, np.uint8)
@@ -63,9 +64,11 @@ def test_of_two_faces_the_larger_or_the_one_before(mesh: FaceMesh, filmed: Filme
     assert large.points[:, 0].max() < side
     alone = mesh.detect(np.ascontiguousarray(both[:, side:]))
     assert alone is not None
-    followed = mesh.detect(both, alone.points + np.float32([side, 0]))
+    (followed,), others = mesh.detect_all(both, [alone.points + np.float32([side, 0])])
     assert followed is not None
     assert followed.points[:, 0].min() > side
+    assert len(others) == 1
+    assert others[0].points[:, 0].max() < side
 
 
 def test_nobody_is_found_where_nobody_is(mesh: FaceMesh, filmed: Filmed) -> None:
@@ -74,4 +77,4 @@ def test_nobody_is_found_where_nobody_is(mesh: FaceMesh, filmed: Filmed) -> None
     assert mesh.detect(np.zeros((48, 64, 3), np.uint8)) is None
     gone = mesh.detect(filmed.truth.images[0])
     assert gone is not None
-    assert mesh.detect(noise, gone.points) is None
+    assert mesh.detect_all(noise, [gone.points]) == ([None], [])

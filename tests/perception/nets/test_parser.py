@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from pegasus_ray.perception.nets import face_regions as regions
-from pegasus_ray.perception.nets.parser import LandmarkParser, by_side, fill_matte, parser_of, resize_labels
+from pegasus_ray.perception.nets import mesh_topology as mesh
+from pegasus_ray.perception.nets.label_map import fill_matte, name_sides, resize_labels
+from pegasus_ray.perception.nets.landmark_parser import LandmarkParser
+from pegasus_ray.perception.nets.parser import parser_of
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
 from tests.perception.faces import landmarks, portrait
@@ -53,7 +56,7 @@ def test_hair_and_skin_cover_what_was_drawn(parsed) -> None:
     drawn = (image == (60, 40, 30)).all(-1)
     found = labels == Label.HAIR
     assert (drawn & found).sum() / (drawn | found).sum() > 0.75
-    oval = regions.polygon(points, regions.OVAL, SIZE)
+    oval = regions.polygon(points, mesh.FACE_OVAL, SIZE)
     assert (labels[oval] == Label.HAIR).mean() < 0.02
 
 
@@ -63,20 +66,20 @@ def test_left_is_the_pictures_left_also_on_a_turned_head() -> None:
     turned = (points - SIZE / 2) @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + SIZE / 2
     labels = np.zeros((SIZE, SIZE), np.uint8)
     left, right = (
-        regions.polygon(turned.astype(np.float32), indices, SIZE) for indices in (regions.EYE_LEFT, regions.EYE_RIGHT)
+        regions.polygon(turned.astype(np.float32), indices, SIZE) for indices in (mesh.EYE_LEFT, mesh.EYE_RIGHT)
     )
     labels[left], labels[right] = Label.EYE_RIGHT, Label.EYE_LEFT  # the wrong way round
-    named = by_side(labels, turned.astype(np.float32))
+    named = name_sides(labels, turned.astype(np.float32))
     assert (named[left] == Label.EYE_LEFT).all()
     assert (named[right] == Label.EYE_RIGHT).all()
 
 
 def test_closed_and_open_eyes_are_told_apart() -> None:
     points = landmarks(SIZE)
-    assert regions.openness(points, regions.EYE_LEFT) > 0.2
-    lids = points[list(regions.EYE_LEFT)]
-    points[list(regions.EYE_LEFT), 1] = lids[:, 1].mean() + 0.1 * (lids[:, 1] - lids[:, 1].mean())
-    assert regions.openness(points, regions.EYE_LEFT) < 0.12
+    assert regions.openness(points, mesh.EYE_LEFT) > 0.2
+    lids = points[list(mesh.EYE_LEFT)]
+    points[list(mesh.EYE_LEFT), 1] = lids[:, 1].mean() + 0.1 * (lids[:, 1] - lids[:, 1].mean())
+    assert regions.openness(points, mesh.EYE_LEFT) < 0.12
 
 
 def test_filling_takes_the_nearest_label_and_nothing_outside() -> None:
@@ -121,5 +124,5 @@ def test_hair_is_followed_by_its_colour_but_not_across_a_gap() -> None:
     rgb[:20], rgb[20:50, :8], rgb[55:, 40:] = (90, 60, 30), (92, 62, 33), (90, 60, 30)
     crown, face = np.zeros((2, 64, 64), bool)
     crown[:10], face[25:50, 20:50] = True, True
-    found = regions.alike(rgb, crown, face, ~face)
+    found = regions.grow_by_colour(rgb, crown, face, ~face)
     assert found[15, 30] and found[40, 3] and not found[60, 50] and not found[30, 55]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pegasus_ray.perception.nets.threads import in_order, one_each
+from pegasus_ray.perception.nets.threads import map_in_order, model_pool
 
 
 def test_results_are_in_the_items_order_and_few_are_taken_ahead() -> None:
@@ -25,7 +25,7 @@ def test_results_are_in_the_items_order_and_few_are_taken_ahead() -> None:
         return number * number
 
     with ThreadPoolExecutor(3) as pool:
-        for place, result in enumerate(in_order(pool, work, items(), 3)):
+        for place, result in enumerate(map_in_order(pool, work, items(), 3)):
             assert result == place * place
             assert len(taken) <= place + 8
     assert len(taken) == 20
@@ -33,7 +33,7 @@ def test_results_are_in_the_items_order_and_few_are_taken_ahead() -> None:
 
 def test_a_fault_in_the_work_is_the_callers() -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError):
-        list(in_order(pool, lambda number: 1 / number, [2, 1, 0], 2))
+        list(map_in_order(pool, lambda number: 1 / number, [2, 1, 0], 2))
 
 
 def test_a_model_serves_one_thread_at_a_time() -> None:
@@ -43,7 +43,7 @@ def test_a_model_serves_one_thread_at_a_time() -> None:
         made.append(threading.Lock())
         return made[-1]
 
-    lent = one_each(make, 2)
+    lent = model_pool(make, 2)
     refused: list[int] = []
 
     def use(number: int) -> None:

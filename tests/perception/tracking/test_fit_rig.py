@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.perception.tracking.fit_rig import FitRigConfig, RigFit, fit_landmarks
+from pegasus_ray.perception.tracking.landmark_problem import LandmarkSequence
 from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors, surface
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError
@@ -78,15 +79,10 @@ def noisy(truth: Truth, percent: float) -> Tensor:
 
 def fitted(rig: Rig, truth: Truth, landmarks: Tensor, config: FitRigConfig | None = None, focal: float = 1.8) -> RigFit:
     blendshapes = (0.9 * truth.expression + 0.03).clamp(0, 1)
-    return fit_landmarks(
-        rig,
-        landmarks=landmarks,
-        blendshapes=blendshapes,
-        times=truth.times,
-        centre=(0.5, 0.5),
-        focal=focal,
-        config=config or FitRigConfig(),
+    seen = LandmarkSequence(
+        landmarks=landmarks, blendshapes=blendshapes, times=truth.times, centre=(0.5, 0.5), focal=focal
     )
+    return fit_landmarks(rig, seen, config or FitRigConfig())
 
 
 def turned(fit: RigFit, truth: Truth) -> Tensor:

@@ -1,4 +1,4 @@
-"""Invariants of the torso's motion: what the clothes do is found again, what is not seen follows the head calmly."""
+"""Invariants of the torso's motion: that of the clothes is found; a torso that is not seen follows the head smoothly."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.library.track import Bytes, Floats
-from pegasus_ray.perception.tracking.torso import TorsoConfig, _likeness, smooth, track_torso
+from pegasus_ray.library.performance import Floats
+from pegasus_ray.library.track import Bytes
+from pegasus_ray.perception.footage.segmented import SegmentedFrames
+from pegasus_ray.perception.tracking.fit_rig import RigFit
+from pegasus_ray.perception.tracking.torso import TorsoConfig, _median_picture, _Similarities, smooth, track_torso
 from pegasus_ray.rig.model import Rig, rigid
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError
@@ -58,16 +61,17 @@ def dressed(rolls: Floats, scales: Floats, shifts: Floats) -> tuple[Bytes, Bytes
 
 
 def followed(rig: Rig, images: Bytes, mattes: Bytes, parts: Bytes, gap: float = 1.0) -> Floats:
-    return track_torso(
-        rig,
-        images=images,
-        mattes=mattes,
-        parts=parts,
-        times=(gap * np.arange(len(images))).astype(np.float32),
+    count = len(images)
+    times = (gap * np.arange(count)).astype(np.float32)
+    fit = RigFit(
         shape=np.zeros(len(rig.shape_names), np.float32),
-        head=heads(len(images)),
-        camera=cameras(len(images)),
+        expression=np.zeros((count, len(rig.expression_names)), np.float32),
+        head=heads(count),
+        camera=cameras(count),
+        error=np.zeros(count, np.float32),
+        left_out_error=np.zeros(0, np.float32),
     )
+    return track_torso(rig, SegmentedFrames(images=images, mattes=mattes, parts=parts, times=times), fit)
 
 
 def chest(rig: Rig, torso: Floats) -> Floats:
@@ -103,7 +107,7 @@ def test_still_clothes_make_a_still_torso_under_a_moving_head(rig: Rig) -> None:
     assert np.abs(torso - torso[0]).max() < 0.004
 
 
-def test_the_likeness_is_the_reference_without_its_noise() -> None:
+def test_the_median_picture_is_the_reference_without_its_noise() -> None:
     source, size = np.random.default_rng(2), 48
     clean = cv2.GaussianBlur(source.normal(0, 400, (size, size, 4)).astype(np.float32), (0, 0), 4)
     shifts, turns = source.uniform(-2, 2, (FRAMES, 2)), np.exp(1j * source.uniform(-0.05, 0.05, FRAMES))
@@ -113,8 +117,10 @@ def test_the_likeness_is_the_reference_without_its_noise() -> None:
         middle = np.full(2, (size - 1) / 2)
         matrix = np.column_stack([spin, middle - spin @ middle + shift])
         pictures.append(cv2.warpAffine(clean, matrix, (size, size)) + source.normal(0, 30, clean.shape))
-    places = torch.from_numpy(shifts @ [1, 1j]), torch.from_numpy(turns)
-    found = _likeness(np.stack(pictures).astype(np.float32), places[1], places[0], torch.ones(FRAMES))
+    places = _Similarities(
+        alpha=torch.from_numpy(turns), shift=torch.from_numpy(shifts @ [1, 1j]), error=torch.ones(FRAMES)
+    )
+    found = _median_picture(np.stack(pictures).astype(np.float32), places)
     inner = (slice(6, -6), slice(6, -6))
     assert np.abs(found - clean)[inner].mean() < 0.6 * 30 * np.sqrt(2 / np.pi), "of one frame's noise"
 

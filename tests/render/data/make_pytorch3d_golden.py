@@ -1,4 +1,4 @@
-"""Make pytorch3d_golden.npz: what PyTorch3D itself answers for a small scene, gradients and all.
+"""Make pytorch3d_golden.npz: what PyTorch3D itself gives for a small scene, with gradients.
 
 Run from the repository's root in the environment of the extra [pytorch3d]: python tests/render/data/make_pytorch3d_golden.py
 The inputs are part of the file, since torch promises no equal random numbers between its versions.
@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
-from pegasus_ray.render.rasterize import rasterize  # noqa: E402
+from pegasus_ray.render.rasterize import Discs, rasterize  # noqa: E402
 
 FRAMES, POINTS, WIDTH, SIZE, PER_PIXEL = 2, 200, 3, 32, 8
 
@@ -34,7 +34,8 @@ def main() -> None:
         "features": uniform(POINTS, WIDTH),
     }
     leaves = {name: tensor.requires_grad_() for name, tensor in inputs.items() if name != "depth"}
-    raster = rasterize(**inputs, size=SIZE, per_pixel=PER_PIXEL, backend="pytorch3d")
+    discs = Discs(**{name: tensor for name, tensor in inputs.items() if name != "features"})
+    raster = rasterize(discs, inputs["features"], size=SIZE, per_pixel=PER_PIXEL, backend="pytorch3d")
     weights = {"features": torch.randn(raster.features.shape, generator=generator)}
     weights["alpha"] = torch.randn(raster.alpha.shape, generator=generator)
     loss = (raster.features * weights["features"]).sum() + (raster.alpha * weights["alpha"]).sum()

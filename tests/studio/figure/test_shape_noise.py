@@ -1,4 +1,4 @@
-"""The shape noise is a person's own: the same for the same seed, smooth, on the head alone, and beyond the rig's reach."""
+"""Shape noise is the same for the same seed, smooth, on the head alone, and orthogonal to the rig's identity axes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from pegasus_ray.rig.model import Pose, surface
-from pegasus_ray.studio.figure.figure import Figure
+from pegasus_ray.studio.figure.assemble import Figure
 from pegasus_ray.studio.figure.shape_noise import shape_noise
-from pegasus_ray.studio.motion import still
-from pegasus_ray.studio.people import NOISE, person, studio_rig
+from pegasus_ray.studio.identity import studio_rig
+from pegasus_ray.studio.motion import pose_stills
+from pegasus_ray.studio.sampling import SHAPE_NOISE_RANGE, sample_person
 
 STRENGTH = 0.0012
 
@@ -50,12 +51,12 @@ def test_it_is_as_strong_as_said_smooth_and_not_on_the_torso() -> None:
 
 def test_the_figure_and_its_hair_carry_it() -> None:
     """A sampled person's mesh differs from the rig's by the noise, and so do the places that hair is rooted in."""
-    who = person(5)
-    assert NOISE[0] <= who.noise <= NOISE[1]
+    who = sample_person(5)
+    assert SHAPE_NOISE_RANGE[0] <= who.noise <= SHAPE_NOISE_RANGE[1]
     figure, rig = Figure.of(who, detail=0.05), studio_rig()
-    motion = still([{}], [(0, 0, 0)])
+    motion = pose_stills([{}], [(0, 0, 0)])
     seen = figure.posed(motion.expression, Pose.still(motion.head, motion.torso)).vertices[: len(rig.template)]
-    plain = Figure.of(person(5, noise=0.0), detail=0.05)
+    plain = Figure.of(sample_person(5, noise=0.0), detail=0.05)
     bare = plain.posed(motion.expression, Pose.still(motion.head, motion.torso)).vertices[: len(rig.template)]
     marks = rig.landmarks
     moved = [surface(torch.from_numpy(v), rig.faces, marks.triangles, marks.barycentric) for v in (seen, bare)]

@@ -1,4 +1,4 @@
-"""Carrying out a plan: its jobs on the engine that is wished for, the inputs without a job among the failed."""
+"""Runs a plan on the engine that the configuration names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pegasus_ray.jobs.work import OnEvent, Outcome
 from pegasus_ray.library.library import Library
 
 
-def carry_out(plan: WorkPlan, library: Library, engine: EngineConfig, on_event: OnEvent) -> list[Outcome]:
-    """Run a plan's jobs. Ray is not started where all is done already."""
+def run_plan(plan: WorkPlan, library: Library, engine: EngineConfig, on_event: OnEvent) -> list[Outcome]:
+    """Run a plan's jobs; the answer begins with the inputs for which no job could be planned.
+
+    If all results are there already, Ray is not started.
+    """
     if is_done(plan, library):
         engine = replace(engine, kind="inline")
     outcomes = executor(library, engine).run(plan.jobs, on_event) if plan.jobs else []
@@ -20,5 +23,5 @@ def carry_out(plan: WorkPlan, library: Library, engine: EngineConfig, on_event: 
 
 
 def is_done(plan: WorkPlan, library: Library) -> bool:
-    """Whether the result of every job is there."""
+    """Whether the results of all jobs are there."""
     return all(library.exists(job.stage.kind, job.key) for job in plan.jobs)

@@ -1,4 +1,4 @@
-"""What the examinations of codes and transfers would do, told by `--plan`: nothing is done."""
+"""With `--plan` the examinations of codes and transfers print all jobs that they need, and do nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A person as meshes: the rig's surface in its skin and cloth, and every piece that hangs on it, ready to be posed.
+"""A person's meshes assembled: the rig's surface with skin and cloth, and every piece that hangs on it, ready to be posed.
 
-Legend: V vertices of the rig, N vertices in all, F faces in all, K shape axes, E expressions, J joints, B frames.
+Legend: V vertices of the rig, N vertices in all, F faces in all, E expressions, L vertices of lashes.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pegasus_ray.rig.model import Pose, Rig, Tissue, bone_transforms, skin, skin_normals
-from pegasus_ray.rig.rest import UPPER_LASH
-from pegasus_ray.studio.figure.clothes import collar, dress, put_on
-from pegasus_ray.studio.figure.face_paint import EYE_ACROSS, bearded
-from pegasus_ray.studio.figure.glasses import put_on_glasses
+from pegasus_ray.rig.rest import UPPER_LASH_SHARE
+from pegasus_ray.studio.arrays import Bools, Floats, Ints
+from pegasus_ray.studio.figure.clothes import cloth_offsets, make_collar
+from pegasus_ray.studio.figure.face_paint import EYE_OFFSET_METRES
+from pegasus_ray.studio.figure.glasses import make_glasses
 from pegasus_ray.studio.figure.hair import grow_beard, grow_hair
-from pegasus_ray.studio.figure.piece import Ints, Material, Piece, vertex_normals
+from pegasus_ray.studio.figure.hair_growth import beard_density
+from pegasus_ray.studio.figure.hats import make_hat
+from pegasus_ray.studio.figure.piece import Material, Piece, vertex_normals
 from pegasus_ray.studio.figure.shape_noise import shape_noise
 from pegasus_ray.studio.figure.skull import Skull
-from pegasus_ray.studio.noise import Floats
-from pegasus_ray.studio.people import Person, shape_tensor, studio_rig
+from pegasus_ray.studio.identity import shape_tensor, studio_rig
+from pegasus_ray.studio.person import Person
 
 MATERIAL_OF: Final = {
     Tissue.SKIN: Material.SKIN,
@@ -34,56 +36,44 @@ MATERIAL_OF: Final = {
     Tissue.TONGUE: Material.TONGUE,
     Tissue.LASHES: Material.LASHES,
 }
-LASH_LENGTH: Final = 0.55  # of the rig's sheets
+SHOWN_LASH_SHARE: Final = 0.55  # of the length of the rig's lash sheets, from the root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A person's meshes, the rig's vertices and faces first."""
+    """A person's meshes on a neutral face, the rig's vertices and faces first."""
 
     person: Person
     rig: Rig
-    own: Floats  # (V, 3) metres, rest space: the shape noise, which expressions do not touch
-    cloth: Floats  # (V, 3) metres, rest space: the cloth over the torso
+    shape_noise: Floats  # (V, 3) metres, rest space
+    cloth_offsets: Floats  # (V, 3) metres, rest space: from the torso's skin to the cloth
     pieces: tuple[Piece, ...]
     faces: Ints  # (F, 3)
     material: Ints  # (F,) `Material`
     half_width: Floats  # (F,) metres, of a strand of hair
-    places: Floats  # (N, 3) on the template for the rig's vertices, in rest space for a piece's
-    coordinates: Floats  # (N, 3) `Piece.coordinates`; zero on the rig
+    places: Floats  # (N, 3) metres: on the template for the rig's vertices, in rest space for a piece's
+    coordinates: Floats  # (N, 3) `Piece.coordinates`; on the rig zero but for its lashes
     neutral: Floats  # (N, 3) rest space, neutral face
 
     @staticmethod
     def of(person: Person, *, detail: float = 1.0) -> Figure:
-        """Grows and dresses a person; `detail` below 1 makes fewer, wider ribbons of hair."""
+        """Builds a person's meshes; `detail` below 1 makes fewer, wider ribbons of hair."""
         rig = studio_rig()
-        own = shape_noise(person.seed, person.noise, rig)
-        vertices = _neutral(rig, person) + own
-        cloth = dress(person.cloth.style, rig, vertices)
-        skull = Skull.of(rig, vertices + cloth)
-        pieces = [collar(person.cloth.style, skull)]
-        hair = grow_hair(person.hair, skull, under_hat=person.hat is not None, detail=detail)
-        if hair is not None:
-            pieces.append(hair)
-        if person.beard is not None:
-            centres = rig.template.numpy()[rig.faces.numpy()].mean(1)
-            density = bearded(centres) * (rig.tissue == Tissue.SKIN).numpy()
-            pieces.append(grow_beard(person.beard.length, person.beard.seed, skull, density))
-        if person.hat is not None:
-            pieces.extend(put_on(person.hat, skull))
-        if person.glasses is not None:
-            pieces.extend(put_on_glasses(person.glasses, skull))  # last: lenses are the last of the faces
-
+        noise = shape_noise(person.seed, person.noise, rig)
+        vertices = _neutral_vertices(rig, person) + noise
+        cloth = cloth_offsets(person.cloth.style, rig, vertices)
+        pieces = _make_pieces(person, Skull.of(rig, vertices + cloth), detail)
         starts = np.cumsum([len(rig.template)] + [len(piece.points) for piece in pieces])
         tissue, lashes = rig.tissue.numpy(), _lash_coordinates(rig)
         return Figure(
             person=person,
             rig=rig,
-            own=own,
-            cloth=cloth,
+            shape_noise=noise,
+            cloth_offsets=cloth,
             pieces=tuple(pieces),
             faces=np.concatenate(
-                [_shown(rig, lashes)] + [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
+                [_shown_faces(rig, lashes)]
+                + [piece.faces + start for piece, start in zip(pieces, starts, strict=False)]
             ),
             material=np.concatenate(
                 [np.array([MATERIAL_OF[Tissue(kind)] for kind in range(len(Tissue))])[tissue]]
@@ -102,12 +92,12 @@ class Figure:
         self,
         expression: Tensor,  # (1, E)
         pose: Pose,  # of one frame
-    ) -> Posed:
-        """The meshes of one frame in camera space."""
+    ) -> PosedFigure:
+        """The meshes of one frame in camera space. A piece moves as the places on the face that it hangs on."""
         rig, shape = self.rig, shape_tensor(self.person)
         transforms = bone_transforms(rig, pose, rig.joints(shape))
-        moved = rig.vertices(shape, expression)[0].numpy() + self.own
-        surface = torch.from_numpy(moved + self.cloth)[None]
+        moved = rig.vertices(shape, expression)[0].numpy() + self.shape_noise
+        surface = torch.from_numpy(moved + self.cloth_offsets)[None]
         vertices = [skin(surface, rig.skin_weights, transforms)[0].numpy()]
         normals = [vertex_normals(vertices[0], rig.faces.numpy())]
         tangents = [np.zeros_like(vertices[0])]
@@ -123,13 +113,13 @@ class Figure:
             stranded = piece.material in (Material.HAIR, Material.BEARD)
             rest = torch.from_numpy(piece.tangents)
             tangents.append(skin_normals(rest, weights, bones)[0].numpy() if stranded else piece.tangents)
-        return Posed(
+        return PosedFigure(
             vertices=np.concatenate(vertices), normals=np.concatenate(normals), tangents=np.concatenate(tangents)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Posed:
+class PosedFigure:
     """A figure in one frame, in camera space."""
 
     vertices: Floats  # (N, 3) metres
@@ -137,44 +127,63 @@ class Posed:
     tangents: Floats  # (N, 3)
 
 
-def _lash_coordinates(rig: Rig) -> Floats:
-    """Of the lashes' vertices, (V, 3): metres along the lid, 0 (root) to 1 (tip), 1 on the upper lid; else zero.
+def _make_pieces(person: Person, skull: Skull, detail: float) -> list[Piece]:
+    """All that hangs on the body. Glasses come last, so that lenses are the last faces of a figure."""
+    rig = skull.rig
+    pieces = [make_collar(person.cloth.style, skull)]
+    hair = grow_hair(person.hair, skull, under_hat=person.hat is not None, detail=detail)
+    if hair is not None:
+        pieces.append(hair)
+    if person.beard is not None:
+        centres = rig.template.numpy()[rig.faces.numpy()].mean(1)
+        density = beard_density(centres) * (rig.tissue == Tissue.SKIN).numpy()
+        pieces.append(grow_beard(person.beard, skull, density))
+    if person.hat is not None:
+        pieces.extend(make_hat(person.hat, skull))
+    if person.glasses is not None:
+        pieces.extend(make_glasses(person.glasses, skull))
+    return pieces
 
-    The rig's own sheets are trimmed, so their ends lie before 1.
+
+def _lash_coordinates(rig: Rig) -> Floats:
+    """`Piece.coordinates` (V, 3) of the lashes' vertices: metres along the lid, 0 (root) to 1 (tip), 1 on the upper lid.
+
+    They are zero on all other vertices. The rig's lash sheets are trimmed, so their ends lie before 1.
     """
     places = rig.template.numpy()
     coordinates = np.zeros_like(places)
     lashes = np.unique(rig.faces.numpy()[(rig.tissue == Tissue.LASHES).numpy()])
     x = places[lashes, 0]
     upper = _on_upper_lid(rig, lashes)
-    from_eye = np.linalg.norm(places[lashes] - np.stack([np.sign(x) * EYE_ACROSS, 0 * x, 0 * x], 1), axis=1)
+    from_eye = np.linalg.norm(places[lashes] - np.stack([np.sign(x) * EYE_OFFSET_METRES, 0 * x, 0 * x], 1), axis=1)
     for group in (upper, ~upper):
         near = (np.abs(x[:, None] - x[None]) < 0.0030) & group[:, None] & group[None]
         low = np.where(near, from_eye[None], np.inf).min(1)
         high = np.where(near, from_eye[None], -np.inf).max(1)
         chosen = lashes[group]
         coordinates[chosen, 0] = x[group]
-        coordinates[chosen, 1] = UPPER_LASH * ((from_eye - low) / np.maximum(high - low, 1e-4))[group]
+        coordinates[chosen, 1] = UPPER_LASH_SHARE * ((from_eye - low) / np.maximum(high - low, 1e-4))[group]
         coordinates[chosen, 2] = 1.0 if group is upper else 0.0
     return coordinates
 
 
-def _shown(rig: Rig, lashes: Floats) -> Ints:
-    """The rig's faces (F, 3), those of lashes that are never drawn shrunk to a point: the lower lid's, and the far ends."""
+def _shown_faces(rig: Rig, lashes: Floats) -> Ints:
+    """The rig's faces, (faces, 3). Those of lashes that must not be seen, on lower lids and at the far ends, become points."""
     faces = rig.faces.numpy().copy()
     corners = lashes[faces]
-    hidden = (corners[..., 1].min(1) > LASH_LENGTH) | (corners[..., 2].max(1) < 0.5)
+    hidden = (corners[..., 1].min(1) > SHOWN_LASH_SHARE) | (corners[..., 2].max(1) < 0.5)
     faces[hidden & (rig.tissue == Tissue.LASHES).numpy()] = 0
     return faces
 
 
-def _on_upper_lid(rig: Rig, lashes: Ints) -> npt.NDArray[np.bool_]:
-    """Whether vertices (L,) of lashes blink downwards with the upper lid."""
+def _on_upper_lid(rig: Rig, lashes: Ints) -> Bools:
+    """Which vertices (L,) of lashes go down with the upper lid in a blink, (L,)."""
     names = rig.expression_names
     blink = rig.expression_basis[names.index("eyeBlinkLeft")] + rig.expression_basis[names.index("eyeBlinkRight")]
     return np.asarray(blink.numpy()[lashes, 1] < -1e-5)
 
 
-def _neutral(rig: Rig, person: Person) -> Floats:
+def _neutral_vertices(rig: Rig, person: Person) -> Floats:
+    """The person's vertices (V, 3) without any expression and without shape noise."""
     still = rig.vertices(shape_tensor(person), torch.zeros(1, len(rig.expression_names)))
     return np.asarray(still[0].numpy())

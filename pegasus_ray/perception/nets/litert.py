@@ -1,4 +1,4 @@
-"""A neural net in a .tflite file, run by LiteRT."""
+"""A neural network in a .tflite file, run by LiteRT."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 
-class Net:
-    """One input, any number of outputs.
+class LiteRtNet:
+    """A network with one input and any number of outputs.
 
     Args:
         content: the .tflite file's bytes.
@@ -24,7 +24,7 @@ class Net:
         self._outputs = [int(detail["index"]) for detail in self._interpreter.get_output_details()]
 
     def __call__(self, values: npt.NDArray[np.floating[Any]]) -> list[npt.NDArray[np.float32]]:
-        """Run on `values`, in the input's shape without the batch axis, if it has one."""
+        """The outputs for one input: `values` has the input's shape without the batch axis."""
         self._interpreter.set_tensor(self._input, np.ascontiguousarray(values[None], dtype=np.float32))
         self._interpreter.invoke()
         return [np.asarray(self._interpreter.get_tensor(index)) for index in self._outputs]

@@ -1,0 +1,87 @@
+"""The job that puts a source's attributes on a new user's avatar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pegasus_ray.avatar.files.avatar import dump_avatar
+from pegasus_ray.jobs.preview import PREVIEW_FILE, draw_preview
+from pegasus_ray.jobs.results import join_consents, provenance, read_avatar, read_generative, read_track
+from pegasus_ray.jobs.stage_job import StageJob, plan_key
+from pegasus_ray.jobs.work import Summary
+from pegasus_ray.library.library import Library
+from pegasus_ray.schemas.manifests import Kind, Stage
+from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.schemas.progress import Progress
+from pegasus_ray.stages.transfer import TransferConfig, transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferJob(StageJob):
+    """The transfer of some attributes from one source to one user."""
+
+    stage: ClassVar[Stage] = Stage.TRANSFER
+    source: str
+    source_kind: Kind  # avatars or models
+    user: str  # the new user's avatar
+    attributes: tuple[Attribute, ...]
+    codes: tuple[tuple[Attribute, str], ...] = ()
+    config: TransferConfig
+
+    @classmethod
+    def plan(
+        cls,
+        source: str,
+        source_kind: Kind,
+        user: str,
+        attributes: Sequence[Attribute],
+        config: TransferConfig,
+        *,
+        subject: str,
+        codes: Mapping[Attribute, str] | None = None,
+    ) -> TransferJob:
+        """The job for a source and a user; for `codes` see `transfer`."""
+        chosen = tuple(sorted((codes or {}).items()))
+        settings = {"transfer": config, "attributes": list(attributes), "codes": dict(chosen)}
+        return cls(
+            key=plan_key(cls.stage, {"source": source, "user": user}, settings),
+            subject=subject,
+            source=source,
+            source_kind=source_kind,
+            user=user,
+            attributes=tuple(attributes),
+            codes=chosen,
+            config=config,
+        )
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The source and the new user's avatar."""
+        return {"source": self.source, "user": self.user}
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+        """Put the attributes on the user's avatar, draw a preview on the user's track, commit."""
+        lender = library.expect(self.source_kind, self.source)
+        user = library.expect(Kind.AVATARS, self.user)
+        source = (
+            read_generative(library, self.source)
+            if self.source_kind is Kind.MODELS
+            else read_avatar(library, self.source)
+        )
+        avatar = transfer(source, read_avatar(library, self.user), self.attributes, self.config, codes=dict(self.codes))
+        track = user.input("track")
+        facts = provenance(
+            {**self.inputs, "track": track},
+            {"transfer": self.config, "attributes": self.attributes, "codes": dict(self.codes)},
+            source=self.subject,
+            rig=avatar.rig,
+            threads=self.threads,
+            consent=join_consents((user.consent, lender.consent)),
+            summary={"points": len(avatar)},
+        )
+        preview = draw_preview(avatar, read_track(library.location, track))
+        files = dump_avatar(avatar) | {PREVIEW_FILE: preview}
+        return library.commit(self.stage.kind, self.key, files, facts).summary

@@ -1,0 +1,39 @@
+"""Invariants of the schedule: a job is taken after its needs, and a failure ends the jobs that need it, however many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pegasus_ray.engine.schedule import Schedule
+from pegasus_ray.jobs.work import Outcome, failed_outcome
+from pegasus_ray.library.library import Library
+from pegasus_ray.schemas.errors import Reason
+from pegasus_ray.schemas.manifests import Stage
+from tests.engine.fakes import FakeJob, key
+
+
+def test_thousands_of_jobs_whose_need_failed_end_without_a_try(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("pegasus_ray.engine.schedule.outcome_before_run", lambda job, library: None)
+    need = FakeJob(key=key(1), stage=Stage.TRACK)
+    jobs = [need, *(FakeJob(key=key(number), needs=(need.key,)) for number in range(2, 3002))]
+    schedule = Schedule(jobs, Library(tmp_path), attempts=1, on_event=lambda event: None)
+    first = schedule.take()
+    assert first is not None and first.job is need
+    assert schedule.take() is None, "all others wait for it"
+    schedule.record_outcome(first, failed_outcome(need, Reason.NOT_A_VIDEO, "is no video"))
+    assert schedule.take() is None
+    assert schedule.finished()
+    assert [outcome.key for outcome in schedule.outcomes] == [need.key]
+
+
+def test_a_chain_in_any_order_is_taken_needs_first(tmp_path: Path) -> None:
+    jobs = [FakeJob(key=key(number), needs=(key(number - 1),) if number else ()) for number in range(5)]
+    schedule = Schedule(jobs[::-1], Library(tmp_path), attempts=1, on_event=lambda event: None)
+    taken = []
+    while (tried := schedule.take()) is not None:
+        taken.append(tried.job.key)
+        assert schedule.take() is None, "the next needs this one"
+        schedule.record_outcome(
+            tried, Outcome(stage=Stage.FIT, key=tried.job.key, subject=tried.job.subject, status="done")
+        )
+    assert taken == [job.key for job in jobs]
