@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pegasus_ray.cli.options import JsonFlag, PictureSize, Settings, command
+from pegasus_ray.cli.options import JsonFlag, PictureSize, Settings, command, group_of
 from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.schemas.manifests import Kind
 
@@ -21,14 +21,8 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    bench = typer.Typer(help="How long the work takes on this machine.", no_args_is_help=True, rich_markup_mode="rich")
-    for name, function in (
-        ("raster", bench_raster),
-        ("render", bench_render),
-        ("step", bench_step),
-        ("fit", bench_fit),
-    ):
-        bench.command(name)(function)
+    commands = {"raster": bench_raster, "render": bench_render, "step": bench_step, "fit": bench_fit}
+    bench = group_of("How long the work takes on this machine.", commands)
     app.add_typer(bench, name="bench", rich_help_panel=PANEL)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pegasus_ray.cli.evaluate_recombining import FilmFrames, evaluate_generative, evaluate_swap, evaluate_transfer
-from pegasus_ray.cli.options import JsonFlag, PictureSize, Place, Run, Settings, command
+from pegasus_ray.cli.options import JsonFlag, PictureSize, Place, Run, Settings, command, group_of
 from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.cli.running import prepare
 from pegasus_ray.schemas.manifests import Kind
@@ -22,20 +22,17 @@ Sheet = Annotated[Path | None, typer.Option("--out", "-o", metavar="PNG", help="
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of `pegasus evaluate`, those of `evaluate_recombining` among them."""
-    evaluate = typer.Typer(
-        help="Compare results with what they should be.", no_args_is_help=True, rich_markup_mode="rich"
-    )
-    for name, function in (
-        ("avatar", evaluate_avatar),
-        ("people", evaluate_people),
-        ("studio", evaluate_studio),
-        ("tracking", evaluate_tracking),
-        ("swap", evaluate_swap),
-        ("generative", evaluate_generative),
-        ("transfer", evaluate_transfer),
-        ("ablation", evaluate_ablation),
-    ):
-        evaluate.command(name)(function)
+    commands = {
+        "avatar": evaluate_avatar,
+        "people": evaluate_people,
+        "studio": evaluate_studio,
+        "tracking": evaluate_tracking,
+        "swap": evaluate_swap,
+        "generative": evaluate_generative,
+        "transfer": evaluate_transfer,
+        "ablation": evaluate_ablation,
+    }
+    evaluate = group_of("Compare results with what they should be.", commands)
     app.add_typer(evaluate, name="evaluate", rich_help_panel=PANEL)
 
 
@@ -130,7 +127,7 @@ def evaluate_studio(
 ) -> None:
     """Check with networks trained on photographs whether studio people have a face, and its parts where the truth has them.
 
-    iou compares the 19-class parser's map with the truth; the parser's file comes with `pegasus assets fetch`.
+    iou compares the 19-class parser's map with the truth; for the parser's file see `pegasus assets fetch`.
 
     Example: pegasus evaluate studio --people 4 --frames 6 --size 256 --json
     """

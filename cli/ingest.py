@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pegasus_ray.cli.options import AttributesOption, Run, assignments_of, attributes_of, command
+from pegasus_ray.cli.options import AttributesOption, Run, assignments_of, attributes_of, command, group_of
 from pegasus_ray.cli.running import carry_out
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
@@ -35,8 +35,7 @@ Consent = Annotated[str, typer.Option("--consent", metavar="TEXT", help="Under w
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    studio = typer.Typer(help="People who do not exist, filmed with exact truth.", no_args_is_help=True)
-    studio.command("render")(render_studio)
+    studio = group_of("People who do not exist, filmed with exact truth.", {"render": render_studio})
     app.add_typer(studio, name="studio", rich_help_panel=PANEL)
     app.command("track", rich_help_panel=PANEL)(track)
     app.command("build-db", rich_help_panel=PANEL)(build_db)

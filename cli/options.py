@@ -6,7 +6,7 @@ Modules that are slow to import (torch, Ray) are imported inside the functions t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -146,6 +146,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run_command
+
+
+def group_of(about: str, commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    """A group of commands by name, with `about` as its help."""
+    group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="rich")
+    for name, function in commands.items():
+        group.command(name)(function)
+    return group
 
 
 def attributes_of(names: str) -> tuple[Attribute, ...]:

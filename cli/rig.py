@@ -1,4 +1,4 @@
-"""Commands about the parametric head: what it has, and importing one under a licence of one's own."""
+"""Commands about the parametric head: what it has, and importing one under the user's own licence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from pegasus_ray.cli.options import JsonFlag, command
+from pegasus_ray.cli.options import JsonFlag, command, group_of
 from pegasus_ray.cli.output import answer, one_progress, table
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Register this file's commands."""
-    rig = typer.Typer(help="The parametric head that everybody is bound to.", no_args_is_help=True)
-    rig.command("info")(rig_info)
-    rig.command("import-flame")(import_flame)
+    commands = {"info": rig_info, "import-flame": import_flame}
+    rig = group_of("The parametric head that everybody is bound to.", commands)
     app.add_typer(rig, name="rig", rich_help_panel=panel)
 
 

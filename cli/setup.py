@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from pegasus_ray.cli import rig
-from pegasus_ray.cli.options import SOME_FAILED, UNUSABLE, JsonFlag, Place, command
+from pegasus_ray.cli.options import SOME_FAILED, UNUSABLE, JsonFlag, Place, command, group_of
 from pegasus_ray.cli.output import answer, jobs_progress, one_progress, table
 from pegasus_ray.cli.running import print_failures
 
@@ -22,9 +22,8 @@ def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
     app.command("demo", rich_help_panel=PANEL)(demo)
     app.command("doctor", rich_help_panel=PANEL)(doctor)
-    assets = typer.Typer(help="Model files and sample videos: list them, fetch them.", no_args_is_help=True)
-    assets.command("list")(list_assets)
-    assets.command("fetch")(fetch_assets)
+    commands = {"list": list_assets, "fetch": fetch_assets}
+    assets = group_of("Model files and sample videos: list them, fetch them.", commands)
     app.add_typer(assets, name="assets", rich_help_panel=PANEL)
     rig.add_to(app, PANEL)
 

@@ -25,7 +25,6 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
     WORKER_DIED = "worker_died"
-    CONSENT = "consent"
     CORRUPT = "corrupt"
     INTERNAL = "internal"
 

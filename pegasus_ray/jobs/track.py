@@ -17,7 +17,7 @@ from pegasus_ray.rig.load import models_of_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import InputEntry, Stage
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.stages.track import TrackConfig, look, track_observed
+from pegasus_ray.stages.track import TrackConfig, observe_video, track_observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class TrackJob(StageJob):
         if _model_files(self.config) != self.models:
             message = "this worker has other model files than the driver; fetch the models, or import the rig, on both"
             raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
-        observed = look(Path(self.video), self.config, progress)
+        observed = observe_video(Path(self.video), self.config, progress)
         track = track_observed(observed, self.config, progress)
         facts = provenance(
             {}, self.config, source=track.source, rig=track.rig, threads=self.threads, summary=observed.summary()

@@ -18,26 +18,36 @@ Image = npt.NDArray[np.float32]  # (S, S, 3)
 Mask = npt.NDArray[np.float32]  # (S, S)
 Labels = npt.NDArray[np.uint8]  # (S, S)
 
-FADE = 0.022
-"""Over how much of the side the bald head fades into the frame, whose skin beside hair is shaded by it."""
+FADE_REACH = 0.022
+"""Over what share of the side the bald head fades into the frame: the frame's skin beside hair is shaded by the hair."""
+STRAND_REACH = 0.03
+"""How far beside hair, as a share of the side, single strands are looked for."""
+FORM_REACH = 0.045
+"""How far beside a part, as a share of the side, a change of its form may change the frame."""
+MIN_HAT_SHARE, FULL_HAT_SHARE = 0.15, 0.65
+"""A pixel with a smaller share of a hat shows none of it, and one with a larger share shows nothing else.
+
+In between, points of the lining and of what lies behind mix in, although a hat is solid.
+"""
 
 
 class Blend(StrEnum):
     """How a part meets the frame."""
 
-    ALPHA = "alpha"  # by the render's own opacity: hair
-    SOLID = "solid"  # by that opacity where it is not the half of something solid: hats
-    FEATHER = "feather"  # by a softened mask: parts whose colour is the attribute
-    POISSON = "poisson"  # by gradients: parts of skin, which take the target's tone
-    FORM = "form"  # by what a change of form changes in the target's own render: the skin stays theirs, pore by pore
-    REDRAWN = "redrawn"  # as FORM around the part, whose own pixels are those of the new render: it has other colours
-    STRANDS = (
-        "strands"  # by how much each pixel leaves the skin around it: hairs on skin, whose tone stays the target's
-    )
-
-
-SOLID = (0.15, 0.65)
-"""Shares of a pixel under which there is no hat, and over which nothing shows through it: what mixes in is a liner's points."""
+    ALPHA = "alpha"
+    """By the render's own opacity: hair."""
+    SOLID = "solid"
+    """By the render's opacity, steepened to all or nothing: hats."""
+    FEATHER = "feather"
+    """By a softened mask: parts that bring their own colours."""
+    POISSON = "poisson"
+    """By gradients: parts of skin, which take the target's tone."""
+    FORM = "form"
+    """By the difference that the new form makes to the target's own render: each pixel of skin stays the target's."""
+    REDRAWN = "redrawn"
+    """As FORM around the part, while the part itself is taken from the new render, since it has other colours."""
+    STRANDS = "strands"
+    """By how much each pixel differs from the skin around it: the hairs are put on, the skin's tone stays the target's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,7 @@ class LentPart:
     colours: Image  # of the part's points alone, times their share
     share: Mask  # how much of each pixel they fill
     whole: Layer  # the person that they are part of
-    bare: Layer | None = None  # that person without the part or, of a changed form, with their own
+    bare: Layer | None = None  # that person without the part or, where a form is borrowed, with their own part
     own: Mask | None = None  # how much of each pixel the part fills in `bare`
 
 
@@ -67,7 +77,7 @@ class Composite:
     part: Mask  # of the borrowed part
     matte: Mask  # of the whole person
     coverage: float  # share of the part's closed mask that the render fills
-    seam: float  # 1 − the contrast along the part's border beyond that of the frame
+    seam: float  # 1 less the contrast along the part's border that neither picture had there
 
 
 def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> npt.NDArray[np.bool_]:
@@ -78,18 +88,10 @@ def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> np
 
 
 def without_hair(image: Image, matte: Mask, gone: npt.NDArray[np.bool_], bald: Layer) -> tuple[Image, Mask]:
-    """The frame with the pixels `gone` (S, S) replaced by the bald avatar's render, fading out beside them; so the matte."""
-    away = fade(gone, FADE)
+    """The frame and its matte with the pixels `gone` (S, S) taken from the bald avatar's render, which fades out beside them."""
+    away = fade(gone, FADE_REACH)
     share = away[..., None]
     return image * (1 - share) + bald.image * share, matte * (1 - away) + bald.alpha * away
-
-
-STRAND = 0.03
-"""How far beside hair, of the side, single strands are looked for."""
-
-
-FORM_REACH = 0.045
-"""How far beside a part, of the side, its form changes what is seen."""
 
 
 def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
@@ -100,10 +102,10 @@ def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
 
 
 def pressed_hair(labels: Labels, left: Mask, hat: Mask) -> npt.NDArray[np.bool_]:
-    """Where a hat takes the target's hair away: above its rim, hair in the frame that is not in what is left.
+    """Where a hat takes the target's hair away, (S, S): above its rim, where the frame has hair and the render has none left.
 
-    What hangs below the rim is the target's own, strand by strand. `left` is the share of hair in the render of the target under
-    the hat, `hat` that of the hat itself.
+    Hair below the rim is left as it is in the frame. `left` is the share of hair in the render of the target under the hat,
+    `hat` the share of the hat itself.
     """
     gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
     disc = _disc(max(1, round(0.035 * len(labels))))
@@ -112,7 +114,7 @@ def pressed_hair(labels: Labels, left: Mask, hat: Mask) -> npt.NDArray[np.bool_]
 
 
 def _above(solid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Above the lower edge of a mask (S, S), column by column; beside the mask, above the whole of it."""
+    """What lies above a mask's lower edge in each column, (S, S); in columns beside the mask, above its lowest pixel."""
     rows, columns = np.arange(len(solid))[:, None], solid.any(0)
     if not columns.any():
         return solid
@@ -126,10 +128,10 @@ def _above(solid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def without_feature(image: Image, matte: Mask, labels: Labels, attribute: Attribute) -> Image:
     """The frame with a facial feature inpainted from the skin around it."""
     mask = own_part(labels, attribute)
-    return _inpaint(image, matte, mask) if mask.any() else image
+    return _fill_hole(image, matte, mask) if mask.any() else image
 
 
-def _inpaint(image: Image, matte: Mask, hole: npt.NDArray[np.bool_]) -> Image:
+def _fill_hole(image: Image, matte: Mask, hole: npt.NDArray[np.bool_]) -> Image:
     """A hole filled from the person around it (Telea), never from the white behind them."""
     rim = cv2.dilate(hole.astype(np.uint8), _disc(max(3, round(0.02 * len(hole))))) > 0
     missing = hole | (rim & (matte < 0.98))
@@ -140,13 +142,13 @@ def _inpaint(image: Image, matte: Mask, hole: npt.NDArray[np.bool_]) -> Image:
 
 
 def close_holes(share: Mask, *, radius: float = 0.008) -> Mask:
-    """A render's part mask without the pinholes between its points: closed, never smaller than it was."""
+    """A render's part mask without the pinholes between its points: morphologically closed, nowhere smaller than it was."""
     closed = cv2.morphologyEx(share, cv2.MORPH_CLOSE, _disc(max(1, round(radius * len(share)))))
     return np.asarray(np.maximum(share, closed), np.float32)
 
 
 def tidy_share(share: Mask, *, least: float = 0.25, smallest: float = 0.2) -> Mask:
-    """A part's share without what is faint, and without specks under `smallest` of the largest piece."""
+    """A part's share without pixels under `least`, and without pieces smaller than `smallest` times the largest one."""
     solid = (share >= least).astype(np.uint8)
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(solid)
     if count <= 1:
@@ -158,7 +160,7 @@ def tidy_share(share: Mask, *, least: float = 0.25, smallest: float = 0.2) -> Ma
 
 
 def fill_colours(colours: Image, share: Mask) -> Image:
-    """The part's pure colours, carried over pixels where it has little or no share: a normalised blur of what is there."""
+    """The part's own colours, also in pixels where it has little or no share: there, a normalised blur of its other pixels."""
     sigma = max(0.8, 0.006 * len(share))
     weight = cv2.GaussianBlur(share, (0, 0), sigma)[..., None]
     spread = cv2.GaussianBlur(colours * (share > 0)[..., None], (0, 0), sigma) / np.maximum(weight, 1e-4)
@@ -185,8 +187,7 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
             part, colours = _with_strands(part, colours, lent.whole, lent.bare)
         soft, colours = _behind(part, colours, matte, lent.whole)
     elif blend is Blend.SOLID:
-        faint, full = SOLID
-        soft = np.clip((part - faint) / (full - faint), 0, 1)
+        soft = np.clip((part - MIN_HAT_SHARE) / (FULL_HAT_SHARE - MIN_HAT_SHARE), 0, 1)
     else:
         sigma = max(0.6, 0.004 * len(part))
         soft = np.clip(cv2.GaussianBlur(part, (0, 0), sigma), 0, 1) * (matte > 0.02)
@@ -204,9 +205,9 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
 
 
 def _reformed(base: Image, matte: Mask, part: Mask, lent: LentPart, bare: Layer, *, redraw: bool) -> Composite:
-    """The frame and the difference that the new form makes to the render of the same person, near the part.
+    """The frame plus the difference between the renders of the same person in the new form and in their own, near the part.
 
-    Where the part is or was, that render itself is shown if the part is to be redrawn.
+    With `redraw`, the new render itself is shown where the part is or was.
     """
     whole, both = lent.whole, part if lent.own is None else np.maximum(part, lent.own)
     near = fade(both > 0.3, FORM_REACH)
@@ -221,13 +222,13 @@ def _reformed(base: Image, matte: Mask, part: Mask, lent: LentPart, bare: Layer,
 
 
 def _with_strands(part: Mask, colours: Image, whole: Layer, bare: Layer) -> tuple[Mask, Image]:
-    """Hair's opacity and colours with the strands beside it that pass for skin: what darkens or lightens the bare head there.
+    """Hair's opacity and colours, extended by loose strands beside it, whose points are labelled skin.
 
-    Each pixel near the hair is a mixture of the bare head and the hair's colour nearby; where these two are much alike, nothing
-    can be told, and the part's own share stands.
+    Each pixel near the hair is taken for a mixture of the bare head and the hair's colour nearby, and its share of hair is solved
+    for. Where these two colours are much alike the share cannot be told, and the part's own stands.
     """
-    near = fade(part > 0.5, STRAND)
-    hair = _carried(colours, part > 0.6)
+    near = fade(part > 0.5, STRAND_REACH)
+    hair = _extend_colours(colours, part > 0.6)
     towards = hair - bare.image
     contrast = np.square(towards).sum(-1)
     found = ((whole.image - bare.image) * towards).sum(-1) / np.maximum(contrast, 1e-3)
@@ -240,8 +241,8 @@ def _with_strands(part: Mask, colours: Image, whole: Layer, bare: Layer) -> tupl
     return np.maximum(part, strands).astype(np.float32), np.where(more[..., None], own, colours).astype(np.float32)
 
 
-def _carried(colours: Image, solid: npt.NDArray[np.bool_]) -> Image:
-    """Colours (S, S, 3) of a mask carried to every pixel from the nearest one in it, smoothed."""
+def _extend_colours(colours: Image, solid: npt.NDArray[np.bool_]) -> Image:
+    """For every pixel the colour of the nearest pixel in a mask (S, S), smoothed."""
     if not solid.any():
         return colours
     _, nearest = cv2.distanceTransformWithLabels(
@@ -253,9 +254,10 @@ def _carried(colours: Image, solid: npt.NDArray[np.bool_]) -> Image:
 
 
 def _behind(part: Mask, colours: Image, matte: Mask, whole: Layer) -> tuple[Mask, Image]:
-    """Opacity and colours with hair between locks where the lending head or neck was and a slimmer target shows background.
+    """Opacity and colours of hair, filled in behind a slimmer target.
 
-    What hangs behind a head is in its shade: it has the part's darkest colour.
+    Between the locks the lender's render shows head or neck, but a slimmer target leaves background there. It is filled with the
+    hair's darkest colour, since hair behind a head is in its shade.
     """
     solid = part > 0.5
     columns = np.arange(len(part))[None]
@@ -272,10 +274,10 @@ def _behind(part: Mask, colours: Image, matte: Mask, whole: Layer) -> tuple[Mask
 
 
 def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
-    """Poisson cloning of the part, with the lender's own skin around it, into the base; None where there is too little.
+    """Poisson cloning of the part, with the lender's own skin around it, into the base; None where the part is too small.
 
-    It works in a crop enlarged to a size at which the solver's border does not matter. OpenCV's solver writes into its mask and
-    eats its border, so it gets a copy, dilated (the facts on part swapping).
+    It works in a crop that is enlarged until the solver's border does not matter. OpenCV's solver writes into its mask and erodes
+    it at the border, so it gets a dilated copy.
     """
     ys, xs = np.nonzero(part > 0.3)
     if len(ys) < 12:
@@ -306,17 +308,17 @@ def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
 
 
 def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> tuple[Image, Mask, npt.NDArray[np.bool_]]:
-    """Hairs of the lender's skin on the target's: the picture, their opacity, and the zone (S, S) in which they were looked for.
+    """The lender's hairs on the target's skin: the picture, their opacity, and the zone (S, S) in which hairs were looked for.
 
-    Each pixel is taken apart into skin and hair (a matte along the line between the two colours), and the hair alone is put
-    on. It darkens or brightens by the root of what the skin does: the lender may have stood in other light, or have another
-    skin; and where strands are thinner than a pixel, what passes for hair is half skin.
+    Each pixel is split into skin and hair by its place on the line between the two colours, and the hair alone is put on. Its
+    colour is multiplied by the square root of the ratio of the two skins. The full ratio would be right if it came from the light
+    alone, and none of it if it came from the skin alone; and strands thinner than a pixel have half of the skin's colour in them.
     """
     whole, solid = lent.image, (part > 0.3) & (matte > 0.5)
     if solid.sum() < 12:
         return base, np.zeros_like(part), solid
     around = cv2.dilate(solid.astype(np.uint8), _disc(max(1, round(0.012 * len(part))))) > 0
-    skin = _inpaint(whole, lent.alpha, around)
+    skin = _fill_hole(whole, lent.alpha, around)
     away = np.linalg.norm(whole - skin, axis=-1)
     hairy = solid & (away >= np.quantile(away[solid], 0.8))
     hair = np.median(whole[hairy], axis=0)
@@ -331,7 +333,7 @@ def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> tuple[Im
 
 
 def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_]) -> float:
-    """How quiet the part's border is, 0–1: one less the mean step across it beyond those of the pictures that it joins."""
+    """How little the part's border shows, 0–1: 1 less the mean gradient on it beyond the gradients of the two joined pictures."""
     ring = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, _disc(1)) > 0
     if not ring.any():
         return 0.0

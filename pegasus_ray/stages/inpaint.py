@@ -1,7 +1,7 @@
 """Bald heads by diffusion: Stable Diffusion inpainting under a ControlNet, as in the paper's §4.2, from the Hub by name.
 
-The rig-guided completion needs no weights and is the default; this is the same step with a net that has seen many scalps.
-Made for a GPU; on a CPU a frame takes minutes. Weights are safetensors only, and no code from the Hub is run.
+The default is the completion from the rig, which needs no weights. This is the same step by a diffusion model. It is made for a
+GPU: on a CPU a frame takes minutes. Weights are read from safetensors only, and no code from the Hub is run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.stages.composite import Image
 
-WORKED: Final = 512
+TRAINED_SIDE: Final = 512
 """Side in pixels that Stable Diffusion 1.5 was trained at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusionConfig:
-    """Which models paint, and what they are told. Licences: CreativeML OpenRAIL-M (both defaults)."""
+    """Which models paint, and their prompts. Licences: CreativeML OpenRAIL-M (both defaults)."""
 
     model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"  # on the Hub, or a folder
     revision: str = "main"
@@ -38,7 +38,7 @@ class DiffusionConfig:
     strength: float = 1.0
     guidance: float = 7.5
     seed: int = 1
-    side: int = WORKED
+    side: int = TRAINED_SIDE
 
     def __post_init__(self) -> None:
         if self.side % 8 or self.side < 64:
@@ -48,17 +48,19 @@ class DiffusionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inpainter:
-    """Repaints what is to be gone from a picture."""
+    """Repaints a region of a picture."""
 
     config: DiffusionConfig
     pipe: Any = field(repr=False)  # diffusers' StableDiffusionControlNetInpaintPipeline
 
     def __call__(self, image: Image, gone: npt.NDArray[np.bool_]) -> Image:
-        """The picture (S, S, 3), 0–1, painted anew where `gone` (S, S) is true; the rest is untouched."""
+        """The picture (S, S, 3), 0–1, repainted where `gone` (S, S) is true and unchanged elsewhere."""
         config, size = self.config, len(image)
         large = np.clip(cv2.resize(image, (config.side, config.side), interpolation=cv2.INTER_AREA), 0, 1)
         mask = cv2.resize(gone.astype(np.float32), (config.side, config.side), interpolation=cv2.INTER_LINEAR) > 0.5
-        control = np.where(mask[..., None], np.float32(-1), large)  # how this ControlNet is told what is missing
+        control = np.where(
+            mask[..., None], np.float32(-1), large
+        )  # this ControlNet expects −1 where pixels are missing
         painted = self.pipe(
             prompt=config.prompt,
             negative_prompt=config.negative,

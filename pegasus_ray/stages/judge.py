@@ -1,7 +1,7 @@
-"""How good a swapped frame is, by nets that were trained on photographs: does a face parser see the part where it was put, and
-does a recognition net still see the same person?
+"""How good a swapped frame is, by networks that were trained on photographs.
 
-Which nets a machine has decides what is measured; what is not measured is NaN and does not count.
+A face parser says whether the part is seen where it was put, and a recognition network whether the person is still the same.
+What a machine has no network for is not measured: it is NaN and does not count.
 
 Legend: T frames, S side.
 """
@@ -23,12 +23,12 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, labels_of
 
 LEAST_PIXELS: Final = 12
-"""A part of fewer pixels (closed eyes, a nose seen from aside) is not judged by a parser."""
+"""A part with fewer pixels (closed eyes, a nose in profile) is not judged by the parser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeConfig:
-    """Which nets judge: `auto` takes those that this machine has, `none` takes none."""
+    """Which networks judge: `auto` takes those that this machine has, `none` takes none."""
 
     parser: str = "auto"
     identity: str = "auto"
@@ -63,11 +63,11 @@ class Judge:
         object_masks: Bytes,  # (T, S, S)
         attribute: Attribute,
     ) -> dict[str, Floats]:
-        """Scores a frame, 0–1 or NaN, (T,) each.
+        """A score for each frame, 0–1 or NaN, (T,) each.
 
-        `agreement`: of the borrowed part's pixels and those that the parser takes for that part near it, the share on which
-        both agree. `identity`: 1 while a recognition net sees the person of the untouched frame, falling to 0 at twice the
-        distance at which it begins to see another.
+        `agreement` is the intersection over union of the borrowed part and of what the parser labels as that part. `identity`
+        is 1 up to the embedding distance at which two pictures still count as one person, and falls to 0 at twice that
+        distance.
         """
         return {
             "agreement": self._agreement(rows, images, part_masks, object_masks, attribute),
@@ -99,7 +99,7 @@ class Judge:
 
 
 def quality_of(scores: dict[str, Floats]) -> Floats:
-    """One number a frame, (T,) 0–1: coverage × seam, lowered by up to half by each net that disagrees."""
+    """One number for each frame, (T,) 0–1: coverage × seam, and at worst half of that for each network that disagrees."""
     quality = scores["coverage"] * scores["seam"]
     for name in ("agreement", "identity"):
         quality = quality * np.where(np.isnan(scores[name]), 1, 0.5 + 0.5 * scores[name])

@@ -19,8 +19,8 @@ from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors
 
-PIVOT_DEPTH = 0.09
-"""How far behind the eyes the head's axis lies, in metres: what a turntable turns about."""
+PIVOT_DEPTH_METRES = 0.09
+"""How far behind the eyes the vertical axis lies about which a turntable turns the person."""
 
 
 def render_clip(
@@ -40,9 +40,9 @@ def render_clip(
         track: whose expression, pose and camera to take.
         frames: which of its frames, all of them where none are named.
         size: side in pixels, the track's own where it is not given.
-        turns: degrees by which to turn the person about the vertical, one a frame; none leaves the view as it was.
+        turns: for each frame the degrees by which to turn the person about the vertical; with none the view stays as it was.
         per_pixel: nearest points blended in a pixel.
-        points: what is drawn, evaluated once: a field avatar's; without it, the explicit avatar's.
+        points: canonical points to draw instead of the avatar's own, such as those of its fields.
     """
     rig = load_rig(avatar.rig)
     points = avatar.canonical(avatar.anchors(rig)) if points is None else points
@@ -72,7 +72,7 @@ def turntable(count: int, *, reach: float = 45.0) -> list[float]:
 def turn(rows: Parameters, angle: float) -> Parameters:
     """The same frames seen from `angle` radians aside: head and torso turned about the vertical through the head's axis."""
     spin = rodrigues(torch.tensor([0.0, angle, 0.0]))
-    facing = rodrigues(rows.head[:, :3]) @ torch.tensor([0.0, 0.0, PIVOT_DEPTH])
+    facing = rodrigues(rows.head[:, :3]) @ torch.tensor([0.0, 0.0, PIVOT_DEPTH_METRES])
     pivot = rows.head[:, 3:] + facing
     return replace(rows, head=_turned(rows.head, spin, pivot), torso=_turned(rows.torso, spin, pivot))
 

@@ -39,11 +39,11 @@ def track(video: Path, config: TrackConfig | None = None, progress: Progress | N
     Raises:
         PegasusError: what is wrong with the video (`observe`), a missing model file, or DIVERGED.
     """
-    return track_observed(look(video, config, progress), config, progress)
+    return track_observed(observe_video(video, config, progress), config, progress)
 
 
-def look(video: Path, config: TrackConfig | None = None, progress: Progress | None = None) -> Observations:
-    """The first half of `track`: what is seen of a video, and what is not.
+def observe_video(video: Path, config: TrackConfig | None = None, progress: Progress | None = None) -> Observations:
+    """The first half of `track`: what the networks see in a video.
 
     Raises:
         PegasusError: as `observe`; BAD_REFERENCE for a rig that there is not.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pegasus_ray.rig.pca import AXIS_DEVIATION
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.studio.colours import (
     CLOTH_COLOURS,
@@ -48,20 +49,6 @@ FEMALE_STYLES: Final = (
     HairStyle.SIDE_PART,
 )
 MALE_STYLES: Final = (HairStyle.SHORT, HairStyle.SIDE_PART, HairStyle.SHORT, HairStyle.BALD, HairStyle.CURLY)
-
-AXIS_DEVIATIONS: Final[dict[str, float]] = {
-    "head": 0.16,
-    "neck": 0.10,
-    "nose": 0.30,
-    "mouth": 0.26,
-    "eyes": 0.22,
-    "ears": 0.15,
-    "cheek": 0.28,
-    "chin": 0.26,
-    "forehead": 0.20,
-    "eyebrows": 0.25,
-}
-"""Standard deviation among people of the axes of each group; a draw is cut at two of them."""
 
 UNSAMPLED_AXES: Final = (
     "ears/shape-pointed",
@@ -154,7 +141,7 @@ def _sample_axes(rng: np.random.Generator, group: _Population) -> dict[str, floa
     }
     draws = np.clip(rng.standard_normal(len(studio_rig().shape_names)), -2, 2)
     for name, draw in zip(studio_rig().shape_names, draws, strict=True):
-        deviation = AXIS_DEVIATIONS.get(name.partition("/")[0], 0.0)
+        deviation = AXIS_DEVIATION.get(name.partition("/")[0], 0.0)
         if deviation and name not in UNSAMPLED_AXES:
             axes[name] = float(deviation * draw)
     axes["mouth/angles-up"] += 0.15  # the rig's neutral mouth looks a little sad

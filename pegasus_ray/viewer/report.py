@@ -50,7 +50,6 @@ WAYS_OUT: dict[Reason, str] = {
     Reason.OUT_OF_MEMORY: "Give more memory or a smaller --size, then pegasus retry.",
     Reason.DISK_FULL: "Make room and run the same command again.",
     Reason.WORKER_DIED: "Look into Ray's session folder, then pegasus retry.",
-    Reason.CONSENT: "Record the consent with --consent, or leave the video out.",
     Reason.CORRUPT: "Remove the result's folder and run the same command again; pegasus verify lists all such.",
     Reason.INTERNAL: "A fault of the program: run again, and report it with the message.",
 }

@@ -151,7 +151,7 @@ def _look_up(mask: Floats, uvs: Floats) -> Floats:
 
 
 def _remap(texture: Floats, columns: Floats, rows: Floats) -> Floats:
-    """A texture at N places by linear interpolation, zero outside. OpenCV limits a map to 2¹⁵ columns, so the places go in rows."""
+    """A texture at N places by linear interpolation, zero outside. OpenCV limits a map to 2¹⁵ columns: the places go in rows."""
     count = len(columns)
     padded = np.full((2, -(-max(count, 1) // 4096) * 4096), -9, dtype=np.float32)
     padded[0, :count], padded[1, :count] = columns, rows
