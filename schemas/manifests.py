@@ -31,7 +31,7 @@ class Kind(StrEnum):
 FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {
     Kind.TRACKS: 3,
     Kind.AVATARS: 4,
-    Kind.SWAPS: 3,
+    Kind.SWAPS: 4,
     Kind.MODELS: 3,
     Kind.TRANSFERS: 3,
 }

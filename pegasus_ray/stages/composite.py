@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,8 +136,9 @@ def _fill_hole(image: Image, matte: Mask, hole: npt.NDArray[np.bool_]) -> Image:
     """A hole filled from the person around it (Telea), never from the white behind them."""
     rim = cv2.dilate(hole.astype(np.uint8), _disc(max(3, round(0.02 * len(hole))))) > 0
     missing = hole | (rim & (matte < 0.98))
-    eight = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    filled = cv2.inpaint(eight, missing.astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32) / np.float32(255)
+    filled = cv2.inpaint(to_bytes(image), missing.astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(
+        np.float32
+    ) / np.float32(255)
     opacity = matte[..., None]
     return np.asarray(np.where(hole[..., None], filled * opacity + (1 - opacity), image), np.float32)
 
@@ -296,10 +298,8 @@ def _clone(lent: Image, base: Image, part: Mask) -> Image | None:
         return None
     rows, columns = np.nonzero(inner)
     centre = (int((columns.min() + columns.max() + 1) // 2), int((rows.min() + rows.max() + 1) // 2))
-    to_bytes = [(np.clip(picture, 0, 1) * 255).round().astype(np.uint8) for picture in (source, target)]
-    cloned = (
-        cv2.seamlessClone(to_bytes[0], to_bytes[1], inner.copy(), centre, cv2.NORMAL_CLONE).astype(np.float32) / 255
-    )
+    cloned = cv2.seamlessClone(to_bytes(source), to_bytes(target), inner.copy(), centre, cv2.NORMAL_CLONE)
+    cloned = cloned.astype(np.float32) / 255
     small = cv2.resize(cloned, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     result = base.copy()
     near = cv2.dilate((part > 0.05).astype(np.uint8), _disc(2))[top:bottom, left:right, None] > 0
@@ -342,9 +342,19 @@ def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_
 
 
 def _steps(image: Image) -> Mask:
-    """Length of the brightness gradient, (S, S)."""
+    """Length of the brightness gradient, (S, S).
+
+    By NumPy, since the last bit of `cv2.magnitude` depends on where its operands lie in memory, and equal frames have to get
+    equal scores.
+    """
     grey = np.ascontiguousarray(image.mean(-1), np.float32)
-    return np.asarray(cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)), np.float32)
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
+    return np.asarray(np.sqrt(np.square(across) + np.square(down)), np.float32)
+
+
+def to_bytes(picture: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """A picture of 0–1 in 8 bits, of the same shape."""
+    return np.asarray((np.clip(picture, 0, 1) * 255).round(), np.uint8)
 
 
 def _disc(radius: int) -> npt.NDArray[np.uint8]:

@@ -39,6 +39,7 @@ from pegasus_ray.stages.composite import (
     blend_part,
     own_part,
     pressed_hair,
+    to_bytes,
     without_feature,
     without_hair,
 )
@@ -152,7 +153,8 @@ class Swapper:
                 base = self._take_off(images[index], mattes[index], rows.parts[index], bare, offset, borrowed)
                 made.append(blend_part(*base, self.blend))
         pictures, part_masks, object_masks = (
-            _bytes(layers) for layers in ([c.image for c in made], [c.part for c in made], [c.matte for c in made])
+            to_bytes(np.stack(layers))
+            for layers in ([c.image for c in made], [c.part for c in made], [c.matte for c in made])
         )
         scores = {
             "coverage": np.array([c.coverage for c in made], np.float32),
@@ -184,7 +186,7 @@ class Swapper:
             parameters = Parameters.of(self.target.select([frame]))
             part = self._lent_part(self._draw(self.lender, parameters, self.attribute.part), 0)
             solid = part.share > 0.5
-            colours = _bytes([part.colours / np.maximum(part.share, 1e-3)[..., None]])[0]
+            colours = to_bytes(part.colours / np.maximum(part.share, 1e-3)[..., None])
             pasted.append(np.where(solid[..., None], colours, image))
         return np.stack(pasted)
 
@@ -257,7 +259,7 @@ def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple
         gone = own_part(rows.parts[index], Attribute.HAIR, grow=HAIR_MARGIN)
         layer = _painted(images[index], gone, _layer(drawn, 0), config)
         made.append(without_hair(images[index], matte, gone, layer)[0])
-    return _bytes(made)
+    return to_bytes(np.stack(made))
 
 
 def _drawn_lender(how: Borrowing, rig: Rig) -> Avatar:
@@ -282,8 +284,3 @@ def _normals(drawn: Rendering) -> np.ndarray:
     """Normals of a batch as pictures (B, S, S, 3), grey where nothing is drawn."""
     unit = torch.nn.functional.normalize(drawn.normals, dim=-1) * (drawn.alpha > 0.5)[..., None]
     return np.stack([normals_to_rgb(frame) for frame in unit.numpy()])
-
-
-def _bytes(pictures: list[np.ndarray]) -> np.ndarray:
-    """Pictures of 0–1 as uint8, (T, S, S, …)."""
-    return np.asarray((np.clip(np.stack(pictures), 0, 1) * 255).round(), np.uint8)
