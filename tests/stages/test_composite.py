@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -211,3 +212,21 @@ def test_strands_that_pass_for_skin_are_put_on_with_the_hair_beside_them() -> No
     assert float(result.image[20, 31].mean()) < 0.6 and result.part[20, 31] > 0.4
     np.testing.assert_allclose(result.image[21, 10], 0.9, atol=0.02)
     assert np.array_equal(result.image[30:], pale[30:])
+
+
+def _at(picture: np.ndarray, offset: int) -> np.ndarray:
+    """A copy that begins `offset` bytes after a multiple of 64."""
+    memory = np.empty(picture.nbytes + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + offset
+    copy = memory[start : start + picture.nbytes].view(picture.dtype).reshape(picture.shape)
+    copy[:] = picture
+    return copy
+
+
+def test_equal_frames_get_equal_scores_wherever_they_lie_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, mask = np.random.default_rng(0).random((SIDE, SIDE, 3)).astype(np.float32), _disc((32, 32), 12.3)
+    sobel, seams = cv2.Sobel, set()
+    for offset in range(0, 64, 4):
+        monkeypatch.setattr(cv2, "Sobel", lambda *args, here=offset: _at(sobel(*args), here))
+        seams.add(blend_part(base, np.ones((SIDE, SIDE), np.float32), _lent(mask), Blend.ALPHA).seam)
+    assert len(seams) == 1
