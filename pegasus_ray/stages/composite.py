@@ -337,11 +337,11 @@ def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_
     ring = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, _disc(1)) > 0
     if not ring.any():
         return 0.0
-    there = np.maximum(_steps(before[0]), _steps(before[1]))
-    return float(np.clip(1 - np.maximum(_steps(image) - there, 0)[ring].mean(dtype=np.float64), 0, 1))
+    there = np.maximum(gradient_length(before[0]), gradient_length(before[1]))
+    return float(np.clip(1 - np.maximum(gradient_length(image) - there, 0)[ring].mean(dtype=np.float64), 0, 1))
 
 
-def _steps(image: Image) -> Mask:
+def gradient_length(image: Image) -> Mask:
     """Length of the brightness gradient, (S, S).
 
     By NumPy, since the last bit of `cv2.magnitude` depends on where its operands lie in memory, and equal frames have to get

@@ -16,6 +16,7 @@ from pegasus_ray.stages.composite import (
     blend_part,
     close_holes,
     fill_colours,
+    gradient_length,
     own_part,
     pressed_hair,
     tidy_share,
@@ -223,10 +224,10 @@ def _at(picture: np.ndarray, offset: int) -> np.ndarray:
     return copy
 
 
-def test_equal_frames_get_equal_scores_wherever_they_lie_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    base, mask = np.random.default_rng(0).random((SIDE, SIDE, 3)).astype(np.float32), _disc((32, 32), 12.3)
-    sobel, seams = cv2.Sobel, set()
+def test_a_gradient_does_not_depend_on_where_its_operands_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).random((128, 128, 3)).astype(np.float32)
+    sobel, found = cv2.Sobel, set()
     for offset in range(0, 64, 4):
         monkeypatch.setattr(cv2, "Sobel", lambda *args, here=offset: _at(sobel(*args), here))
-        seams.add(blend_part(base, np.ones((SIDE, SIDE), np.float32), _lent(mask), Blend.ALPHA).seam)
-    assert len(seams) == 1
+        found.add(gradient_length(picture).tobytes())
+    assert len(found) == 1, "equal frames have to get equal scores"
