@@ -344,7 +344,7 @@ def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_
 def gradient_length(image: Image) -> Mask:
     """Length of the brightness gradient, (S, S).
 
-    By NumPy, since the last bit of `cv2.magnitude` depends on where its operands lie in memory, and equal frames have to get
+    By NumPy, since the last bit of `cv2.magnitude` depends on where its result lies in memory, and equal frames have to get
     equal scores.
     """
     grey = np.ascontiguousarray(image.mean(-1), np.float32)

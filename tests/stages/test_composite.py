@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
@@ -215,19 +214,11 @@ def test_strands_that_pass_for_skin_are_put_on_with_the_hair_beside_them() -> No
     assert np.array_equal(result.image[30:], pale[30:])
 
 
-def _at(picture: np.ndarray, offset: int) -> np.ndarray:
-    """A copy that begins `offset` bytes after a multiple of 64."""
-    memory = np.empty(picture.nbytes + 128, np.uint8)
-    start = -memory.ctypes.data % 64 + offset
-    copy = memory[start : start + picture.nbytes].view(picture.dtype).reshape(picture.shape)
-    copy[:] = picture
-    return copy
-
-
-def test_a_gradient_does_not_depend_on_where_its_operands_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.random.default_rng(0).random((128, 128, 3)).astype(np.float32)
-    sobel, found = cv2.Sobel, set()
-    for offset in range(0, 64, 4):
-        monkeypatch.setattr(cv2, "Sobel", lambda *args, here=offset: _at(sobel(*args), here))
+def test_a_gradient_does_not_depend_on_where_it_is_put() -> None:
+    random = np.random.default_rng(0)
+    picture, found = random.random((128, 128, 3)).astype(np.float32), set()
+    for _ in range(300):
+        held = [np.empty(int(random.integers(1, 5000)), np.uint8) for _ in range(5)]  # moves what is allocated next
         found.add(gradient_length(picture).tobytes())
+        del held
     assert len(found) == 1, "equal frames have to get equal scores"
