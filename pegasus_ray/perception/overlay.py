@@ -19,7 +19,7 @@ from pegasus_ray.perception.nets.mesh_topology import OUTER_EYE_CORNERS
 from pegasus_ray.perception.nets.square import Bytes, Floats
 from pegasus_ray.perception.tracking.rig_state import view_terms
 from pegasus_ray.render.camera import Camera
-from pegasus_ray.rig.model import Pose, Rig, bone_transforms, rodrigues, skin, surface
+from pegasus_ray.rig.model import Pose, Rig, bone_transforms, interpolate_on_surface, rodrigues, skin
 from pegasus_ray.schemas.parts import Label
 
 LABEL_COLOURS: Final[dict[Label, tuple[int, int, int]]] = {
@@ -117,7 +117,9 @@ def _project(track: Track, rig: Rig, frame: int) -> tuple[Floats, npt.NDArray[np
     vertices = camera.project(moved, 1)[0][0]
 
     known = rig.landmarks.weights > 0
-    on_face = surface(moved[0], rig.faces, rig.landmarks.triangles[known], rig.landmarks.barycentric[known])
+    on_face = interpolate_on_surface(
+        moved[0], rig.faces, rig.landmarks.triangles[known], rig.landmarks.barycentric[known]
+    )
     if rig.landmarks.drift is not None:
         on_face = on_face + _drift(rig.landmarks.drift[:, known], pose.head)
     return vertices.numpy(), facing.numpy(), camera.project(on_face[None], 1)[0][0].numpy()

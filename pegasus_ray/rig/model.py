@@ -236,7 +236,7 @@ def rotation_vectors(
     return torch.as_tensor(flat, dtype=rotation.dtype, device=rotation.device).reshape(rotation.shape[:-1])
 
 
-def rigid(
+def rigid_transforms(
     pose: Tensor,  # (B, 6) rotation vector, translation
 ) -> Tensor:
     """Rig → camera transforms (B, 3, 4): the rotation, after y and z are flipped, and the translation."""
@@ -269,7 +269,7 @@ def bone_transforms(
     Raises:
         PegasusError: BAD_CONFIG where the rig has a joint whose motion is not known.
     """
-    head, torso = rigid(pose.head), rigid(pose.torso)
+    head, torso = rigid_transforms(pose.head), rigid_transforms(pose.torso)
     turns = {"jaw": pose.jaw, "eye.L": pose.eyes[:, :3], "eye.R": pose.eyes[:, 3:]}
     bones: list[Tensor] = []
     for index, name in enumerate(rig.joint_names):
@@ -335,7 +335,7 @@ def _blend(vectors: Tensor, weights: Tensor, linear: Tensor) -> Tensor:
     return (moved.reshape(batch, -1, bones, 3) * weights[:, :, None]).sum(2)
 
 
-def surface(
+def interpolate_on_surface(
     values: Tensor,  # (V, ...)
     faces: Tensor,  # (F, 3)
     triangles: Tensor,  # (N,) face of each point

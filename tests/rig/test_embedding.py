@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pegasus_ray.rig.embedding import load_embedding, save_embedding
-from pegasus_ray.rig.model import LandmarkEmbedding, Rig, Tissue, surface
+from pegasus_ray.rig.model import LandmarkEmbedding, Rig, Tissue, interpolate_on_surface
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
@@ -23,7 +23,7 @@ def places(rig: Rig, expression: str = "", amount: float = 0.0) -> Tensor:
     vertices = rig.template
     if expression:
         vertices = vertices + amount * rig.expression_basis[rig.expression_names.index(expression)]
-    return surface(vertices, rig.faces, rig.landmarks.triangles, rig.landmarks.barycentric)
+    return interpolate_on_surface(vertices, rig.faces, rig.landmarks.triangles, rig.landmarks.barycentric)
 
 
 def test_most_landmarks_have_a_place(rig: Rig) -> None:

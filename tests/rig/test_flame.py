@@ -20,11 +20,11 @@ from pegasus_ray.rig.model import (
     Rig,
     Tissue,
     bone_transforms,
+    interpolate_on_surface,
     pose_features,
     rodrigues,
     rotation_vectors,
     skin,
-    surface,
 )
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
@@ -167,7 +167,7 @@ def test_labels_landmarks_and_blendshapes_are_where_the_open_rig_has_them(head: 
     order = [Part.EYEBROWS, Part.EYES, Part.NOSE, Part.MOUTH, Part.NECK]
     assert [height[part] for part in order] == sorted((height[part] for part in order), reverse=True)
     assert (head.tissue == Tissue.EYE).sum() > 200 and (head.tissue == Tissue.LIPS).sum() > 150
-    at = surface(head.template, head.faces, head.landmarks.triangles, head.landmarks.barycentric)
+    at = interpolate_on_surface(head.template, head.faces, head.landmarks.triangles, head.landmarks.barycentric)
     assert (head.landmarks.weights > 0).sum() >= 200
     assert at[33, 0] < -0.03 < 0.03 < at[263, 0] and at[152, 1] < at[14, 1] <= at[13, 1] + 0.003 < at[1, 1]
     assert (head.tissue[head.landmarks.triangles[[468, 473]]] == Tissue.EYE).all()
@@ -177,9 +177,9 @@ def test_labels_landmarks_and_blendshapes_are_where_the_open_rig_has_them(head: 
     found = head.expression_of(scores)
     assert found[0, head.expression_names.index("jawOpen")] > 0.4
     displaced = torch.einsum("te,evc->tvc", found, head.expression_basis)
-    opened = surface(displaced[0], head.faces, head.landmarks.triangles, head.landmarks.barycentric)
+    opened = interpolate_on_surface(displaced[0], head.faces, head.landmarks.triangles, head.landmarks.barycentric)
     assert (opened[14] - opened[13])[1] < -0.015, "the lower lip goes down"
-    smiled = surface(displaced[1], head.faces, head.landmarks.triangles, head.landmarks.barycentric)
+    smiled = interpolate_on_surface(displaced[1], head.faces, head.landmarks.triangles, head.landmarks.barycentric)
     assert smiled[291, 1] > 0.003 > smiled[61, 1], "the left corner of the mouth goes up"
     torch.testing.assert_close(rig.expression_of(scores), scores)
 

@@ -12,12 +12,12 @@ from pegasus_ray.rig.model import (
     Pose,
     Rig,
     bone_transforms,
-    rigid,
+    interpolate_on_surface,
+    rigid_transforms,
     rodrigues,
     rotation_vectors,
     skin,
     skin_normals,
-    surface,
 )
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.parts import Attribute
@@ -85,7 +85,7 @@ def test_head_and_torso_move_their_own_points(rig: Rig) -> None:
     points = skin(
         rig.template, rig.skin_weights, bone_transforms(rig, pose, rig.joints(torch.zeros(1, len(rig.shape_names))))
     )[0]
-    for joint, transform in (("root", rigid(torso)[0]), ("head", rigid(head)[0])):
+    for joint, transform in (("root", rigid_transforms(torso)[0]), ("head", rigid_transforms(head)[0])):
         own = rig.skin_weights[:, rig.joint_names.index(joint)] == 1
         assert own.sum() > 500
         expected = rig.template[own] @ transform[:, :3].T + transform[:, 3]
@@ -118,10 +118,10 @@ def test_surface_interpolates_any_quantity(rig: Rig) -> None:
     triangles = torch.tensor([0, 5, 900])
     corner = torch.eye(3)
     torch.testing.assert_close(
-        surface(rig.template, rig.faces, triangles, corner), rig.template[rig.faces[triangles].diag()]
+        interpolate_on_surface(rig.template, rig.faces, triangles, corner), rig.template[rig.faces[triangles].diag()]
     )
     moving = rig.shape_basis.permute(1, 0, 2)
-    assert surface(moving, rig.faces, triangles, corner).shape == (3, len(rig.shape_names), 3)
+    assert interpolate_on_surface(moving, rig.faces, triangles, corner).shape == (3, len(rig.shape_names), 3)
 
 
 def test_axes_partition_into_attributes_and_the_whole_head(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from pegasus_ray.perception.nets.landmarks import FaceMesh
 from pegasus_ray.perception.tracking.fit_rig import FitRigConfig, fit_landmarks
 from pegasus_ray.perception.tracking.landmark_problem import LandmarkSequence
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.rig.model import Rig, rodrigues, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface, rodrigues
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute, Part
 from pegasus_ray.stages import import_rig
@@ -109,7 +109,7 @@ def test_landmarks_are_measured_where_the_detector_is_here(flame: Rig) -> None:
     known = (found.weights > 0) & (flame.landmarks.weights > 0)
     assert known.sum() >= import_rig.ENOUGH
     measured, carried = (
-        surface(flame.template, flame.faces, places.triangles, places.barycentric)[known]
+        interpolate_on_surface(flame.template, flame.faces, places.triangles, places.barycentric)[known]
         for places in (found, flame.landmarks)
     )
     assert (measured - carried).norm(dim=1).median() < 0.004, "two ways to nearly the same places"

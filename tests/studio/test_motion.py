@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.rig.model import Pose, rigid
+from pegasus_ray.rig.model import Pose, rigid_transforms
 from pegasus_ray.studio.identity import studio_rig
 from pegasus_ray.studio.motion import CAMERA_DISTANCE_METRES, perform, pose_stills
 from pegasus_ray.studio.sampling import sample_person
@@ -40,7 +40,7 @@ def test_the_head_stays_on_the_neck() -> None:
     motion = perform(sample_person(3), 100)
     neck = torch.tensor([0.0, -0.105, -0.085, 1.0])
     pose = Pose.still(motion.head, motion.torso)
-    under_head, under_torso = rigid(pose.head) @ neck, rigid(pose.torso) @ neck
+    under_head, under_torso = rigid_transforms(pose.head) @ neck, rigid_transforms(pose.torso) @ neck
     assert (under_head - under_torso).norm(dim=1).max() < 1e-5
     assert motion.head[:, 1].std() > 3 * motion.torso[:, 1].std()
 

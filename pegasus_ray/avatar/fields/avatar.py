@@ -24,7 +24,7 @@ from pegasus_ray.avatar.fields.normals import softmax_jacobian
 from pegasus_ray.avatar.fields.points import DeformationJacobian, FieldPoints
 from pegasus_ray.avatar.fields.shading_net import ShadingNet
 from pegasus_ray.avatar.points.avatar import OPACITY_LIMIT, Anchors, Avatar
-from pegasus_ray.rig.model import Rig, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface
 
 CANONICAL_EXPRESSION = {"jawOpen": 0.5}
 """Expressions of the canonical head; those that the rig does not have are left out."""
@@ -204,4 +204,4 @@ def canonical_roots(rig: Rig, triangles: Tensor, barycentric: Tensor) -> Tensor:
         if name in rig.expression_names:
             expression[0, rig.expression_names.index(name)] = strength
     mean = torch.zeros(1, len(rig.shape_names), device=rig.template.device)
-    return surface(rig.vertices(mean, expression)[0], rig.faces, triangles, barycentric)
+    return interpolate_on_surface(rig.vertices(mean, expression)[0], rig.faces, triangles, barycentric)

@@ -17,7 +17,7 @@ from pegasus_ray.avatar.fit.evidence import gather_evidence
 from pegasus_ray.avatar.points.avatar import Avatar, join_group, vertex_normals
 from pegasus_ray.avatar.points.frames import FrameSet
 from pegasus_ray.avatar.points.neighbours import distance_to, nearest
-from pegasus_ray.rig.model import Rig, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface
 from pegasus_ray.schemas.parts import Part
 
 MIN_SEEN_FOR_COLOUR = 0.07
@@ -123,7 +123,7 @@ def _backing(
     """
     vertices = rig.shaped(avatar.shape)
     triangles, barycentric = _scatter_on_skin(rig, vertices, count, generator)
-    places = surface(vertices, rig.faces, triangles, barycentric)
+    places = interpolate_on_surface(vertices, rig.faces, triangles, barycentric)
     skin = (avatar.offsets.norm(dim=1) < MAX_SKIN_OFFSET_METRES).nonzero()[:, 0]
     near, _ = _nearest_shares(places, anchored[skin], 12, power=1)
     poor = seen[skin[near]].mean(1) < MIN_SEEN_FOR_MOTION
@@ -139,7 +139,7 @@ def _backing(
     def borrowed(values: Tensor) -> Tensor:
         return (share[..., None] * values[near]).sum(1)
 
-    normals = surface(vertex_normals(vertices, rig.faces), rig.faces, triangles, barycentric)
+    normals = interpolate_on_surface(vertex_normals(vertices, rig.faces), rig.faces, triangles, barycentric)
     size = len(triangles)
     return replace(
         avatar,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.points.avatar import Anchors, Avatar
 from pegasus_ray.avatar.points.regions import torso_share
-from pegasus_ray.rig.model import Rig, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface
 
 MIN_TORSO_SHARE = 0.05
 """The torso's share in a point's skinning from which on the point may follow the pose."""
@@ -25,7 +25,7 @@ MIN_EXPRESSION_METRES = 5e-4
 
 def moved_by_torso(avatar: Avatar, rig: Rig) -> Tensor:
     """Which points the torso moves noticeably, (N,) bool."""
-    share = surface(torso_share(rig)[:, None], rig.faces, avatar.triangles, avatar.barycentric)[:, 0]
+    share = interpolate_on_surface(torso_share(rig)[:, None], rig.faces, avatar.triangles, avatar.barycentric)[:, 0]
     return share > MIN_TORSO_SHARE
 
 

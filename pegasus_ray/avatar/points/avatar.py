@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pegasus_ray.avatar.points.canonical import CanonicalPoints
 from pegasus_ray.avatar.points.motion import MotionCode
-from pegasus_ray.rig.model import Rig, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Anchors:
         """Read the rig with `shape` (K,) at points bound to `triangles` (N,) with `barycentric` (N, 3)."""
 
         def at(values: Tensor) -> Tensor:
-            return surface(values, rig.faces, triangles, barycentric)
+            return interpolate_on_surface(values, rig.faces, triangles, barycentric)
 
         vertices = rig.shaped(shape)
 
@@ -95,7 +95,9 @@ class Avatar:
 
     def roots(self, rig: Rig, shape: Tensor | None = None) -> Tensor:
         """Where the points are bound in rest space, (N, 3) metres: the `positions` of `anchors`, without the rest of it."""
-        return surface(rig.shaped(self.shape if shape is None else shape), rig.faces, self.triangles, self.barycentric)
+        return interpolate_on_surface(
+            rig.shaped(self.shape if shape is None else shape), rig.faces, self.triangles, self.barycentric
+        )
 
     def places(self, rig: Rig, shape: Tensor | None = None) -> Tensor:
         """Where the points lie in rest space, (N, 3) metres, on the avatar's own shape or another (K,)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pegasus_ray.rig.model import Rig, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class BoundPoints:
         flip = torch.tensor([1.0, -1.0, -1.0])
 
         def bound(values: Tensor) -> Tensor:
-            return surface(values, rig.faces, triangles, barycentric) * flip
+            return interpolate_on_surface(values, rig.faces, triangles, barycentric) * flip
 
         return BoundPoints(
             template=bound(rig.template),

@@ -24,7 +24,7 @@ from torch import Tensor
 from pegasus_ray.perception.footage.segmented import SegmentedFrames
 from pegasus_ray.perception.nets.square import Bytes, Floats
 from pegasus_ray.perception.tracking.fit_rig import RigFit
-from pegasus_ray.rig.model import Rig, rigid, rodrigues, rotation_vectors
+from pegasus_ray.rig.model import Rig, rigid_transforms, rodrigues, rotation_vectors
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.parts import Label
@@ -278,10 +278,10 @@ def _bridge(motion: npt.NDArray[np.float64], trusted: npt.NDArray[np.bool_], tim
 
 def _hang_on_neck(heads: Tensor, neck: Tensor, follow: float) -> Tensor:
     """Poses (T, 6) of torsos that take on a share of the heads' rotation and stay joined to them at the neck (3,)."""
-    place = rigid(heads)
+    place = rigid_transforms(heads)
     hinge = (place[..., :3] @ neck) + place[..., 3]
     pose = torch.cat([follow * heads[:, :3], torch.zeros_like(hinge)], 1)
-    return torch.cat([pose[:, :3], hinge - rigid(pose)[..., :3] @ neck], 1)
+    return torch.cat([pose[:, :3], hinge - rigid_transforms(pose)[..., :3] @ neck], 1)
 
 
 def _follow_head(heads: Tensor, neck: Tensor, times: Floats, config: TorsoConfig) -> Floats:
@@ -305,7 +305,7 @@ def _lift(motion: npt.NDArray[np.float64], start: Tensor, neck: Tensor, camera: 
     frames = len(motion)
     lens = torch.from_numpy(camera).double()
     growth, roll, right, below = torch.from_numpy(motion).unbind(1)
-    place = rigid(start)[0].double()
+    place = rigid_transforms(start)[0].double()
     depth = float((place[:, :3] @ neck.double() + place[:, 3])[2])
     scale, zero = growth.exp(), torch.zeros(frames, dtype=torch.float64)
     middle = torch.complex(lens[:, 1], lens[:, 2]) - complex(0.5, 0.5)

@@ -17,7 +17,7 @@ import torch
 
 from pegasus_ray.library.track import LANDMARKS
 from pegasus_ray.render.mesh import MeshTracer
-from pegasus_ray.rig.model import Pose, surface
+from pegasus_ray.rig.model import Pose, interpolate_on_surface
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.studio.arrays import Bools, Bytes, Floats, Ints
 from pegasus_ray.studio.figure.assemble import PosedFigure
@@ -215,7 +215,7 @@ class _FrameRenderer:
         """The rig's landmarks in the picture, (478, 2) fractions of the side."""
         rig = self.figure.rig
         body = torch.from_numpy(self.posed.vertices[: len(rig.template)])
-        points = surface(body, rig.faces, rig.landmarks.triangles, rig.landmarks.barycentric).numpy()
+        points = interpolate_on_surface(body, rig.faces, rig.landmarks.triangles, rig.landmarks.barycentric).numpy()
         focal, x0, y0 = self.camera
         projected = focal * points[:, :2] / points[:, 2:] + np.array([x0, y0])
         return np.asarray(projected.reshape(LANDMARKS, 2), dtype=np.float32)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pegasus_ray.perception.tracking.fit_rig import FitRigConfig, RigFit, fit_landmarks
 from pegasus_ray.perception.tracking.landmark_problem import LandmarkSequence
-from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors, surface
+from pegasus_ray.rig.model import Rig, interpolate_on_surface, rodrigues, rotation_vectors
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError
 
@@ -60,7 +60,9 @@ def talk(rig: Rig, frames: int, gap: float) -> Truth:
 
 def project(rig: Rig, shape: Tensor, expression: Tensor, head: Tensor, focal: float) -> Tensor:
     vertices = rig.vertices(shape[None], expression).transpose(0, 1)
-    places = surface(vertices, rig.faces, rig.landmarks.triangles, rig.landmarks.barycentric).transpose(0, 1)
+    places = interpolate_on_surface(vertices, rig.faces, rig.landmarks.triangles, rig.landmarks.barycentric).transpose(
+        0, 1
+    )
     points = (places * torch.tensor([1.0, -1.0, -1.0])) @ rodrigues(head[:, :3]).mT + head[:, None, 3:]
     return focal * points[..., :2] / points[..., 2:] + 0.5
 

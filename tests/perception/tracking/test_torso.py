@@ -12,7 +12,7 @@ from pegasus_ray.library.track import Bytes
 from pegasus_ray.perception.footage.segmented import SegmentedFrames
 from pegasus_ray.perception.tracking.fit_rig import RigFit
 from pegasus_ray.perception.tracking.torso import TorsoConfig, _median_picture, _Similarities, smooth, track_torso
-from pegasus_ray.rig.model import Rig, rigid
+from pegasus_ray.rig.model import Rig, rigid_transforms
 from pegasus_ray.rig.open_rig import load_open_rig
 from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.parts import Label
@@ -78,9 +78,9 @@ def chest(rig: Rig, torso: Floats) -> Floats:
     """Where points of the chest at the neck's depth fall on the picture, (T, N, 2) sides."""
     neck = rig.joints(torch.zeros(1, len(rig.shape_names)))[0, rig.joint_names.index("neck")]
     offsets = torch.tensor([[0.0, 0.0], [0.06, 0.0], [0.0, -0.06], [-0.05, -0.04]])
-    place = rigid(torch.from_numpy(torso[:1]))[0]
+    place = rigid_transforms(torch.from_numpy(torso[:1]))[0]
     flat = torch.linalg.solve(place[:, :3], torch.cat([offsets, torch.zeros(4, 1)], 1).T).T  # at one depth in frame 0
-    moved = rigid(torch.from_numpy(torso))
+    moved = rigid_transforms(torch.from_numpy(torso))
     points = (moved[:, None, :, :3] @ (neck + flat)[..., None])[..., 0] + moved[:, None, :, 3]
     return (FOCAL * points[..., :2] / points[..., 2:] + torch.tensor([0.5, 0.45])).numpy()
 
@@ -141,7 +141,8 @@ def test_without_clothes_it_follows_a_share_of_the_head_and_stays_on_the_neck(ri
     np.testing.assert_allclose(torso[:, :3], 0.4 * heads()[:, :3], atol=1e-5)
     neck = rig.joints(torch.zeros(1, len(rig.shape_names)))[0, rig.joint_names.index("neck")]
     by_head, by_torso = (
-        (rigid(torch.from_numpy(pose)) @ torch.cat([neck, torch.ones(1)])).numpy() for pose in (heads(), torso)
+        (rigid_transforms(torch.from_numpy(pose)) @ torch.cat([neck, torch.ones(1)])).numpy()
+        for pose in (heads(), torso)
     )
     np.testing.assert_allclose(by_head, by_torso, atol=1e-5)
 

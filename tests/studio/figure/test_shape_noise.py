@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pegasus_ray.rig.model import Pose, surface
+from pegasus_ray.rig.model import Pose, interpolate_on_surface
 from pegasus_ray.studio.figure.assemble import Figure
 from pegasus_ray.studio.figure.shape_noise import shape_noise
 from pegasus_ray.studio.identity import studio_rig
@@ -59,7 +59,9 @@ def test_the_figure_and_its_hair_carry_it() -> None:
     plain = Figure.of(sample_person(5, noise=0.0), detail=0.05)
     bare = plain.posed(motion.expression, Pose.still(motion.head, motion.torso)).vertices[: len(rig.template)]
     marks = rig.landmarks
-    moved = [surface(torch.from_numpy(v), rig.faces, marks.triangles, marks.barycentric) for v in (seen, bare)]
+    moved = [
+        interpolate_on_surface(torch.from_numpy(v), rig.faces, marks.triangles, marks.barycentric) for v in (seen, bare)
+    ]
     assert 0.5 * who.noise < float((moved[0] - moved[1]).norm(dim=1)[marks.weights > 0].square().mean().sqrt())
     roots, others = figure.neutral[len(rig.template) :], plain.neutral[len(rig.template) :]
     assert np.abs(roots - others).max() > 0.2 * who.noise
