@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow test-pytorch3d check format clean
+.PHONY: install demo test test-slow test-pytorch3d check results-lock same-results format clean
 
 install: .venv/installed
 
@@ -18,6 +18,15 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.results.lock check
+
+# After raising a version of results in schemas/manifests.py.
+results-lock: install
+	$(BIN)/python -m tests.results.lock renew
+
+# After a change of the source that leaves results as they are: shows it on a tiny run, and renews the lock.
+same-results: install
+	$(BIN)/python -m tests.results.lock same
 
 test: check
 	$(BIN)/pytest --durations=10

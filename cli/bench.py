@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pegasus_ray.library.library import Library
     from pegasus_ray.library.track import Track
 
-PANEL = "Measure"
+PANEL = "Measure"  # heading of these commands in `pegasus --help`
 
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")]
 
@@ -31,7 +31,7 @@ def bench_raster(
     points: Annotated[int, typer.Option("--points", min=1, help="Points in the picture.")] = 20000,
     size: PictureSize = 256,
     per_pixel: Annotated[int, typer.Option("--per-pixel", min=1, help="Nearest points blended in a pixel.")] = 16,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of which the median is taken.")] = 5,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs; the median is taken.")] = 5,
     backend: Annotated[str, typer.Option("--backend", help="warp, torch or pytorch3d.")] = "warp",
     against: Annotated[
         str, typer.Option("--against", help="What it is compared with; its own name: nothing.")
@@ -60,7 +60,7 @@ def bench_render(
         str | None, typer.Argument(metavar="[KEY]", help="An avatar's key or name; a plain head without it.")
     ] = None,
     points: Annotated[int, typer.Option("--points", min=100, help="Points of the plain head.")] = 50_000,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Of which the median is taken.")] = 20,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames; the median is taken.")] = 20,
     size: PictureSize = 256,
     threads: Threads = 1,
     *,

@@ -14,7 +14,7 @@ from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.cli.running import prepare
 from pegasus_ray.schemas.manifests import Kind
 
-PANEL = "Measure"
+PANEL = "Measure"  # heading of these commands in `pegasus --help`
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="An avatar's key or name.")]
 Sheet = Annotated[Path | None, typer.Option("--out", "-o", metavar="PNG", help="Truth above render, to look at.")]

@@ -15,7 +15,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 if TYPE_CHECKING:
     from pegasus_ray.jobs.plan import Source
 
-PANEL = "People into the library"
+PANEL = "People into the library"  # heading of these commands in `pegasus --help`
 
 Videos = Annotated[
     list[str] | None, typer.Argument(metavar="VIDEO", help="Videos of one head each, or keys of tracks.")

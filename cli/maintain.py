@@ -13,7 +13,7 @@ from pegasus_ray.library.ledger import failures, status
 from pegasus_ray.library.library import GRACE_SECONDS
 from pegasus_ray.schemas.manifests import Kind
 
-PANEL = "The library"
+PANEL = "The library"  # heading of these commands in `pegasus --help`
 
 
 def add_to(app: typer.Typer) -> None:

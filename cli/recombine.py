@@ -9,7 +9,7 @@ import typer
 from pegasus_ray.cli.options import AttributesOption, Run, assignments_of, attributes_of, command
 from pegasus_ray.cli.running import carry_out
 
-PANEL = "Recombine them"
+PANEL = "Recombine them"  # heading of these commands in `pegasus --help`
 
 Target = Annotated[str, typer.Option("--target", metavar="AVATAR", help="The target's avatar: its key or name.")]
 Avatars = Annotated[

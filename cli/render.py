@@ -11,7 +11,7 @@ from pegasus_ray.cli.options import Place, Settings, assignments_of, command
 from pegasus_ray.cli.output import answer, one_progress
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-PANEL = "Look"
+PANEL = "Look"  # heading of these commands in `pegasus --help`
 FRAMES_OF_SHEET = 6
 """How many frames a sheet of pictures shows, at most, without --frames."""
 
@@ -54,7 +54,7 @@ def render(
             help="Of a generative avatar: a row of pictures from one to the other, as hair=own:anna; repeatable.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Of a strip.")] = 8,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of a strip.")] = 8,
     drive: Annotated[
         str | None, typer.Option("--drive", metavar="TRACK", help="Whose motion: a track; the person's own without it.")
     ] = None,

@@ -15,7 +15,7 @@ from pegasus_ray.cli.options import SOME_FAILED, UNUSABLE, JsonFlag, Place, comm
 from pegasus_ray.cli.output import answer, jobs_progress, one_progress, table
 from pegasus_ray.cli.running import print_failures
 
-PANEL = "Begin"
+PANEL = "Begin"  # heading of these commands in `pegasus --help`
 
 
 def add_to(app: typer.Typer) -> None:

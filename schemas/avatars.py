@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pegasus_ray.schemas.parts import Attribute
 
+# Bounds on what a file may claim, so that a damaged or hostile one cannot ask for any amount of memory.
 MAX_POINTS = 2_000_000
-MAX_TRIANGLES = 10_000_000
-MAX_COMPONENTS = 64
-MAX_GROUPS = 64
-MAX_AXES = 1024
+MAX_TRIANGLES = 10_000_000  # of the rig to which points are bound
+MAX_COMPONENTS = 64  # of the motion basis
+MAX_GROUPS = 64  # of points: one for each person from whom points come, the avatar's own person included
+MAX_AXES = 1024  # of identity, and of expression
 
 
 class BlockConfig(BaseModel):
@@ -26,7 +27,10 @@ class BlockConfig(BaseModel):
 
 
 class FieldSizes(BaseModel):
-    """Sizes and switches of the networks of an avatar of the preset `paper`, as they were when it was fitted."""
+    """Sizes and switches of the networks of an avatar of the preset `paper`, as they were when it was fitted.
+
+    The names and meanings are those of `FieldConfig` (`avatar.fields.config`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

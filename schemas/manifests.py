@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.parts import Attribute
 
-KEY_PATTERN = r"^[0-9a-f]{16}$"
+KEY_PATTERN = r"^[0-9a-f]{16}$"  # see `library.keys`
 Key = Annotated[str, Field(pattern=KEY_PATTERN)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -110,7 +110,7 @@ class Stage(StrEnum):
         return _KINDS[self]
 
 
-_KINDS = dict(zip(Stage, Kind, strict=True))
+_KINDS = dict(zip(Stage, Kind, strict=True))  # both are declared in the same order
 
 
 class EventKind(StrEnum):

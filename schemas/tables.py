@@ -15,8 +15,10 @@ import pyarrow as pa
 
 TRACK_SCHEMA_VERSION = 1
 SWAP_SCHEMA_VERSION = 2
+"""Versions of the tables' columns; readers refuse any other."""
 
 LANDMARK_COORDINATES = 478 * 2
+"""Numbers in a row's landmarks: x and y of each."""
 SCORES = ("coverage", "seam", "agreement", "identity", "quality")
 """Scores of a swapped frame, 0–1, higher is better.
 
@@ -26,8 +28,9 @@ the unchanged person by a face recognition network; `quality` sums them up. `agr
 network was available."""
 
 OK = "ok"
+"""`status` of a row whose frame can be used."""
 
-IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})  # the type of picture columns
 
 
 def floats(length: int) -> pa.DataType:

@@ -29,6 +29,7 @@ from pegasus_ray.viewer.dressed_person import Outfit, dress_person
 from pegasus_ray.viewer.report import write_report
 
 TRACK_SIDE_PIXELS = 128
+"""Side of the tracks' frames."""
 FILM = StudioConfig(size=192)
 """How the video file is filmed: larger than the tracks, because perception cuts out the head."""
 FILMED_SOURCE = 0
@@ -36,6 +37,7 @@ FILMED_SOURCE = 0
 TRANSFERRED = Attribute.HAIR
 """The attribute that the new user borrows, and that the target wears in the pictures."""
 PICTURE_FRAMES = 6
+"""Frames in the sheet of pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +164,5 @@ def _expect_avatar(avatars: dict[str, str], person: Person, run: _Run) -> str:
 def _nothing_to_show(what: str, run: _Run) -> PegasusError:
     """The error that ends the demo; it names the first failure, which is the cause of the others."""
     failures = [f"{outcome.subject}: {outcome.message}" for outcome in run.outcomes if outcome.status == "failed"]
-    cause = failures[0] if failures else "a need of it failed"
+    cause = failures[0] if failures else "a result that it needs failed"
     return PegasusError(Reason.INTERNAL, f"{what} could not be made ({cause})", subject="demo")

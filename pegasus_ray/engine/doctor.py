@@ -45,6 +45,7 @@ def examine(library: Library) -> list[Check]:
 
 
 _PACKAGES = (("torch", "torch"), ("warp-lang", "warp"), ("ray", "ray"), ("ai-edge-litert", "ai_edge_litert"))
+"""Name on PyPI and module of the packages that are checked."""
 
 
 def _package(distribution: str, module: str) -> Check:

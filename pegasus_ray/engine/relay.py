@@ -1,4 +1,4 @@
-"""Progress from the workers to the driver.
+"""Passes progress from the workers to the driver.
 
 Workers post events to an actor without waiting for an answer, and a thread of the driver collects them once a second.
 """

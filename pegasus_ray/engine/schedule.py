@@ -17,14 +17,14 @@ from pegasus_ray.schemas.errors import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One try at a job. On the out-of-memory ladder, the job is a smaller form of the one that was planned."""
+    """One try at a job. After running out of memory, the job is a smaller form (`Job.smaller`) of the one that was planned."""
 
     job: Job
     number: int = 1
 
 
 class Schedule:
-    """The jobs of one run and how far each of them is.
+    """The jobs of one run, and which of them wait, run or have ended.
 
     A job is taken only after the jobs that it needs. If one of those fails, the job is never tried and has no outcome;
     the next run can go on from there.
@@ -58,7 +58,7 @@ class Schedule:
         return list(self._outcomes.values())
 
     def take(self) -> Try | None:
-        """The next try whose needs are all done; None if all that wait need a job that runs."""
+        """The next try whose needs are all done; None if none waits, or all that wait need a job that has not ended."""
         passed_over = 0
         while passed_over < len(self._waiting):
             chosen = self._waiting.popleft()

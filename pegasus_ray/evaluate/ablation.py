@@ -48,10 +48,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """What each variant sets in `FieldConfig`: the three rows of Table 3, in its order (O_gc × O_sc ×, × ✓, ✓ ✓), and two of ours."""
 
 PAPER_VARIANTS = ("no_offsets", "one_stage", "full")
+"""The variants of the paper's Table 3."""
 FPS = 12.5
 """Frames a second of the videos."""
 MATTE_MARGIN_PIXELS = 2
-"""By how much the matte is dilated before the pixels inside it are compared."""
+"""Pixels by which the matte is dilated before the pixels inside it are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,9 @@ from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.evenly import evenly
 
 FACE = tuple(int(label) for name in ("skin", "brows", "eyes", "nose", "mouth") for label in FACE_PARTS[name])
+"""Labels of the pixels that count as face."""
 MATTE_MARGIN = 0.02
-"""By which share of the side the matte is dilated before the pixels inside it are compared."""
+"""Share of the side by which the matte is dilated before the pixels inside it are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

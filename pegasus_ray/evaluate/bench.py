@@ -33,7 +33,7 @@ from pegasus_ray.stages.fit import fit, perceptual_network
 from pegasus_ray.stages.render import draw_frame
 
 PLAIN_HEAD_POSES = 8
-"""How many poses the plain head of `bench_render_plain_head` takes in turn."""
+"""Number of poses of the plain head in `bench_render_plain_head`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def _perceptual_network_to_time(name: str) -> tuple[nn.Module | None, str]:
 def bench_fit(
     track: Track, config: FitConfig, *, preset: str = "fast", progress: Progress | None = None
 ) -> dict[str, float | int | str]:
-    """Time a whole fit: `seconds` for it, `psnr` on its unseen frames, and the keys of all benchmarks, for a step each."""
+    """Time a whole fit: `seconds`, `psnr` (dB) on unseen frames, and the keys of all benchmarks, in which a frame is a step."""
     began = time.perf_counter()
     made = fit(track, config, progress=progress)
     seconds = time.perf_counter() - began

@@ -38,9 +38,9 @@ HATS = (
     Hat(style=HatStyle.BEANIE, colour=(0.55, 0.16, 0.18), accent=(0.86, 0.82, 0.74)),
     Hat(style=HatStyle.CAP, colour=(0.16, 0.26, 0.44), accent=(0.80, 0.78, 0.70)),
 )
-"""What the sources put on to lend a hat, in turn."""
+"""Hats that the sources wear to lend a hat, in turn."""
 MAX_SEEDS_SEARCHED = 200
-"""Of how many seeds, from the first on, suitable people are taken."""
+"""Number of seeds, from the first on, among which suitable people are sought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class Exam:
         return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs))
 
     def plan_models(self, *, unswapped: bool = False) -> WorkPlan:
-        """Beside tracks and avatars each target's swaps and generative avatar, and, if wanted, the model without swaps."""
+        """The jobs of `plan`, each target's swaps and generative avatar, and with `unswapped` the model without swaps."""
         jobs: list[Job] = list(self.plan().jobs)
         for target in self.targets:
             jobs += [*self.swap_jobs(target), self.model_job(target)]

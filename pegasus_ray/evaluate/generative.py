@@ -30,11 +30,11 @@ from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.render import render_clip
 
 REGION_MARGIN = 0.03
-"""By which share of the side the parts are dilated to give the region of an attribute."""
+"""Share of the side by which the parts are dilated to give the region of an attribute."""
 INTERPOLATION_STEPS = 8
 """How many steps lead from the target's own code to a source's."""
 BLENDED_SHARE = 0.5
-"""How far the baseline of latent interpolation moves the whole code towards the source's, at most."""
+"""Greatest share of the way to the source's code that the baseline of latent interpolation moves the whole code."""
 LATENT_SWAP, LATENT_INTERPOLATION = "no_synthesis_latent_swap", "no_synthesis_latent_interpolation"
 BASELINES = (LATENT_SWAP, LATENT_INTERPOLATION)
 """The paper's ablations: both use models that were trained on the lenders' whole videos instead of on swaps."""
@@ -53,7 +53,7 @@ class CodeScore:
     locality: float  # share of |Δ| inside the region
     locality_truth: float  # the same of the true change
     evenness: float | None  # longest step of the interpolation ÷ the mean step, in the region; None without one
-    morph: float | None  # how far the middle is from a double exposure of the ends; see `interpolation`
+    morph: float | None  # how far the middle picture is from a double exposure of the ends; see `interpolation`
     identity: float | None  # distance of identity vectors, edited to unedited; None without an identity model
     identity_truth: float | None  # the same of the true pictures
     psnr_truth: float  # dB against the truth, inside the region
@@ -67,9 +67,8 @@ class GenerativeReport:
 
     attributes: Mapping[Attribute, CodeScore]
     swaps: Mapping[str, CodeScore]  # by "attribute of source on target"
-    sheet: (
-        Bytes  # a row for each edit: drawn under the own and the source's code; the target as filmed, the true change
-    )
+    sheet: Bytes
+    """A row for each edit: the avatar under its own code, under the source's code, the target as filmed, the true change."""
     strips: Bytes  # a row for each edit: the interpolation
 
     @property
@@ -271,6 +270,6 @@ def _difference(before: Bytes, after: Bytes) -> npt.NDArray[np.float64]:
 
 
 def _share_inside(change: npt.NDArray[np.float64], inside: Region) -> float:
-    """Which share of an absolute change (T, S, S, 3) lies inside a region (T, S, S)."""
+    """Share of an absolute change (T, S, S, 3) that lies inside a region (T, S, S)."""
     size = np.abs(change).sum(-1)
     return float(size[inside].sum() / max(size.sum(), 1e-9))

@@ -1,9 +1,9 @@
 """Measures how the landmark model's points drift over the skin as a head turns.
 
-The model was trained on photographs and has systematic errors: it sees a nodding head nod less than it does, and its outline
-of the face slides. Here studio people of many shapes are drawn from many sides. Where a landmark is found, minus where its
-place on the rig truly lies, is fitted as a smooth function of the side that the head shows. The result is stored with the
-landmarks' places by `python -m pegasus_ray.evaluate.measure_drift`. Nobody whom the examinations use takes part.
+The model was trained on photographs and has systematic errors: it underestimates nods, and its outline of the face
+slides. Here studio people of many shapes are drawn from many sides. The difference between the found and the true position of
+a landmark is fitted as a smooth function of the direction from which the head is seen. `python -m
+pegasus_ray.evaluate.measure_drift` stores the result with the landmarks' places. None of the people of the examinations is used.
 
 Legend: T pictures, L landmarks, D = 6 terms of the view (`view_terms`), K identity axes, E expressions.
 """
@@ -33,6 +33,7 @@ from pegasus_ray.studio.sampling import sample_person
 SEEDS: Final = range(201, 237)
 """Seeds of the people who are drawn."""
 VIEWS_PER_PERSON: Final = 12
+"""Pictures of each person."""
 SIDE_PIXELS: Final = 256
 """Side of the pictures."""
 MAX_TURN_RADIANS: Final = (0.38, 0.75, 0.2)
@@ -40,6 +41,7 @@ MAX_TURN_RADIANS: Final = (0.38, 0.75, 0.2)
 RIDGE_PICTURES: Final = 1.0
 """Strength of the shrinkage towards no drift, in pictures: a term that fewer pictures show is mostly shrunk away."""
 REWEIGHTING_ROUNDS: Final = 4
+"""Iterations of the reweighted least squares."""
 INLIER_MEDIANS: Final = 1.5
 """Residual, in medians of the landmark's residuals, beyond which a picture counts less."""
 IDENTITY_RIDGE_SQUARE_METRES: Final = 1e-5
@@ -60,8 +62,8 @@ class Sighting:
 def fit_drift(rig: Rig, sightings: list[Sighting]) -> Tensor:
     """The drift (D, L, 3), metres in rig space, that explains the sightings best, by robust and regularised least squares.
 
-    From the term that does not change with the view, the part that identity axes can express is removed: drawn people cannot
-    show whether the model sees all faces as wider, or drawn ones alone.
+    The part of the constant term that identity axes can express is removed: rendered people cannot tell whether the model sees
+    all faces as wider, or only rendered ones.
     """
     points = BoundPoints.of(rig, rig.landmarks.triangles, rig.landmarks.barycentric)
     off, design = _offsets_and_views(rig, points, sightings)

@@ -27,6 +27,7 @@ FACE_PARTS: Final[Mapping[str, tuple[Label, ...]]] = {
 }
 """The parts by which part maps are compared. Left and right are one part; the mouth is lips and what lies between them."""
 NOT_HEAD: Final = (Label.BACKGROUND, Label.NECK, Label.NECKLACE, Label.CLOTH)
+"""Labels outside of the head; all others are inside."""
 MAX_PSNR_DB: Final = 99.0
 """The PSNR of equal pictures, which would be infinite."""
 
@@ -37,7 +38,7 @@ def where_is(labels: Bytes, attribute: Attribute) -> Region:
 
 
 def parts_of(own: Track, changed: Track, attribute: Attribute) -> list[Region]:
-    """In each frame, undilated: the target's own part together with the borrowed one of the true picture."""
+    """The union of the own part and the part in the changed picture, in each frame, not dilated."""
     return [
         where_is(before, attribute) | where_is(after, attribute)
         for before, after in zip(own.parts, changed.parts, strict=True)

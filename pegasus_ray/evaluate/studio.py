@@ -36,8 +36,8 @@ from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.person import Person
 from pegasus_ray.studio.sampling import sample_person
 
-PARSER: Final = "bisenet"
-MATTE: Final = "selfie"
+PARSER: Final = "bisenet"  # name of the face parser, see `parser_of`
+MATTE: Final = "selfie"  # name of the matte model, see `matte_model_of`
 MIN_PART_SHARE: Final = 1 / 4000
 """Share of the frame's pixels below which a part does not count in it."""
 PARSER_SQUARE_SIDE: Final = 2.1
@@ -76,7 +76,7 @@ class StudioScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Networks:
-    """What looks at the frames."""
+    """The networks that judge the frames."""
 
     landmarks: FaceMesh
     matte: MatteModel

@@ -23,7 +23,7 @@ from pegasus_ray.stages.swap import Swapper, bald_frames
 from pegasus_ray.studio.person import HairStyle, Person
 
 OUTSIDE_MARGIN = 0.06
-"""By which share of the side the parts are dilated; outside of them nothing may change."""
+"""Share of the side by which the parts are dilated; outside of them nothing may change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,8 @@ class SwapScore:
     psnr_part_unchanged: float  # dB there of the target as they are
     psnr_part_paste: float  # dB there of a plain paste: the own part not removed, no holes closed, nothing blended
     psnr_head: float  # dB over the box around the head
-    # The sum over all frames of pixels changed outside of both parts (a hat's: with the hair), dilated by 6 % of the side
     outside_changed_pixels: int
+    """Pixels of all frames that changed outside of both parts (of a hat: and the hair), dilated by `OUTSIDE_MARGIN`."""
     pairs: Mapping[str, float] = field(default_factory=dict)  # psnr_part by "target ← source"
 
     def facts(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ EXPRESSIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The expressions that are compared, each the mean of its members."""
 PARTS: Final[Mapping[str, tuple[Label, ...]]] = {**FACE_PARTS, "cloth": (Label.CLOTH,)}
+"""The parts by which part maps are compared."""
 MIN_EXPRESSION_DEVIATION: Final = 0.03
 """Standard deviation up to which an expression hardly moves, so that its correlation would mean nothing."""
 

@@ -36,7 +36,7 @@ from pegasus_ray.studio.person import Person
 GIVERS: Final = ("from_generative", "from_avatar")
 """What an attribute is transferred from: a generative avatar, or the avatar of a single source."""
 HALF_COVERED: Final = 0.5
-"""Which share of a pixel a part has to make up to be drawn there."""
+"""Share of a pixel from which on a part counts as drawn there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +46,13 @@ class WornScore:
     psnr_truth: float  # dB against the truth, in the user's own part and the true borrowed one
     psnr_unchanged: float  # dB there of the user's avatar as it was
     psnr_generative: float  # dB that the generative avatar reaches under the same code against its own truth
-    # The greatest change of a colour, in 1/255, outside of the parts, true and drawn (a hat's: with the hair), dilated by 6 %
     outside_max_difference: float
+    """Greatest change of a colour, in 1/255, outside of the true and the drawn parts (of a hat: and the hair), dilated by
+    `OUTSIDE_MARGIN`."""
 
     @property
     def psnr_gap_db(self) -> float:
-        """How far the user is behind the generative avatar."""
+        """By how many dB the user is behind the generative avatar."""
         return self.psnr_generative - self.psnr_truth
 
     def facts(self) -> dict[str, float]:

@@ -21,11 +21,11 @@ from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.fit import fit
 
-CHECKPOINT_FILE = "fit.safetensors"
+CHECKPOINT_FILE = "fit.safetensors"  # name in the scratch folder
 MIN_LAST_SCALE = 0.4
-"""Share of the track's side, for a fit's last stage: a fit that needs still smaller pictures to fit into memory fails."""
+"""Least side of the pictures in a fit's last stage, as a share of the track's side. The out-of-memory ladder ends there."""
 SHRINK_FACTOR = 0.75
-"""What one step down the out-of-memory ladder leaves of the pictures' side and of the number of points."""
+"""By which factor one step of the out-of-memory ladder reduces the pictures' side and the number of points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.personalize import PersonalizeConfig, personalize, personalize_unswapped
 from pegasus_ray.stages.transfer import dressed
 
-CHECKPOINT_FILE = "training.safetensors"
+CHECKPOINT_FILE = "training.safetensors"  # name in the scratch folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

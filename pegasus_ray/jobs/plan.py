@@ -24,7 +24,7 @@ from pegasus_ray.studio.counterfactual import swap_attribute
 from pegasus_ray.studio.sampling import sample_person
 
 COLUMNS = ("path", "attributes", "subject", "consent")
-"""Columns of `videos.csv`; all but the first may be left out."""
+"""Columns of a table of videos (`videos.csv`); all but the first may be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +260,9 @@ def display_name(manifest: Manifest) -> str:
 
 
 def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manifest:
-    """Find a result by key or name on the first of several shelves that has it.
+    """Find a result by key or name, in the first of several kinds that has it.
 
-    The shelves are tried in order, because a person's avatar and generative avatar have the same name.
+    The kinds are tried in order, because a person's avatar and generative avatar have the same name.
 
     Raises:
         PegasusError: BAD_REFERENCE if none or more than one fits.

@@ -21,7 +21,7 @@ from pegasus_ray.library.tracks import load_track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance
 
-AVATAR_FILES = ("avatar.safetensors", "config.json")
+AVATAR_FILES = ("avatar.safetensors", "config.json")  # payload files that every avatar has
 MODEL_FILES = (*AVATAR_FILES, NETWORKS)
 
 
@@ -59,7 +59,7 @@ def _files(library: Library, kind: Kind, key: str) -> dict[str, bytes]:
 
 @lru_cache(maxsize=2)
 def read_track(location: str, key: str) -> Track:
-    """Read a track. The last two stay in memory, because a worker makes many swaps of the same target."""
+    """Read a track; errors as `load_track`. The last two stay in memory, because a worker makes many swaps of one target."""
     return load_track(Library(location), key)
 
 

@@ -15,7 +15,7 @@ from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, Stage
 
 
 def plan_key(stage: Stage, inputs: Mapping[str, str], settings: object, models: Mapping[str, str] | None = None) -> str:
-    """The key of a stage's result, from its inputs, its settings (`settings`) and the model files that it uses."""
+    """The key of a stage's result, from the keys or digests of its inputs, its settings, and the digests of its model files."""
     return key_of(stage.kind, inputs, settings, models, format_version=FORMAT_VERSIONS[stage.kind])
 
 

@@ -20,6 +20,7 @@ from pegasus_ray.stages.judge import judge_models
 from pegasus_ray.stages.swap import SwapConfig, Swapper, swap_frames
 
 FRAMES_PER_SHARD = 16
+"""Frames that are committed together: a killed run loses the work on one shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,7 +189,7 @@ def quarantine(library: Library, job: Job, outcome: Outcome, *, number: int) -> 
 
 
 def failed_outcome(job: Job, reason: Reason, message: str, *, seconds: float = 0.0) -> Outcome:
-    """The outcome of a job that failed, said by the driver where the worker could not answer."""
+    """The outcome of a failed job, made by the driver where the worker could not report it."""
     return _outcome(job, "failed", reason=reason, message=message, seconds=seconds)
 
 

@@ -74,7 +74,7 @@ def check_schema(table: pa.Table, name: str, version: int, subject: str) -> None
 
 
 def _leaf_paths(schema: pa.Schema) -> Iterator[str]:
-    """Parquet's names of a schema's leaf columns."""
+    """The names by which Parquet refers to a schema's leaf columns."""
     for field in schema:
         if pa.types.is_struct(field.type):
             yield from (f"{field.name}.{child.name}" for child in field.type)

@@ -23,7 +23,11 @@ _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 
 def encode_png(picture: Picture) -> bytes:
-    """PNG of a picture: (S, S, 3) RGB, or (S, S) of 8 or 16 bits."""
+    """PNG of a picture: (S, S, 3) RGB, or (S, S) of 8 or 16 bits.
+
+    Raises:
+        PegasusError: INTERNAL for any other shape or type.
+    """
     ordered = picture[..., ::-1] if picture.ndim == 3 else picture
     done, data = cv2.imencode(".png", np.ascontiguousarray(ordered), _PNG_SETTINGS)
     if not done:

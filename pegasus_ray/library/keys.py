@@ -18,8 +18,8 @@ import numpy as np
 
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-KEY_DIGITS = 16
-_BLOCK_BYTES = 1 << 20
+KEY_DIGITS = 16  # hex digits of a key
+_BLOCK_BYTES = 1 << 20  # read from a file at once
 
 
 def to_json_types(value: object) -> object:

@@ -18,7 +18,7 @@ from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Plan, PlannedItem, Stage
 
-LEDGER = "ledger"
+LEDGER = "ledger"  # folder in the library
 HEARTBEAT_SECONDS = 30.0
 """Seconds between heartbeats."""
 DEAD_AFTER_SECONDS = 4 * HEARTBEAT_SECONDS
@@ -40,7 +40,7 @@ class StageCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EventFile:
-    """What the name and the age of an event's file say."""
+    """What can be read from the name and the age of an event's file."""
 
     path: str
     key: str
@@ -97,7 +97,7 @@ def record(
     message: str = "",
     seconds: float = 0.0,
 ) -> None:
-    """Record one event; by this a driver reports on an attempt whose worker has died."""
+    """Record one event. Drivers use it directly to report on an attempt whose worker has died."""
     made = _event(item, event, number)
     facts = {"seconds": seconds, "reason": reason, "message": message}
     _write(library, made.model_copy(update=facts), _path(made))

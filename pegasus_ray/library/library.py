@@ -23,12 +23,12 @@ from pegasus_ray.library.storage import TEMPORARY_PREFIX, Entry, Storage, open_s
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance, Stage
 
-MANIFEST = "manifest.json"
-CHECKPOINTS = "checkpoints"
+MANIFEST = "manifest.json"  # file in each result's folder
+CHECKPOINTS = "checkpoints"  # folder in the library
 GRACE_SECONDS = 24 * 3600.0
 """An unreferenced file that is younger than this may belong to a run that is still at work."""
 
-_DIGEST_DIGITS_IN_NAME = 12
+_DIGEST_DIGITS_IN_NAME = 12  # hex digits of a payload file's sha256 that its name contains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +177,7 @@ class Library:
         raise PegasusError(Reason.BAD_REFERENCE, f"{what}. There is: {candidates}", subject=reference)
 
     def gc(self, grace: float = GRACE_SECONDS, *, dry_run: bool = False) -> tuple[str, ...]:
-        """Remove files that no valid manifest names and that are older than `grace` seconds, and useless checkpoints.
+        """Remove files that no valid manifest names and that are older than `grace` seconds, and checkpoints that nobody needs.
 
         Returns:
             The paths of what was removed.

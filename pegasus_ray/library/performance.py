@@ -35,4 +35,4 @@ class Performance:
 
 
 DRIVING: Final = tuple(field.name for field in fields(Performance))
-"""The names of what drives an avatar, which are also those of the columns of a table."""
+"""Names of the fields of `Performance`, which are also columns of the tables."""

@@ -28,7 +28,7 @@ class Scratch(Protocol):
         """The folder that a stage writes to."""
 
     def keep(self) -> None:
-        """Save the files in it beyond this machine. It is called at each report of progress, so it mostly does nothing."""
+        """Copy the files to where they outlive this machine. Called at each report of progress, so most calls do nothing."""
 
 
 class LibraryScratch:
@@ -42,7 +42,7 @@ class LibraryScratch:
         self._seen: dict[str, int] = {}
 
     def keep(self, *, now: bool = False) -> None:
-        """Copy what has changed to a remote library, at most once in `COPY_EVERY_SECONDS` unless it is wanted `now`."""
+        """Copy what has changed to a remote library, at most once in `COPY_EVERY_SECONDS` unless `now` is set."""
         if self._remote is None or (not now and time.monotonic() - self._copied < COPY_EVERY_SECONDS):
             return
         for path in sorted(self.folder.iterdir()):

@@ -22,6 +22,7 @@ from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Mani
 from pegasus_ray.schemas.tables import OK, SCORES
 
 FRAMES_PER_SHARD = 64
+"""Frames of a shard where the caller of `plan_shards` gives no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ TEMPORARY_PREFIX = ".part-"
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""Errors that file systems without hard links raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +178,7 @@ class LocalStorage:
 class RemoteStorage:
     """A bucket, or anything else that fsspec reaches by a URL."""
 
-    _create_lock = threading.Lock()  # memory:// has no conditional put; it is of one process, so a lock does instead
+    _create_lock = threading.Lock()  # memory:// has no conditional put, but is in one process, where a lock replaces it
 
     def __init__(self, location: str) -> None:
         self.location = location.rstrip("/")

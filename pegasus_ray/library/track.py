@@ -16,7 +16,9 @@ from pegasus_ray.library.performance import Floats, Performance
 Bytes = npt.NDArray[np.uint8]
 
 LANDMARKS = 478
+"""Number of landmarks of a face: 468 of the skin, 10 of the irises."""
 BLENDSHAPES = 52
+"""Number of blendshape scores of the landmark model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

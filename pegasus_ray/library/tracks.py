@@ -23,15 +23,16 @@ from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance
 from pegasus_ray.schemas.tables import IMAGE, OK, TRACK_SCHEMA_VERSION, track_schema
 
 FRAMES_PER_FILE = 256
+"""Frames of a track in one Parquet file, at most."""
 
 _PICTURES = {"image": "images", "matte": "mattes", "parts": "parts"}  # column → field
 _LISTS = ("landmarks", "blendshapes", *DRIVING)
-_NUMBERS = {"index": "indices", "time": "times", "quality": "quality"}
+_NUMBERS = {"index": "indices", "time": "times", "quality": "quality"}  # column → field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What is known of a rendered video's frames only."""
+    """Exact depth and normals, which only rendered videos have."""
 
     depth: Floats  # (T, S, S) metres, 0 where nothing is there; stored to 0.1 mm
     normals: Bytes  # (T, S, S, 3) `normals_to_rgb` in camera space

@@ -1,7 +1,7 @@
 """Measures where the landmark model's points lie on a rig.
 
 The bare rig is rendered in plain colours as several people, from several directions, with the mouth shut and open. The
-landmark model finds its points in the renders, each is cast back on the mesh, and the median over all renders is its place.
+landmark model finds its points in the renders. Each point is cast back on the mesh; its position is the median over all renders.
 The open rig's result is committed; after a change of its mesh it must be measured again:
 `python -m pegasus_ray.perception.embedding`. An imported rig is measured when it is imported.
 
@@ -38,13 +38,13 @@ Bytes = npt.NDArray[np.uint8]
 OVAL_WEIGHT: Final = 0.3  # of landmarks on the face's outline, which slide over the skin as the head turns
 MAX_DEVIATION_METRES: Final = 0.012  # a landmark whose places are farther apart than this is not trusted
 MAX_MISS_SIDES: Final = 0.02  # of the picture, by which a landmark may fall beside the rig's surface
-JAW_OPEN: Final = 0.6  # of the expression jawOpen, in the renders with an open mouth
+JAW_OPEN: Final = 0.6  # 0–1, value of the expression jawOpen in the renders with an open mouth
 
 SIZE: Final = 640  # pixels, side of the renders
-FOCAL: Final = 2.2  # sides
+FOCAL: Final = 2.2  # focal length in sides of the render
 DISTANCE: Final = 0.9  # metres from the camera
-LOOK_AT: Final = np.array([0.0, -0.035, -0.05])  # metres, rig space
-PALETTE: Final = {
+LOOK_AT: Final = np.array([0.0, -0.035, -0.05])  # metres, rig space: what the camera looks at
+PALETTE: Final = {  # RGB, 0–1, before shading
     "lips": (0.65, 0.30, 0.28),
     "mouth": (0.15, 0.04, 0.04),
     "brow": (0.20, 0.13, 0.08),
@@ -53,7 +53,7 @@ PALETTE: Final = {
     "white": (0.85, 0.81, 0.77),
     "lashes": (0.10, 0.07, 0.05),
 }
-SKIN_TONES: Final = ((0.78, 0.57, 0.47), (0.62, 0.43, 0.33), (0.85, 0.66, 0.57))
+SKIN_TONES: Final = ((0.78, 0.57, 0.47), (0.62, 0.43, 0.33), (0.85, 0.66, 0.57))  # RGB, 0–1, before shading
 PEOPLE: Final = len(SKIN_TONES) + 2  # shapes; the skin tones are used in turn
 
 
@@ -63,7 +63,7 @@ class View:
 
     yaw: float  # radians
     pitch: float  # radians
-    jaw_open: float  # of the expression jawOpen
+    jaw_open: float  # 0–1, value of the expression jawOpen
     person: int  # number of a shape and a skin tone
 
 
@@ -89,9 +89,8 @@ def measure_embedding(rig: Rig, detector: FaceMesh) -> LandmarkEmbedding:
     skin = np.isin(rig.tissue.numpy(), (Tissue.SKIN, Tissue.LIPS))
     eyes = rig.tissue.numpy() == Tissue.EYE
     jaw_open = rig.expression_basis[rig.expression_names.index("jawOpen")]
-    apart = (
-        (rig.template + JAW_OPEN * jaw_open).double().numpy()
-    )  # mouth open, so that the nearest lip is the right one
+    # With the mouth open, the point of the surface nearest to a landmark of one lip cannot lie on the other.
+    apart = (rig.template + JAW_OPEN * jaw_open).double().numpy()
     faces = rig.faces.numpy()
     found: list[list[Floats]] = [[] for _ in range(LANDMARKS)]
     for view in VIEWS:
@@ -147,7 +146,8 @@ class _Picture:
     def lift(self, points: Floats, chosen: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
         """Cast points of the picture back on the rig, each through the nearest pixel that shows one of the chosen faces.
 
-        A landmark of the lid that falls on the eye, or one of the lip on the teeth, is so moved to the edge.
+        So a landmark of a lid that falls on the eye moves to the edge of the lid, and one of a lip that falls on the teeth to
+        the edge of the lip.
 
         Args:
             points: (N, 2) pixels.

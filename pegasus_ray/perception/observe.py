@@ -1,4 +1,4 @@
-"""Observes one person in a video: frames in one fixed square, with mattes, parts and landmarks.
+"""Observes one person in a video: frames in one fixed square, with mattes, part maps, landmarks and an identity embedding.
 
 The video is read twice: once for the landmarks, which decide the square, once for the pictures in it. Only the square of
 the chosen frames is kept in memory.
@@ -54,9 +54,9 @@ class ObserveConfig:
     parser: str = "auto"  # auto, bisenet, segformer, landmarks
     matte: str = "auto"  # auto, selfie
     identity: str = "auto"  # auto, dlib, arcface, none
-    identity_frames: int = 6  # whose embeddings give the identity
+    identity_frames: int = 6  # frames whose median embedding is the identity
     min_frames: int = 8  # fewer with a face are an error
-    min_face_share: float = 0.5  # of the frames searched
+    min_face_share: float = 0.5  # of the frames searched, without those of other shots; fewer with a face are an error
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Observations:
 
 
 def observe(path: Path, config: ObserveConfig | None = None, progress: Progress | None = None) -> Observations:
-    """Find one face in a video and everything about it that 2D networks can say.
+    """Find one face in a video, and its landmarks, mattes, part maps, quality and identity.
 
     Args:
         path: the video.
@@ -209,7 +209,7 @@ def _is_outside(points: Floats) -> bool:
 def _segment(
     video: VideoFile, followed: Followed, crop: Crop, config: ObserveConfig, report: Progress
 ) -> SegmentedFrames:
-    """The square of each frame with its matte and parts.
+    """The square of each frame with its matte and part map.
 
     Two passes over the frames: rough mattes first, because the background that refines them is taken from all frames.
     """

@@ -45,9 +45,9 @@ LABEL_COLOURS: Final[dict[Label, tuple[int, int, int]]] = {
 }
 """RGB of each label in drawn part maps."""
 
-SEEN_COLOUR: Final = (60, 230, 60)  # of landmarks as the network saw them
-FITTED_COLOUR: Final = (250, 60, 60)  # of landmarks as the fitted rig has them
-MESH_COLOUR: Final = (120, 215, 255)
+SEEN_COLOUR: Final = (60, 230, 60)  # RGB, of landmarks as the network saw them
+FITTED_COLOUR: Final = (250, 60, 60)  # RGB, of landmarks as the fitted rig has them
+MESH_COLOUR: Final = (120, 215, 255)  # RGB
 PART_OPACITY: Final = 0.5  # of the parts' colours over the picture
 _MESH_SCALE: Final = 2  # the mesh is drawn at this many times the size, so that its lines become thinner than a pixel
 _MESH_OPACITY: Final = 0.6
@@ -126,7 +126,7 @@ def _project(track: Track, rig: Rig, frame: int) -> tuple[Floats, npt.NDArray[np
 
 
 def _drift(drift: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-    """How far from their places on the skin the network sees landmarks, (N, 3) in camera space, for a pose (1, 6)."""
+    """How far off their true positions the network sees landmarks, (N, 3) metres in camera space, for a pose (1, 6)."""
     rotation, flip = rodrigues(head[:, :3]), torch.tensor([1.0, -1.0, -1.0])
     terms, _ = view_terms(rotation, head[:, 3:])
     return torch.einsum("d,dnc->nc", terms[0], drift * flip) @ rotation[0].T

@@ -28,7 +28,8 @@ from pegasus_ray.render.rasterize import Discs, Raster, drawable
 def _start_warp() -> None:
     """Start Warp without its banner.
 
-    Where there is no CUDA, its native code writes a warning straight to file descriptor 2, so that is closed off meanwhile.
+    Where there is no CUDA, its native code writes a warning straight to file descriptor 2, which is sent to the null device
+    meanwhile.
     """
     wp.config.log_level = wp.LOG_ERROR
     if torch.cuda.is_available():
@@ -96,10 +97,10 @@ class _Rasterize(torch.autograd.Function):
         else:
 
             def draw_rows(_: int, first: int, end: int) -> None:
-                _launch(kernels.lay_in_order, frames, [first, end, size, per_pixel, *selecting], discs.device)
+                _launch(kernels.list_nearest_first, frames, [first, end, size, per_pixel, *selecting], discs.device)
                 _launch(shading.shade, (end - first) * size, [first * size, size, *blending], discs.device)
 
-            _in_threads(draw_rows, frames * size, torch.get_num_threads(), (kernels.lay_in_order, shading.shade))
+            _in_threads(draw_rows, frames * size, torch.get_num_threads(), (kernels.list_nearest_first, shading.shade))
         ctx.save_for_backward(discs, features, filled, indices, before)
         ctx.size = size
         ctx.mark_non_differentiable(indices)
@@ -162,7 +163,7 @@ def find_nearest_points(
     indices: Tensor,  # (B, P, K) int32 out
     size: int,
 ) -> None:
-    """Find the K nearest points of each pixel by thousands of threads, for CUDA; gives what `lay_in_order` gives on a CPU.
+    """Find the K nearest points of each pixel by thousands of threads, for CUDA; gives what `list_nearest_first` gives on a CPU.
 
     Each pixel gets the list of all points that cover it, of which the nearest are then selected.
     """

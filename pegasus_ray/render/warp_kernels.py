@@ -40,7 +40,7 @@ def covers(disc: wp.vec4, column: int, row: int) -> bool:
 
 
 @wp.kernel
-def lay_in_order(
+def list_nearest_first(
     first_row: int,
     end_row: int,
     size: int,
@@ -51,7 +51,7 @@ def lay_in_order(
     filled: wp.array2d(dtype=wp.int32),  # (B, P) out: points of each pixel so far
     indices: wp.array3d(dtype=wp.int32),  # (B, P, K) out
 ):
-    """For a CPU: go through a frame's points, nearest first, and give each to the pixels it covers that have fewer than K."""
+    """For a CPU: go through a frame's points, nearest first, and append each to the lists of the pixels it covers, up to K."""
     frame = wp.tid()
     lowest = wp.max(first_row - frame * size, 0)
     end = wp.min(end_row - frame * size, size)
@@ -173,6 +173,7 @@ def shade_kernels(width: int) -> ShadeKernels:
         alpha: wp.array2d(dtype=wp.float32),  # (B, P) out
         before: wp.array3d(dtype=wp.float32),  # (B, P, K) out: transmittance in front of each point
     ):
+        """Blend the listed points of each pixel front to back."""
         number = first + wp.tid()
         frame = number / (size * size)
         pixel = number - frame * size * size

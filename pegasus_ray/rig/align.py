@@ -1,4 +1,4 @@
-"""Registers the open rig to another head, so that what is known of the one can be read off for the other.
+"""Registers the open rig to another head, so that the open rig's annotations can be carried over.
 
 A similarity transform is taken from the eyeballs. Gauss–Newton iterations on nearest points then refine it together with the
 open rig's identity axes. The axes are needed because a rigid alignment of two average faces does not bring lips onto lips.
@@ -22,11 +22,12 @@ from pegasus_ray.schemas.parts import Part
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-ITERATIONS: Final = 20
+ITERATIONS: Final = 20  # Gauss–Newton steps
 SHAPE_PRIOR_METRES: Final = 5e-4  # one unit of an identity axis costs as much as this misfit of all matched points
-TANGENTIAL_WEIGHT: Final = 0.02  # of misfit along the surface, beside 1 across it: nearest points say little about it
+TANGENTIAL_WEIGHT: Final = 0.02
+"""Weight of the misfit along the surface; across it the weight is 1. Nearest points say little about shifts along a surface."""
 MAX_MATCH_METRES: Final = 0.02  # a point farther from the other head has no match on it
-EYE_WEIGHT: Final = 0.1  # of an eyeball's centre, beside 1 of all matched points together
+EYE_WEIGHT: Final = 0.1  # of each eyeball's centre; all matched points together weigh 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Gives an imported rig what only the open rig has: tissues, parts, texture coordinates, landmarks, blendshapes.
 
-The open rig is registered to the other head (`align`), and nearest points tell which place of the one is which of the other.
+The open rig is registered to the other head (`align`). Each place of the imported rig then gets the labels of the nearest point
+of the open rig.
 
 Legend: V vertices and F faces of the imported rig, E its expressions, O vertices of the open rig, N points.
 """
@@ -28,9 +29,9 @@ Bools = npt.NDArray[np.bool_]
 SKIN_TISSUES: Final = (Tissue.SKIN, Tissue.LIPS, Tissue.MOUTH)
 """Tissues of the mesh that is not an eyeball."""
 RIDGE_METRES: Final = 3e-4
-"""A unit of an expression must explain at least that much displacement a moving vertex, or regression leaves it out."""
+"""Strength of the ridge regression: a unit of an expression costs as much as this misfit of every moving vertex."""
 MAX_FACE_UV: Final = 0.05
-"""Of the texture's side: a face whose corners lie farther apart on the texture lies across a seam."""
+"""Share of the texture's side: a face with a corner farther than this from its centroid, in u or v, lies across a seam."""
 
 
 def annotate(rig: Rig, open_rig: Rig) -> Rig:

@@ -27,7 +27,8 @@ JOINTS: Final = ("root", "neck", "head", "jaw", "eye.L", "eye.R")
 NAME: Final = "open"
 
 IDENTITY_GROUPS: Final = ("head", "neck", "nose", "mouth", "eyes", "ears", "cheek", "chin", "forehead", "eyebrows")
-NEGATIVE_OF: Final = {
+"""MakeHuman's folders of targets that become identity axes."""
+NEGATIVE_OF: Final = {  # ending of the target in an axis's positive direction → ending of its opposite
     "incr": "decr",
     "up": "down",
     "out": "in",
@@ -213,15 +214,15 @@ def _joint_weights(data: MakeHumanData, base: BaseMesh, count: int) -> Floats:
 def _joint_regressor(base: BaseMesh, whole: Floats, eyes: list[Ints], kept: Ints) -> Floats:
     """Joints as affine combinations of the vertices kept, (J, V).
 
-    An eye's joint is the mean of its eyeball. Any other takes, of all weights on its 64 nearest vertices that give its place
-    exactly, the smallest in the least-squares sense.
+    An eye's joint is the mean of its eyeball. Any other joint is a combination of its 64 nearest vertices: of all weights that
+    give its position exactly, those with the least sum of squares.
     """
-    markers = {
+    markers = {  # joint → the vertex group whose mean is its position
         "root": "joint-spine-1",
         "neck": "joint-neck",
         "head": "joint-head",
         "jaw": "joint-mouth",
-    }  # vertex groups
+    }
     regressor = np.zeros((len(JOINTS), len(kept)))
     for row, joint in enumerate(JOINTS):
         if joint in markers:

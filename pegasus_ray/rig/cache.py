@@ -1,4 +1,4 @@
-"""The user's cache folder, for what is made once on a machine; whole writes into it, and digests of what is kept there."""
+"""The user's cache folder, for files that are made once on a machine: atomic writes into it, and digests of its contents."""
 
 from __future__ import annotations
 

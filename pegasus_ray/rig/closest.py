@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-RIGHT_ANGLE_METRES: Final = 0.004  # distance that a right angle between the normals counts as much as
+RIGHT_ANGLE_METRES: Final = 0.004  # a right angle between the normals counts as much as this distance
 CANDIDATE_FACES: Final = 24  # faces with the nearest centroids, among which the nearest is sought
 
 

@@ -40,11 +40,13 @@ from pegasus_ray.schemas.parts import Part
 Array = npt.NDArray[Any]
 
 ARRAYS: Final = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
-SHAPE_AXES: Final = 300
-EXPRESSION_AXES: Final = 100
+"""Names of the arrays that are read from a FLAME file."""
+SHAPE_AXES: Final = 300  # first columns of FLAME's `shapedirs`
+EXPRESSION_AXES: Final = 100  # its other columns
 JOINTS: Final = ("root", "head", "jaw", "eye.L", "eye.R")
+"""The rig's names of FLAME's joints, in FLAME's order; FLAME calls the second one the neck."""
 PARENTS: Final = (0, 1, 1, 1)  # number of the parent of each joint after the root
-MAX_VERTICES: Final = 50_000
+MAX_VERTICES: Final = 50_000  # of a model that is accepted; FLAME has 5,023
 
 TURNED_BONES: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {
     "jawOpen": ("jaw", (0.4, 0.0, 0.0)),

@@ -1,4 +1,4 @@
-"""Where imported rigs are kept: a safetensors file for each in the user's cache folder, with exactly the tensors of a `Rig`."""
+"""Stores imported rigs: a safetensors file for each in the user's cache folder, with exactly the tensors of a `Rig`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pegasus_ray.rig.cache import cache_folder, digest_of_tensors, written_whole
 from pegasus_ray.rig.model import LandmarkEmbedding, Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-FORMAT: Final = "1"
+FORMAT: Final = "1"  # version of the file format; other versions are refused
 RIG_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-NAME_LISTS: Final = ("shape_names", "expression_names", "joint_names")
+NAME_LISTS: Final = ("shape_names", "expression_names", "joint_names")  # of a `Rig`, kept in the file's header
 TENSORS: Final = {  # dtype and shape of each tensor; equal letters stand for equal sizes
     "template": ("F32", "V3"),
     "faces": ("I64", "F3"),
@@ -37,7 +37,7 @@ TENSORS: Final = {  # dtype and shape of each tensor; equal letters stand for eq
     "landmarks.barycentric": ("F32", "L3"),
     "landmarks.weights": ("F32", "L"),
 }
-OPTIONAL_TENSORS: Final = {"landmarks.drift": ("F32", "DL3")}
+OPTIONAL_TENSORS: Final = {"landmarks.drift": ("F32", "DL3")}  # as `TENSORS`; they may be missing
 DTYPES: Final = {"F32": torch.float32, "I64": torch.int64}
 
 

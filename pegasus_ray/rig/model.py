@@ -51,7 +51,7 @@ class LandmarkEmbedding:
     triangles: Tensor  # (L,) int64 face of the rig
     barycentric: Tensor  # (L, 3)
     weights: Tensor  # (L,) how much a fit trusts it, 0–1; 0 where the place is unknown
-    drift: Tensor | None = None  # (6, L, 3) metres in rig space off that place, by the view on the head
+    drift: Tensor | None = None  # (6, L, 3) metres in rig space: offset from that place for each term of `view_terms`
 
     @staticmethod
     def unknown() -> LandmarkEmbedding:
@@ -152,9 +152,9 @@ class Rig:
 
     def expression_of(
         self,
-        blendshapes: Tensor,  # (T, 52) scores 0–1, in the order of the open rig's expressions
+        blendshapes: Tensor,  # (B, 52) scores 0–1, in the order of the open rig's expressions
     ) -> Tensor:
-        """The expressions (T, E) that look most like the blendshapes; on the open rig they are the scores themselves."""
+        """The expressions (B, E) that look most like the blendshapes; on the open rig they are the scores themselves."""
         return blendshapes @ self.from_blendshapes.T
 
     @property
@@ -189,7 +189,7 @@ class Pose:
 
     @classmethod
     def of(cls, performance: Performance, *, device: torch.device | str = "cpu") -> Self:
-        """What a performance says of each frame."""
+        """The pose of each frame of a performance."""
         arrays = {field.name: np.ascontiguousarray(getattr(performance, field.name)) for field in fields(cls)}
         # Copied, for alignment: a product's last bit depends on where its operands lie, and NumPy puts them anywhere.
         return cls(**{name: torch.tensor(array, device=device) for name, array in arrays.items()})

@@ -26,7 +26,9 @@ FORMAT: Final = 2
 """Part of the file's name: raise it when the bake gives another result, so that a new file is made."""
 
 DENSE_TENSORS: Final = ("template", "faces", "uvs", "skin_weights", "tissue", "parts")
+"""Tensors of a `Rig` that are not stored sparsely."""
 NAME_ENTRIES: Final = ("name", "shape_names", "expression_names", "joint_names")
+"""Names of a `Rig` that are kept in the file's metadata."""
 METADATA_ENTRY: Final = "rig"  # a single one, since safetensors writes several in no fixed order
 
 

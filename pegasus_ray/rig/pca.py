@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pegasus_ray.rig.model import Rig
 
-SAMPLED_PEOPLE: Final = 2000
+SAMPLED_PEOPLE: Final = 2000  # people whose covariance gives the dense basis
 AXIS_DEVIATION: Final = {
     "head": 0.16,
     "neck": 0.10,
@@ -39,7 +39,7 @@ MACRO_MAXIMUM: Final = {
     "macro/muscle": 0.4,
     "macro/child": 0.0,
 }
-"""Upper end of the axes of the whole person, which are drawn uniformly from 0."""
+"""Greatest value of the axes of the whole person, in units of the axis; they are drawn uniformly from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class DenseBasis:
 
 
 def sample_shapes(rig: Rig, people: int = SAMPLED_PEOPLE, seed: int = 0) -> Tensor:
-    """Plausible people, (N, K). Axes without a name are in standard deviations already and are sampled as such."""
+    """Plausible people, (N, K). Numbered axes, as FLAME's, are in standard deviations already and are sampled as such."""
     source = torch.Generator().manual_seed(seed)
     normal = torch.randn(people, len(rig.shape_names), generator=source).clamp(-2, 2)
     uniform = torch.rand(people, len(rig.shape_names), generator=source)

@@ -1,6 +1,6 @@
 """Corrections of the baked head at rest: lips that touch, and shorter lashes.
 
-Both only move vertices and leave the topology alone, so what is bound to the mesh stays bound.
+Both move vertices and leave the topology alone, so that places on the mesh, such as landmarks, stay valid.
 
 Legend: V vertices, F faces, N lash vertices.
 """

@@ -24,7 +24,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 
 Array = npt.NDArray[Any]
 
-MAX_FILE_BYTES: Final = 1 << 30
+MAX_FILE_BYTES: Final = 1 << 30  # of a pickle, or of an .npz once unpacked; larger ones are refused unread
 MAX_ARRAY_BYTES: Final = 1 << 28  # of a sparse array once it is dense
 _OPCODE_NAMES: Final = """
 PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT
@@ -33,8 +33,9 @@ EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT
 PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD
 """
 OPCODES: Final = frozenset(_OPCODE_NAMES.split())
-"""The opcodes by which plain arrays are pickled; all others are refused."""
+"""The opcodes that pickles of plain arrays use; all others are refused."""
 NUMBER_TYPES: Final = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+"""NumPy's codes of the types of numbers that are accepted."""
 MEMO_OPCODES: Final = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
@@ -54,7 +55,7 @@ class _NdArray(_StandIn):
 
 
 class _Latin1(_StandIn):
-    """`_codecs.encode` for Latin-1 alone; by it Python 3 writes bytes in protocol 2."""
+    """`_codecs.encode` for Latin-1 alone, which Python 3 uses to pickle bytes in protocol 2."""
 
     __slots__ = ()
 
@@ -65,7 +66,7 @@ class _Latin1(_StandIn):
 
 
 class _NoBytes(_StandIn):
-    """`bytes()`, by which Python 3 writes an empty byte string in protocol 2."""
+    """`bytes()`, which Python 3 uses to pickle an empty byte string in protocol 2."""
 
     __slots__ = ()
 

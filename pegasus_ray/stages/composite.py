@@ -20,11 +20,11 @@ Mask = npt.NDArray[np.float32]  # (S, S)
 Labels = npt.NDArray[np.uint8]  # (S, S)
 
 FADE_REACH = 0.022
-"""Over what share of the side the bald head fades into the frame: the frame's skin beside hair is shaded by the hair."""
+"""Width, as a share of the side, over which the bald head fades into the frame, whose skin beside hair is in its shade."""
 STRAND_REACH = 0.03
-"""How far beside hair, as a share of the side, single strands are looked for."""
+"""How far beside hair single strands are looked for, as a share of the side."""
 FORM_REACH = 0.045
-"""How far beside a part, as a share of the side, a change of its form may change the frame."""
+"""How far beside a part a change of its form may change the frame, as a share of the side."""
 MIN_HAT_SHARE, FULL_HAT_SHARE = 0.15, 0.65
 """A pixel with a smaller share of a hat shows none of it, and one with a larger share shows nothing else.
 
@@ -33,7 +33,7 @@ In between, points of the lining and of what lies behind mix in, although a hat 
 
 
 class Blend(StrEnum):
-    """How a part meets the frame."""
+    """How a part is blended into the frame."""
 
     ALPHA = "alpha"
     """By the render's own opacity: hair."""
@@ -42,13 +42,13 @@ class Blend(StrEnum):
     FEATHER = "feather"
     """By a softened mask: parts that bring their own colours."""
     POISSON = "poisson"
-    """By gradients: parts of skin, which take the target's tone."""
+    """By gradients (Poisson cloning): parts of skin, which take the target's tone."""
     FORM = "form"
-    """By the difference that the new form makes to the target's own render: each pixel of skin stays the target's."""
+    """The frame plus the difference that the new form makes to the target's render: the skin's detail stays the frame's."""
     REDRAWN = "redrawn"
     """As FORM around the part, while the part itself is taken from the new render, since it has other colours."""
     STRANDS = "strands"
-    """By how much each pixel differs from the skin around it: the hairs are put on, the skin's tone stays the target's."""
+    """By how much each pixel differs from the skin around it: only the hairs are added, the skin's tone stays the target's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +61,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LentPart:
-    """One part of a rendered person."""
+    """One part in the render of the person who shows it."""
 
     colours: Image  # of the part's points alone, times their share
     share: Mask  # how much of each pixel they fill
-    whole: Layer  # the person that they are part of
-    bare: Layer | None = None  # that person without the part or, where a form is borrowed, with their own part
+    whole: Layer  # the whole render of that person
+    bare: Layer | None = None  # the render without the part or, where a form is borrowed, with the target's own part
     own: Mask | None = None  # how much of each pixel the part fills in `bare`
 
 
@@ -77,8 +77,8 @@ class Composite:
     image: Image
     part: Mask  # of the borrowed part
     matte: Mask  # of the whole person
-    coverage: float  # share of the part's closed mask that the render fills
-    seam: float  # 1 less the contrast along the part's border that neither picture had there
+    coverage: float  # share of the part's mask, after holes are closed, that the render fills; by form, 1 or 0
+    seam: float  # 0–1; 1 if the part's border shows no edge that neither of the two pictures had there
 
 
 def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> npt.NDArray[np.bool_]:
@@ -89,7 +89,7 @@ def own_part(labels: Labels, attribute: Attribute, *, grow: float = 0.015) -> np
 
 
 def without_hair(image: Image, matte: Mask, gone: npt.NDArray[np.bool_], bald: Layer) -> tuple[Image, Mask]:
-    """The frame and its matte with the pixels `gone` (S, S) taken from the bald avatar's render, which fades out beside them."""
+    """The frame and its matte with the pixels `gone` (S, S) replaced by the bald avatar's render, which fades out beside them."""
     away = fade(gone, FADE_REACH)
     share = away[..., None]
     return image * (1 - share) + bald.image * share, matte * (1 - away) + bald.alpha * away
@@ -103,10 +103,14 @@ def fade(mask: npt.NDArray[np.bool_], reach: float) -> Mask:
 
 
 def pressed_hair(labels: Labels, left: Mask, hat: Mask) -> npt.NDArray[np.bool_]:
-    """Where a hat takes the target's hair away, (S, S): above its rim, where the frame has hair and the render has none left.
+    """Where a hat takes the target's hair away, (S, S): above its rim, where the frame shows hair and `left` shows none.
 
-    Hair below the rim is left as it is in the frame. `left` is the share of hair in the render of the target under the hat,
-    `hat` the share of the hat itself.
+    Hair below the rim stays as it is in the frame.
+
+    Args:
+        labels: the frame's part map.
+        left: share of hair in the render of the target without the hair that the hat presses.
+        hat: share of the hat in the lender's render.
     """
     gone = np.isin(labels, labels_of(Attribute.HAIR.part)) & (left < 0.5)
     disc = _disc(max(1, round(0.035 * len(labels))))
@@ -176,8 +180,8 @@ def blend_part(base: Image, matte: Mask, lent: LentPart, blend: Blend) -> Compos
     Args:
         base: the frame without the target's own part.
         matte: opacity of the person in `base`.
-        lent: the part as its owner's render shows it.
-        blend: how the part meets the frame.
+        lent: the part in the render of the person who shows it.
+        blend: how it is blended.
     """
     share = tidy_share(lent.share)
     part = np.clip(close_holes(share), 0, 1)
@@ -227,7 +231,7 @@ def _with_strands(part: Mask, colours: Image, whole: Layer, bare: Layer) -> tupl
     """Hair's opacity and colours, extended by loose strands beside it, whose points are labelled skin.
 
     Each pixel near the hair is taken for a mixture of the bare head and the hair's colour nearby, and its share of hair is solved
-    for. Where these two colours are much alike the share cannot be told, and the part's own stands.
+    for. Where these two colours are similar, the share is not determined and the part's own share is kept.
     """
     near = fade(part > 0.5, STRAND_REACH)
     hair = _extend_colours(colours, part > 0.6)
@@ -333,7 +337,7 @@ def _draw_strands(lent: Layer, base: Image, matte: Mask, part: Mask) -> tuple[Im
 
 
 def _seam(before: tuple[Image, Image], image: Image, solid: npt.NDArray[np.bool_]) -> float:
-    """How little the part's border shows, 0–1: 1 less the mean gradient on it beyond the gradients of the two joined pictures."""
+    """How little the part's border shows, 0–1: 1 minus the mean by which its gradient exceeds those of both pictures there."""
     ring = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, _disc(1)) > 0
     if not ring.any():
         return 0.0

@@ -1,4 +1,4 @@
-"""All stages' configurations in one, and the presets: sets of settings to start from."""
+"""The configurations of all stages in one, and the presets: named sets of settings."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class PipelineConfig:
 
 
 def preset(name: str) -> PipelineConfig:
-    """The settings that a name stands for.
+    """The settings of a preset.
 
     Raises:
-        PegasusError: BAD_CONFIG for a name that there is not.
+        PegasusError: BAD_CONFIG for an unknown name.
     """
     if name not in PRESETS:
         raise PegasusError(Reason.BAD_CONFIG, f"is no preset; there are {', '.join(PRESETS)}", subject=name)
@@ -40,7 +40,7 @@ def preset(name: str) -> PipelineConfig:
 
 
 FAST = PipelineConfig()
-"""Explicit points on the rig: minutes a person on two cores."""
+"""Explicit points on the rig: minutes per person on two cores."""
 
 DRAFT = replace(
     FAST,
@@ -54,7 +54,7 @@ DRAFT = replace(
     swap=SwapConfig(frames=16),
     personalize=PersonalizeConfig(fit=GenerativeConfig(target_steps=80, swap_steps=350), own_frames=40),
 )
-"""The same with a fraction of the steps, for a first look and for small pictures."""
+"""`FAST` with a fraction of the steps, for a first look and for small pictures."""
 
 PAPER = replace(
     FAST,
@@ -81,7 +81,7 @@ PAPER = replace(
         )
     ),
 )
-"""The paper's fields at the reference's sizes: for a GPU."""
+"""The paper's fields at the reference's sizes, for a GPU."""
 
 SMALL_FIELDS = FieldConfig(
     field_width=64,
@@ -120,6 +120,6 @@ PAPER_SMALL = replace(
         )
     ),
 )
-"""The same fields, narrower and shallower, for two cores."""
+"""The fields of `PAPER`, narrower and shallower, for two cores."""
 
 PRESETS: Mapping[str, PipelineConfig] = {"fast": FAST, "draft": DRAFT, "paper": PAPER, "paper-small": PAPER_SMALL}

@@ -38,11 +38,11 @@ def fit(
     checkpoint: Path | None = None,
     device: str = "cpu",
 ) -> FitResult:
-    """Fit an avatar to a track's frames but the last tenth, which no fit sees.
+    """Fit an avatar to a track's frames except the last tenth, which no fit sees.
 
     Args:
         track: the person's video after perception.
-        config: the preset.
+        config: the fit's configuration.
         progress: told the share done and a short text.
         checkpoint: a file to resume from and to save to.
         device: where to compute.
@@ -65,14 +65,14 @@ def fit(
 
 
 PERCEPTUAL_WEIGHTS = {VGG: "vgg16-397923af.pth", EFFICIENTNET: "efficientnet-lite0-57934424.pth"}
-"""The assets that hold the weights of perceptual networks."""
+"""Perceptual network → the asset that holds its weights."""
 
 
 def perceptual_network(name: str) -> nn.Module | None:
     """The network of a perceptual term; nothing for `none`.
 
     Raises:
-        PegasusError: ASSET_MISSING where its weights are not on this machine; BAD_CONFIG for a name that there is not.
+        PegasusError: ASSET_MISSING where its weights are not on this machine; BAD_CONFIG for an unknown name.
     """
     return None if name == NONE else load_perceptual(name, path_of(PERCEPTUAL_WEIGHTS[name]))
 

@@ -1,4 +1,4 @@
-"""A licensed head model becomes a rig of this machine."""
+"""Importing a licensed head model (FLAME) as a rig that this machine can use."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.progress import Progress
 
-ENOUGH = 200
-"""Landmarks that a measurement must find to be believed."""
+MIN_MEASURED_LANDMARKS = 200
+"""A measurement that finds fewer landmarks is discarded."""
 
-Wanted = Literal["measured", "transferred"]
+Method = Literal["measured", "transferred"]
 Source = Literal["measured", "cached", "transferred"]
 
 
@@ -34,11 +34,18 @@ class ImportedRig:
     landmarks: Source
 
 
-def import_flame(file: Path, name: str, progress: Progress, landmarks: Wanted = "measured") -> ImportedRig:
-    """Reads a FLAME model, gives it what the open rig knows, finds its landmarks, and keeps it under a name.
+def import_flame(file: Path, name: str, progress: Progress, landmarks: Method = "measured") -> ImportedRig:
+    """Read a FLAME model, add the open rig's annotations to it, find its landmarks, and store it as a rig.
 
-    Landmarks are measured as on the open rig (drawn, detected, cast back), once a topology; where that is not wanted, or the
-    detector's file is missing or finds too few, the open rig's are transferred by nearest points, and their drift with them.
+    Landmarks are measured as on the open rig, once per topology: renders are given to the detector, and what it finds is cast
+    back onto the mesh. If that is not wanted, or the detector's file is missing or it finds too few, the open rig's landmarks are
+    transferred to the nearest points, together with their drift.
+
+    Args:
+        file: the model, FLAME's `generic_model.pkl`.
+        name: of the new rig.
+        progress: told the share done and a short text.
+        landmarks: how to find them.
 
     Raises:
         PegasusError: what is wrong with the file or the name.
@@ -55,6 +62,7 @@ def import_flame(file: Path, name: str, progress: Progress, landmarks: Wanted = 
 
 
 def _measured(rig: Rig) -> tuple[Rig, Source]:
+    """The rig with measured landmarks, from the cache if they are there; unchanged if they cannot be measured."""
     measured = cache_folder() / "embeddings" / f"{rig.topology}.safetensors"
     if measured.is_file():
         return load_embedding(rig, measured), "cached"
@@ -64,7 +72,7 @@ def _measured(rig: Rig) -> tuple[Rig, Source]:
         if error.reason is not Reason.ASSET_MISSING:
             raise
         return rig, "transferred"
-    if int((found.weights > 0).sum()) < ENOUGH:
+    if int((found.weights > 0).sum()) < MIN_MEASURED_LANDMARKS:
         return rig, "transferred"
     save_embedding(found, rig, measured)
     return replace(rig, landmarks=found), "measured"

@@ -1,7 +1,7 @@
 """Bald heads by diffusion: Stable Diffusion inpainting under a ControlNet, as in the paper's §4.2, from the Hub by name.
 
-The default is the completion from the rig, which needs no weights. This is the same step by a diffusion model. It is made for a
-GPU: on a CPU a frame takes minutes. Weights are read from safetensors only, and no code from the Hub is run.
+By default bald heads are completed from the rig instead, which needs no weights. The diffusion model is meant for a GPU: on a CPU
+a frame takes minutes. Weights are read from safetensors only, and no code from the Hub is run.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class Inpainter:
         config, size = self.config, len(image)
         large = np.clip(cv2.resize(image, (config.side, config.side), interpolation=cv2.INTER_AREA), 0, 1)
         mask = cv2.resize(gone.astype(np.float32), (config.side, config.side), interpolation=cv2.INTER_LINEAR) > 0.5
-        control = np.where(
-            mask[..., None], np.float32(-1), large
-        )  # this ControlNet expects −1 where pixels are missing
+        control = np.where(mask[..., None], np.float32(-1), large)  # the ControlNet expects −1 at missing pixels
         painted = self.pipe(
             prompt=config.prompt,
             negative_prompt=config.negative,

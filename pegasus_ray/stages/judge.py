@@ -1,7 +1,7 @@
-"""How good a swapped frame is, by networks that were trained on photographs.
+"""Scoring swapped frames with networks that were trained on photographs.
 
-A face parser says whether the part is seen where it was put, and a recognition network whether the person is still the same.
-What a machine has no network for is not measured: it is NaN and does not count.
+A face parser tells whether the part is seen where it was put, and a recognition network whether the person is still the same.
+If this machine lacks a network, its score is NaN and does not count.
 
 Legend: T frames, S side.
 """
@@ -48,7 +48,7 @@ def judge_models(config: JudgeConfig) -> tuple[tuple[str, str], ...]:
 
 
 class Judge:
-    """The nets, loaded once."""
+    """The networks that this machine has of those configured, loaded once; a call scores frames."""
 
     def __init__(self, config: JudgeConfig) -> None:
         with_parser = config.parser == "bisenet" or (config.parser == "auto" and available(BISENET_MODEL))
@@ -99,7 +99,7 @@ class Judge:
 
 
 def quality_of(scores: dict[str, Floats]) -> Floats:
-    """One number for each frame, (T,) 0–1: coverage × seam, and at worst half of that for each network that disagrees."""
+    """One number per frame, (T,) 0–1: coverage × seam, multiplied by ½ to 1 for each network's score."""
     quality = scores["coverage"] * scores["seam"]
     for name in ("agreement", "identity"):
         quality = quality * np.where(np.isnan(scores[name]), 1, 0.5 + 0.5 * scores[name])

@@ -32,11 +32,11 @@ from pegasus_ray.stages.fit import perceptual_network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonalizeConfig:
-    """How a generative avatar is made of swaps."""
+    """How a generative avatar is trained."""
 
     fit: GenerativeConfig = field(default_factory=GenerativeConfig)
-    fields: FitConfig | None = None  # with it the paper's model is trained instead: its first stage on the target alone
-    synthesis: bool = True  # without it whole videos of the lenders take the place of swaps: the paper's ablation
+    fields: FitConfig | None = None  # if given, the paper's model is trained; its first stage is on the target alone
+    synthesis: bool = True  # false is the paper's ablation: train on whole videos of the lenders instead of swaps
     own_frames: int = 120  # of the target's own, evenly spaced
     least_quality: float = 0.3  # swapped frames under this score stay out of training
 
@@ -76,7 +76,7 @@ def personalize(
         target_avatar: the target's own avatar.
         swaps: part-swapped frames of this target.
         avatars: the lending avatars by the keys that the swaps name.
-        config: the preset.
+        config: how to train.
         progress: told the share done and a short text.
         checkpoint: a file to resume from and to save to.
 
@@ -103,7 +103,7 @@ def personalize(
     ordered = {attribute: sources[attribute] for attribute in Attribute if attribute in sources}
     clips = [own_clip(track, config.own_frames), *(swap_clip(swap, frames) for swap, frames in kept)]
     context = FitContext(progress=progress, checkpoint=checkpoint)
-    return _fit(_Cast(target_avatar, ordered), clips, rig, config, context)
+    return _fit(_StartingAvatars(target_avatar, ordered), clips, rig, config, context)
 
 
 def personalize_unswapped(
@@ -117,13 +117,13 @@ def personalize_unswapped(
 ) -> Personalized:
     """The ablation without synthesis: the same model trained on whole videos (paper §6.2, Table 2).
 
-    Every person has an identity code and a code in each block whose part they show; no picture shows one's part on another.
+    Every person has an identity code, and a code in each block whose part they show. No picture shows a person's part on another.
 
     Args:
         track: the target's video after perception.
         target_avatar: the target's own avatar.
         people: the lenders' tracks and avatars by the names that their codes get.
-        config: the preset.
+        config: how to train.
         progress: told the share done and a short text.
         checkpoint: a file to resume from and to save to.
     """
@@ -139,12 +139,12 @@ def personalize_unswapped(
         worn = {attribute: name for attribute in shown if has_attribute(avatar, attribute)}
         clips.append(replace(own_clip(video, config.own_frames), sources=worn, identity=name))
     context = FitContext(progress=progress, checkpoint=checkpoint)
-    return _fit(_Cast(target_avatar, shown, whole), clips, rig, config, context)
+    return _fit(_StartingAvatars(target_avatar, shown, whole), clips, rig, config, context)
 
 
 @dataclass(frozen=True, slots=True)
-class _Cast:
-    """The avatars that a generative avatar begins with."""
+class _StartingAvatars:
+    """The avatars that a generative avatar is initialised from."""
 
     target: Avatar
     sources: Mapping[Attribute, Sequence[tuple[str, Avatar]]]
@@ -152,14 +152,18 @@ class _Cast:
 
 
 def _fit(
-    cast: _Cast, clips: Sequence[CodedClip], rig: Rig, config: PersonalizeConfig, context: FitContext
+    avatars: _StartingAvatars,
+    clips: Sequence[CodedClip],
+    rig: Rig,
+    config: PersonalizeConfig,
+    context: FitContext,
 ) -> Personalized:
-    """Train the kind of generative avatar that the configuration says."""
+    """Train the kind of generative avatar that the configuration asks for."""
     counts = {"clips": float(len(clips)), "frames": float(sum(map(len, clips)))}
     fields = config.fields
     size = config.fit.code_size if fields is None or fields.fields is None else fields.fields.code
     start = initialise_generative(
-        cast.target, cast.sources, rig, people=cast.people, code_size=size, seed=config.training.seed
+        avatars.target, avatars.sources, rig, people=avatars.people, code_size=size, seed=config.training.seed
     )
     avatar: GenerativeAvatar
     if fields is None:
@@ -204,7 +208,7 @@ def swap_clip(swap: Swap, frames: np.ndarray) -> CodedClip:
 
 
 def _pseudo_normals(swap: Swap, frames: np.ndarray) -> torch.Tensor | None:
-    """Normals of the lender's avatar in the borrowed part, of the target's elsewhere, (T, S, S, 3); where rows carry them."""
+    """Normals of the lender's avatar in the borrowed part and of the target's elsewhere, (T, S, S, 3); None without normals."""
     if swap.target_normals is None or swap.source_normals is None:
         return None
     borrowed = (swap.part_masks[frames] > 127)[..., None]

@@ -38,9 +38,9 @@ def render_clip(
     Args:
         avatar: whom to draw.
         track: whose expression, pose and camera to take.
-        frames: which of its frames, all of them where none are named.
-        size: side in pixels, the track's own where it is not given.
-        turns: for each frame the degrees by which to turn the person about the vertical; with none the view stays as it was.
+        frames: which of its frames; by default all.
+        size: side in pixels; by default the track's.
+        turns: for each frame the degrees by which to turn the person about the vertical axis; by default none.
         per_pixel: nearest points blended in a pixel.
         points: canonical points to draw instead of the avatar's own, such as those of its fields.
     """
@@ -65,7 +65,7 @@ def draw_frame(
 
 
 def turntable(count: int, *, reach: float = 45.0) -> list[float]:
-    """Degrees of `count` frames that swing from one side to the other and back."""
+    """For `render_clip`, the turns of `count` frames that swing by `reach` degrees to one side, to the other and back."""
     return [reach * math.sin(2 * math.pi * index / max(count, 1)) for index in range(count)]
 
 

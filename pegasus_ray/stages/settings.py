@@ -35,7 +35,7 @@ def override(config: Config, changes: Changes, *, within: str = "") -> Config:
         config: a frozen dataclass, whose fields may be dataclasses and tuples of them.
         changes: by field name, a value or the changes within. In a tuple, `{"0": …}` changes one element and a list
             replaces all.
-        within: the name under which a person knows `config`, for messages.
+        within: the full name of `config`, for error messages.
 
     Raises:
         PegasusError: BAD_CONFIG for a name that is not there, with the near ones, and for a value of another type.
@@ -176,7 +176,7 @@ def _read(given: Any, annotation: Any, path: str) -> Any:
 
 
 def _read_one_of(given: Any, choices: tuple[Any, ...], annotation: Any, path: str) -> Any:
-    # Nothing first, or its name would be read as a text.
+    # None first, or the word "none" would be read as a text.
     for choice in sorted(choices, key=lambda choice: choice is not NoneType):
         try:
             return _read(given, choice, path)
@@ -207,7 +207,7 @@ def _element(annotation: Any, place: int) -> Any:
 
 
 def _has_room(annotation: Any, count: int) -> bool:
-    """Whether a tuple of that type may have so many elements."""
+    """Whether a tuple of that type may have `count` elements."""
     types = get_args(annotation)
     return types[-1] is Ellipsis or len(types) == count
 
@@ -220,7 +220,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _named(annotation: Any) -> str:
-    """A type as a person calls it."""
+    """A type's name in an error message."""
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_named(choice) for choice in get_args(annotation))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "none"}

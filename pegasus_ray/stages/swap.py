@@ -1,7 +1,7 @@
 """swap: the target's frames with one attribute borrowed from another's avatar (paper §4.2).
 
-The lending avatar is driven by the target's rig parameters, on the target's shape but for the borrowed attribute's own axes. Its
-part is cut out by its own part logits and blended into the frame, from which the target's part has been taken away.
+The lending avatar is driven by the target's rig parameters, on the target's shape except for the attribute's axes, which are its
+own. Its part is cut out by its part logits and blended into the frame, from which the target's part has been removed.
 
 Legend: T frames, B a batch of them, S side, K shape axes.
 """
@@ -47,7 +47,7 @@ from pegasus_ray.stages.inpaint import DiffusionConfig, load_inpainter
 from pegasus_ray.stages.judge import Judge, JudgeConfig, quality_of
 
 HAIR_MARGIN = 0.03
-"""By how much of the side the target's hair or hat is dilated before it is taken away: loose strands lie beside the mask."""
+"""Share of the side by which the target's hair or hat is dilated before it is removed: loose strands lie beside the mask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ class SwapConfig:
     """How a swap is made."""
 
     frames: int = 40  # evenly spaced over the target's frames that a fit may see
-    per_pixel: int = 20
-    batch: int = 4
+    per_pixel: int = 20  # nearest points that are blended in a pixel
+    batch: int = 4  # frames that are rendered at once
     bald: str = "rig"  # what completes the scalp under borrowed hair: rig, or diffusion
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
@@ -96,17 +96,17 @@ class _Figure:
 
 
 class Swapper:
-    """One (target, avatar, attribute), prepared once and then asked for any frames.
+    """Makes the swaps of one target, lending avatar and attribute: prepared once, then called with frame numbers.
 
     Raises:
         PegasusError: MISSING_ATTRIBUTE where the avatar does not show the attribute, BAD_REFERENCE where the rigs differ.
     """
 
     own: _Figure  # the target
-    lender: _Figure  # the source, as it is drawn on the borrowed shape
-    lent: _Figure  # who shows the borrowed part: the source or, where it is borrowed by form, the target in that form
-    plain: _Figure | None  # the same without the part, to tell the part from what lies behind it
-    bare: _Figure | None  # the target without what the part covers
+    lender: _Figure  # the source, on the mixed shape
+    lent: _Figure  # who shows the borrowed part: the lender or, where it is borrowed by form, the target in that form
+    plain: _Figure | None  # what `lent` is compared with: by form the target, for hair the bald lender, else nothing
+    bare: _Figure | None  # for hair and hats, the target without what they cover
 
     def __init__(
         self, target: Track, target_avatar: Avatar, avatar: Avatar, attribute: Attribute, config: SwapConfig
@@ -177,9 +177,9 @@ class Swapper:
         )
 
     def paste(self, frames: tuple[int, ...]) -> Bytes:
-        """The source's part laid on the frames as it is drawn, (T, S, S, 3), without taking away, closing or blending.
+        """The baseline that swaps are compared with, (T, S, S, 3): the source's part laid on the frames as it is drawn.
 
-        The baseline that a swap is compared with.
+        Nothing is removed from the frame, no hole is closed and nothing is blended.
         """
         images, pasted = self.target.select(frames).on_white(), []
         for image, frame in zip(images, frames, strict=True):
@@ -205,7 +205,7 @@ class Swapper:
     def _take_off(
         self, image: np.ndarray, matte: np.ndarray, labels: Labels, bare: Rendering | None, index: int, lent: LentPart
     ) -> tuple[np.ndarray, np.ndarray, LentPart]:
-        """A frame and its matte without the target's own part, and of the borrowed part what hair and glasses leave visible."""
+        """A frame and its matte without the target's own part, and the borrowed part without what hair or glasses cover."""
         if bare is None:
             hidden = np.isin(labels, (Label.HAIR, Label.HAT, Label.GLASSES))
             shown = replace(lent, share=np.where(hidden, 0, lent.share).astype(np.float32))
@@ -223,7 +223,7 @@ class Swapper:
 
 
 def blend_of(how: Borrowing) -> Blend:
-    """How a part that is borrowed in this way meets the frame."""
+    """How a part that is borrowed in this way is blended into the frame."""
     match how.way:
         case Way.COVER:
             return Blend.ALPHA if how.attribute is Attribute.HAIR else Blend.SOLID
@@ -263,13 +263,13 @@ def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple
 
 
 def _drawn_lender(how: Borrowing, rig: Rig) -> Avatar:
-    """The source as it is drawn: for a hat without hair, which would hide the hat's sides."""
+    """The source as it is drawn. For a hat it has no hair, which would hide the hat's sides."""
     lender = how.lender(rig)
     return lender.select(lender.parts != Part.HAIR) if how.attribute is Attribute.HAT else lender
 
 
 def _painted(image: np.ndarray, gone: np.ndarray, bald_head: Layer, config: SwapConfig) -> Layer:
-    """The bald head as the rig completes it or, within its outline, as the diffusion model paints it."""
+    """The bald head as the rig completes it or, if so configured, as the diffusion model paints it within its outline."""
     if config.bald == "rig":
         return bald_head
     inside = bald_head.alpha[..., None]

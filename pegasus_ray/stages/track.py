@@ -14,8 +14,8 @@ from pegasus_ray.perception.tracking.torso import TorsoConfig, track_torso
 from pegasus_ray.rig.load import OPEN, load_rig
 from pegasus_ray.schemas.progress import Progress
 
-_OBSERVED_SHARE = 0.8  # of the work that is done when the video is observed
-_FITTED_SHARE = 0.95  # and when the rig is fitted to it
+_OBSERVED_SHARE = 0.8  # of the work, done once the video is observed
+_FITTED_SHARE = 0.95  # of the work, done once the rig is fitted to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def observe_video(video: Path, config: TrackConfig | None = None, progress: Prog
     """The first half of `track`: what the networks see in a video.
 
     Raises:
-        PegasusError: as `observe`; BAD_REFERENCE for a rig that there is not.
+        PegasusError: as `observe`; BAD_REFERENCE for an unknown rig.
     """
     config = config or TrackConfig()
     report = progress or (lambda *_: None)

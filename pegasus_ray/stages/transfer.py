@@ -14,9 +14,9 @@ from pegasus_ray.schemas.parts import Attribute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferConfig:
-    """How borrowed points meet the wearer's."""
+    """How borrowed points are matched to the wearer's."""
 
-    smooth: float = 0.006  # metres over which colours are smoothed before borrowed skin takes the wearer's
+    smooth: float = 0.006  # metres over which skin colours are averaged where borrowed skin is matched to the wearer's
 
 
 def transfer(
@@ -33,9 +33,9 @@ def transfer(
         source: an avatar, or a generative avatar together with `codes`.
         user_avatar: the new user's avatar, fitted to their video alone.
         attributes: what to borrow, put on in this order.
-        config: seams.
-        codes: of a generative source, the code to take each attribute under, by the name of the avatar that it was learned from;
-            the source person's own where none is named.
+        config: how borrowed points are matched.
+        codes: for a generative source, the code to take for an attribute, by the name of the avatar that it was learned from; by
+            default the source person's own.
 
     Raises:
         PegasusError: MISSING_ATTRIBUTE, BAD_REFERENCE.

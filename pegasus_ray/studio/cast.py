@@ -29,7 +29,7 @@ class Cast:
 
 
 def demo_people() -> Cast:
-    """The same five people each time. Hair, nose, brows, mouth and eyes of the sources differ plainly from the target's."""
+    """The same five people each time. The sources' hair, nose, brows, mouth and eyes differ clearly from the target's."""
     return Cast(target=_milo(), sources=(_runa(), _ines(), _teo()), user=_amara())
 
 
@@ -43,7 +43,7 @@ def find_person(reference: str) -> Person:
         return sample_person(int(reference))
     cast = {one.name: one for one in demo_people().everyone}
     if reference not in cast:
-        message = f"is nobody of the studio's; give a seed, as 7, or one of {', '.join(cast)}"
+        message = f"is not a studio person; give a seed, such as 7, or one of {', '.join(cast)}"
         raise PegasusError(Reason.BAD_CONFIG, message, subject=reference)
     return cast[reference]
 

@@ -38,7 +38,7 @@ class Motion:
     expression: Tensor  # (T, E) in the rig's order
     head: Tensor  # (T, 6) rotation vector, translation: rig → camera
     torso: Tensor  # (T, 6)
-    camera: Tensor  # (3,) focal length, principal point x and y, in sides
+    camera: Tensor  # (3,) focal length, principal point x and y, in sides of the picture
     times: Floats  # (T,) seconds
 
     def __len__(self) -> int:
@@ -56,25 +56,25 @@ def perform(person: Person, frames: int, fps: float = 25.0, seed: int | None = N
 
     Args:
         person: who performs.
-        frames: how many.
-        fps: of the video.
+        frames: number of frames.
+        fps: frames per second of the video.
         seed: of the motion; the person's own where it is None.
     """
     rng = np.random.default_rng([person.seed if seed is None else seed, 17])
-    lead = int(2 * fps)  # frames before and after, so that filters reach no end of the signal
+    lead = int(2 * fps)  # extra frames at both ends, cut off again, so that filters do not see the ends
     count = frames + 2 * lead
     turn = _head_turns(rng, count, fps)
     expression = _expressions(rng, count, fps, turn)
     sway = np.stack([_wave(rng, count, fps, 0.22) for _ in range(6)], 1)
     kept = slice(lead, lead + frames)
     bent = np.stack([0.030 * sway[:, 0], 0.25 * turn[:, 1] * 0.35 + 0.045 * sway[:, 1], 0.030 * sway[:, 2]], 1)
-    torso = _turn_at_home(
+    torso = _standing_poses(
         torch.from_numpy(bent[kept].astype(np.float32)),
         WAIST_PIVOT,
         np.asarray(0.008 * sway[kept, 3:], dtype=np.float32),
     )
     neck = _camera_position(torso, NECK_PIVOT)
-    head = _turn_about(torch.from_numpy(turn[kept].astype(np.float32)), NECK_PIVOT, neck)
+    head = _poses_about(torch.from_numpy(turn[kept].astype(np.float32)), NECK_PIVOT, neck)
     return Motion(
         expression=torch.from_numpy(expression[kept].astype(np.float32)),
         head=head,
@@ -92,33 +92,33 @@ def pose_stills(expressions: list[dict[str, float]], turns: list[tuple[float, fl
     for row, values in enumerate(expressions):
         for name, value in values.items():
             expression[row, names.index(name)] = value
-    upright = _turn_at_home(torch.zeros(count, 3), WAIST_PIVOT, np.zeros((count, 3), np.float32))
+    upright = _standing_poses(torch.zeros(count, 3), WAIST_PIVOT, np.zeros((count, 3), np.float32))
     neck = _camera_position(upright, NECK_PIVOT)
     return Motion(
         expression=expression,
-        head=_turn_about(torch.deg2rad(torch.tensor(turns, dtype=torch.float32)), NECK_PIVOT, neck),
+        head=_poses_about(torch.deg2rad(torch.tensor(turns, dtype=torch.float32)), NECK_PIVOT, neck),
         torso=upright,
         camera=torch.tensor([FOCAL_SIDES, 0.5, 0.5]),
         times=np.asarray(np.arange(count) / 25, dtype=np.float32),
     )
 
 
-def _turn_at_home(turn: Tensor, pivot: tuple[float, float, float], shift: Floats) -> Tensor:
-    """Transforms (T, 6) of a body at its usual place before the camera, turned about a pivot and shifted.
+def _standing_poses(turn: Tensor, pivot: tuple[float, float, float], shift: Floats) -> Tensor:
+    """Poses (T, 6), rig → camera, of a body at its usual distance from the camera, turned about a pivot and shifted.
 
     Args:
         turn: rotation vectors, (T, 3).
         pivot: metres in rig space.
         shift: metres in camera space, (T, 3).
     """
-    home = torch.tensor([0.0, -EYE_HEIGHT_METRES, CAMERA_DISTANCE_METRES])
+    usual = torch.tensor([0.0, -EYE_HEIGHT_METRES, CAMERA_DISTANCE_METRES])
     held = _flip(pivot)
-    translation = home + held - (rodrigues(turn) @ held) + torch.from_numpy(shift)
+    translation = usual + held - (rodrigues(turn) @ held) + torch.from_numpy(shift)
     return torch.cat([turn, translation], 1)
 
 
-def _turn_about(turn: Tensor, pivot: tuple[float, float, float], place: Tensor) -> Tensor:
-    """Transforms (T, 6) turned by (T, 3) about a pivot of rig space that lies at `place` (T, 3) of camera space."""
+def _poses_about(turn: Tensor, pivot: tuple[float, float, float], place: Tensor) -> Tensor:
+    """Poses (T, 6) with rotation vectors (T, 3) that bring a pivot of rig space to `place` (T, 3) in camera space."""
     return torch.cat([turn, place - rodrigues(turn) @ _flip(pivot)], 1)
 
 
@@ -128,7 +128,7 @@ def _camera_position(pose: Tensor, point: tuple[float, float, float]) -> Tensor:
 
 
 def _flip(point: tuple[float, float, float]) -> Tensor:
-    """A point (3,) of rig space, y up and z forward, on the axes of camera space, y down and z away."""
+    """A vector (3,) of rig space (y up, z out of the face) on the axes of camera space (y down, z away)."""
     return torch.tensor([1.0, -1.0, -1.0]) * torch.tensor(point)
 
 
@@ -212,7 +212,7 @@ def _expressions(rng: np.random.Generator, count: int, fps: float, turn: Floats)
 
 
 def _blinks(rng: np.random.Generator, count: int, fps: float) -> Floats:
-    """How far the lids are shut (T,): a blink every few seconds, which closes in .1 s and opens again in .2 s."""
+    """How far the lids are shut, (T,) 0–1: a blink every few seconds, which closes in 0.1 s and opens again in 0.2 s."""
     lids = np.zeros(count)
     at = rng.uniform(0, 2.5)
     seconds = np.arange(count) / fps

@@ -1,6 +1,6 @@
-"""Noise that stays on the surface it colours: values are looked up by place on the surface, not by pixel.
+"""Noise for the colours of surfaces. It is looked up by position on the surface, not by pixel, so it moves with the surface.
 
-Legend: N places.
+Legend: N positions.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Noise:
         grain: float,  # metres from one lattice point to the next
         channel: int = 0,  # shifts the lookup, so that channels are independent of one another
     ) -> Floats:
-        """Noise (N,) at places."""
+        """Noise (N,) at positions."""
         lattice = (places / np.float32(grain) + np.float32(7.31 * channel)).T
         return np.asarray(map_coordinates(self.volume, lattice, order=1, mode="grid-wrap"), dtype=np.float32)
 
 
-def ripple(
+def value_noise(
     values: Floats,  # (N,)
-    lanes: npt.NDArray[np.int64],  # (N,) which of many independent lines of noise
+    lanes: npt.NDArray[np.int64],  # (N,) which of many independent sequences of noise
 ) -> Floats:
-    """Smooth one-dimensional noise in 0–1 with a wavelength of one, the same for the same (value, lane)."""
+    """One-dimensional value noise (N,) in 0–1: random at the integers, smooth between; the same for the same (value, lane)."""
     below = np.floor(values).astype(np.int64)
     share = values - below
     share = share * share * (3 - 2 * share)
@@ -52,7 +52,7 @@ def ripple(
 
 
 def _hash(step: npt.NDArray[np.int64], lane: npt.NDArray[np.int64]) -> Floats:
-    """A number in 0–1 from two integers."""
+    """A pseudo-random number in 0–1 from two integers."""
     mixed = (step * 374761393 + lane * 668265263) & 0xFFFFFFFF
     mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
     return np.asarray((mixed ^ (mixed >> 16)) & 0xFFFF, dtype=np.float32) / np.float32(65535)

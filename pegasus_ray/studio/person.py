@@ -51,7 +51,7 @@ class ClothStyle(StrEnum):
 
 
 class Pattern(StrEnum):
-    """What is knitted into the cloth."""
+    """Patterns of the pullover."""
 
     PLAIN = "plain"
     STRIPES = "stripes"
@@ -74,10 +74,10 @@ class Brows:
     """Eyebrows, drawn hair by hair on the skin."""
 
     colour: Colour
-    thickness: float = 1.0  # of the band, 1 is usual
+    thickness: float = 1.0  # times the usual
     arch: float = 0.5  # 0 straight, 1 high
-    length: float = 1.0
-    density: float = 1.0
+    length: float = 1.0  # times the usual
+    density: float = 1.0  # times the usual number of hairs
     seed: int = 0
 
 
@@ -116,7 +116,7 @@ class Glasses:
 
     style: GlassesStyle
     colour: Colour
-    tint: Colour = (0.80, 0.86, 0.90)  # of what the lenses reflect
+    tint: Colour = (0.80, 0.86, 0.90)  # of the reflections in the lenses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +145,4 @@ class Person:
     hat: Hat | None = None
     beard: Beard | None = None
     glasses: Glasses | None = None
-    noise: float = 0.0  # metres, root mean square over the face: shape that no axis of the rig has
+    noise: float = 0.0  # metres, root mean square over the face, of `shape_noise`: detail beyond the rig's axes

@@ -40,7 +40,7 @@ from pegasus_ray.studio.person import (
     Skin,
 )
 
-FEMALE_STYLES: Final = (
+FEMALE_STYLES: Final = (  # usual styles, equally likely
     HairStyle.BOB,
     HairStyle.LONG,
     HairStyle.FRINGE,
@@ -49,6 +49,7 @@ FEMALE_STYLES: Final = (
     HairStyle.SIDE_PART,
 )
 MALE_STYLES: Final = (HairStyle.SHORT, HairStyle.SIDE_PART, HairStyle.SHORT, HairStyle.BALD, HairStyle.CURLY)
+"""Usual styles; one that is named twice is twice as likely."""
 
 UNSAMPLED_AXES: Final = (
     "ears/shape-pointed",
@@ -60,12 +61,12 @@ UNSAMPLED_AXES: Final = (
 """Axes that stay at zero, because small values of them already make an unusual head."""
 
 SHAPE_NOISE_RANGE: Final = (0.0010, 0.0015)
-"""Least and most of `Person.noise`: metres, root mean square over the face, that lie outside the rig's span."""
+"""Least and greatest `Person.noise`: metres, root mean square over the face."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Population:
-    """What sex, ancestry and age decide together."""
+    """Sex, ancestry and age of a person, on which the other draws depend."""
 
     female: bool
     african: float  # share of ancestry, 0–1

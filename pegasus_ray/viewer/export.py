@@ -27,7 +27,7 @@ def points_as_ply(points: CanonicalPoints, rig: Rig) -> bytes:
 
     Args:
         points: those of an avatar, evaluated.
-        rig: to which the avatar is bound.
+        rig: the rig to which the avatar is bound.
     """
     with torch.no_grad():
         drive = _at_rest(points, rig)

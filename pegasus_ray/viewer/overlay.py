@@ -15,7 +15,7 @@ from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind
 
-_MIN_FPS = 10.0
+_MIN_FPS = 10.0  # frames per second of the drawn video, whatever the track's rate
 _MAX_FPS = 30.0
 
 

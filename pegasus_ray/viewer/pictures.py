@@ -19,11 +19,11 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Label
 
 WEBP_QUALITY = 82
-"""Of 100."""
+"""Quality of the page's pictures, 0–100."""
 MAX_SIDE_PIXELS = 1600
 """Longest side of a picture on the page."""
 
-_COLOURS: dict[Label, tuple[int, int, int]] = {
+_COLOURS: dict[Label, tuple[int, int, int]] = {  # RGB of each label in drawn part maps
     Label.BACKGROUND: (245, 245, 243),
     Label.SKIN: (232, 190, 160),
     Label.BROW_LEFT: (110, 78, 60),
@@ -44,8 +44,8 @@ _COLOURS: dict[Label, tuple[int, int, int]] = {
     Label.HAIR: (84, 64, 98),
     Label.HAT: (190, 90, 60),
 }
-_PAPER_COLOUR = np.array([245, 245, 243], np.float32)
-_MASK_COLOUR = np.array([47, 111, 115], np.float32)
+_PAPER_COLOUR = np.array([245, 245, 243], np.float32)  # RGB, the page's background
+_MASK_COLOUR = np.array([47, 111, 115], np.float32)  # RGB, of masks
 _PALETTE: npt.NDArray[np.uint8] = np.array([_COLOURS[label] for label in Label], np.uint8)
 
 
@@ -72,7 +72,7 @@ def embed(image: Bytes) -> Picture:
 
 
 def sheet_of_rows(*rows: Sequence[Bytes]) -> Bytes:
-    """Rows of pictures as one sheet; all rows have as many pictures, and all pictures the same size."""
+    """Rows of pictures (H, W, 3) as one sheet; all rows have the same number of pictures, and all pictures the same size."""
     return contact_sheet([image for row in rows for image in row], columns=len(rows[0]))
 
 
@@ -99,7 +99,7 @@ def close_up_windows(
 ) -> list[Window]:
     """Square windows, a frame each and all of one size, that follow a region through the frames.
 
-    They have the side of the region's largest extent and `margin` of it more, but at least a fifth of the frame's side. If
+    Their side is (1 + `margin`) times the region's largest extent in any frame, but at least a fifth of the frame's side. If
     that is more than four fifths of the frame's side, the windows are the whole frames.
     """
     size = inside.shape[-1]

@@ -25,14 +25,14 @@ from pegasus_ray.viewer.pictures import part_legend
 MAX_CARDS = 24
 """Greatest number of cards of one kind on a page; of more results, the first by name are shown."""
 
-TITLES: dict[Kind, tuple[str, str]] = {
+TITLES: dict[Kind, tuple[str, str]] = {  # title and description of each section
     Kind.TRACKS: ("Tracks", "Videos after perception: frames of the clip, and the parts that were found in them."),
     Kind.AVATARS: ("Avatars", "Point models of one person each, on frames that their fit has never seen."),
     Kind.SWAPS: ("Swaps", "The target's frames with one attribute borrowed from one avatar, and where it was put."),
     Kind.MODELS: ("Generative avatars", "One person with a code for each attribute: their own, and borrowed ones."),
     Kind.TRANSFERS: ("Transfers", "Attributes on a new user's avatar, without any training."),
 }
-WAYS_OUT: dict[Reason, str] = {
+WAYS_OUT: dict[Reason, str] = {  # what a user can do about each kind of failure
     Reason.NOT_FOUND: "Check the path.",
     Reason.EMPTY_FILE: "Copy the file again; this one is empty.",
     Reason.NOT_A_VIDEO: "Give a video that OpenCV can read, as mp4 or webm.",
@@ -71,7 +71,7 @@ class Page:
     """All that the page's template shows."""
 
     title: str
-    made: str
+    made: str  # date and time, UTC
     headline: tuple[tuple[str, str, str], ...]  # number, its name, a remark
     sections: tuple[Section, ...]
     failures: tuple[dict[str, str], ...]

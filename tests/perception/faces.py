@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pegasus_ray.perception.nets import mesh_topology as mesh
-from pegasus_ray.perception.nets.face_regions import face_frame
+from pegasus_ray.perception.nets.face_regions import face_placement
 from pegasus_ray.perception.nets.square import Bytes, Floats
 
 SKIN, HAIR, SHIRT, WALL = (205, 150, 125), (60, 40, 30), (70, 90, 160), (190, 200, 195)
@@ -57,7 +57,7 @@ def portrait(size: int) -> tuple[Bytes, Bytes, Floats]:
     points = landmarks(size)
     image = np.full((size, size, 3), WALL, np.uint8)
     matte = np.zeros((size, size), np.uint8)
-    frame = face_frame(points)
+    frame = face_placement(points)
     middle, high, wide = (round(frame.x), round(frame.y)), frame.height, frame.width
 
     def ellipse(colour: tuple[int, int, int], at: tuple[int, int], axes: tuple[float, float]) -> None:

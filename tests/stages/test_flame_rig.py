@@ -107,7 +107,7 @@ def test_landmarks_are_measured_where_the_detector_is_here(flame: Rig) -> None:
         pytest.skip("the landmark model is not on this machine")
     found = measure_embedding(flame, detector)
     known = (found.weights > 0) & (flame.landmarks.weights > 0)
-    assert known.sum() >= import_rig.ENOUGH
+    assert known.sum() >= import_rig.MIN_MEASURED_LANDMARKS
     measured, carried = (
         interpolate_on_surface(flame.template, flame.faces, places.triangles, places.barycentric)[known]
         for places in (found, flame.landmarks)

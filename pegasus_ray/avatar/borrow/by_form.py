@@ -1,11 +1,11 @@
 """Borrowing a facial feature by its form and colours: the wearer's own points, moved and recoloured.
 
-The points of a feature were learned together where they lie: the line of a lid, say, is made by the points around it as well. Cut
-out and set into another face they no longer make it. What all faces of one rig share is the rig's surface. So a nose, a mouth or
-a pair of eyes is taken as the rig's identity axes for it, and as its colours at the same places of the surface. Pores and lashes
-stay the wearer's.
+A feature's points are learned together with those around it: the edge of an eyelid, say, is drawn by both. Cut out and set into
+another face, they no longer draw it. What faces on one rig do share is the rig's surface. So of a nose, a mouth or a pair of eyes
+two things are borrowed: the values on the rig's identity axes for it, and its colours at the same places of the surface. Pores
+and lashes stay the wearer's.
 
-Legend: N, M points, K shape axes.
+Legend: N points, M other points, K shape axes.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pegasus_ray.schemas.parts import Attribute, Part
 FORMS: Final = (Attribute.NOSE, Attribute.EYES, Attribute.MOUTH)
 """The attributes that can be borrowed by form."""
 COLOUR_SMOOTHING_METRES: Final = {Attribute.EYES: 0.003, Attribute.MOUTH: 0.008}
-"""Features that bring their colours, and the deviation of the Gaussian that smooths them. A nose has the wearer's skin."""
+"""Features that bring their colours, and the deviation of the Gaussian that smooths these. A nose keeps the wearer's skin."""
 MAX_DISTANCE_FROM_PART_METRES: Final = 0.008
-"""A point labelled as a feature that lies farther from the rig's surface of that feature is a mislabelled one."""
+"""A point labelled as a feature counts as mislabelled if it lies farther than this from the feature's triangles of the rig."""
 COLOUR_NEIGHBOURS: Final = 32
 """Points whose colours are averaged around a place."""
 LEAST_GAIN, MOST_GAIN = 0.1, 8.0
 """Bounds of the factor by which a point's colour is changed."""
 LEAST_LIGHT_GAIN, MOST_LIGHT_GAIN = 0.3, 3.0
-"""Bounds of the factor by which it is changed because the new form is shaded otherwise."""
+"""Bounds of the factor by which it is changed because the new form is shaded differently."""
 FOLLOW_METRES, IGNORE_METRES = 0.008, 0.016
 """The wearer's points follow a new shape fully up to the first distance from the part, and not at all beyond the second."""
 
 
 def can_form(wearer: Avatar, attribute: Attribute, rig: Rig) -> bool:
-    """Whether the rig has identity axes of its own for the attribute, and the wearer shows one that they can change."""
+    """Whether the rig has identity axes for the attribute, and the wearer has enough points of it for them to move."""
     if attribute not in FORMS or not bool(rig.axes_of(attribute).any()):
         return False
     return has_attribute(wearer.select(in_place(wearer, attribute.part, rig)), attribute)
@@ -74,8 +74,8 @@ def tint(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig) -> Avat
 def reform(wearer: Avatar, attribute: Attribute, rig: Rig, shape: Tensor) -> Avatar:
     """The wearer with the form that a part has under `shape` (K,), on their own shape otherwise.
 
-    Points near the part are moved. Their colours change as the shading of the rig's normals changes, since the light was fitted
-    to the wearer's own normals.
+    Points near the part are moved. They are still drawn with the normals of the wearer's own shape, so the change of shading
+    that the new form brings is multiplied into their albedo.
     """
     mine = wearer.select(in_place(wearer, attribute.part, rig))
     moved = follow(wearer, torch.cat([mine.places(rig), mine.places(rig, shape)]), rig, shape)
@@ -99,7 +99,7 @@ def in_place(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
 
 
 def follow(base: Avatar, part: Tensor, rig: Rig, shape: Tensor) -> Avatar:
-    """The wearer's points moved as the rig moves from their own shape to `shape` (K,), near the part's places (M, 3) alone."""
+    """The avatar, with points near the places `part` (M, 3) moved as the rig moves from the avatar's shape to `shape` (K,)."""
     distance, _ = nearest(base.places(rig), part, 1)
     share = ((IGNORE_METRES - distance) / (IGNORE_METRES - FOLLOW_METRES)).clamp(0, 1)
     moved = base.roots(rig, shape) - base.roots(rig)
@@ -107,7 +107,10 @@ def follow(base: Avatar, part: Tensor, rig: Rig, shape: Tensor) -> Avatar:
 
 
 def _smoothed(places: Tensor, points: Avatar, colours: Tensor, at: Tensor, reach: float) -> Tensor:
-    """The mean colour (N, 3) around `places` (N, 3) of points that lie `at` (M, 3), weighted by distance and opacity."""
+    """The mean colour (N, 3) around `places` (N, 3) of points that lie at `at` (M, 3), weighted by distance and opacity.
+
+    Their colours are `colours` (M, 3); `reach` is the Gaussian's deviation in metres.
+    """
     distance, near = nearest(places, at, COLOUR_NEIGHBOURS)
     weight = torch.softmax(-(distance / reach).square() / 2, dim=-1)
     weight = weight * torch.sigmoid(points.opacity_logits)[near] + 1e-9

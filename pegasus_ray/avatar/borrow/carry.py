@@ -17,23 +17,23 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
 SMOOTHING_METRES: Final = 0.03
-"""Deviation of the Gaussian over which the change from one head to another is averaged. Smaller, locks part; larger, a hat
-no longer follows the head's form."""
+"""Deviation of the Gaussian over which the change from one head to another is averaged. If it is smaller, locks come apart; if it
+is larger, a hat no longer follows the head's form."""
 BLOCK: Final = 1024
 """Points whose distances to all others are held in memory at once."""
 CLOTH_NEIGHBOURS: Final = 16
 """Points of cloth that give the height and the normal of the cloth under a point."""
 MAX_DEPTH_METRES: Final = 0.03
-"""Hair is brought out of cloth from at most this depth."""
+"""Hair is moved out of cloth by at most this much."""
 HEIGHT_METRES: Final = 0.006
-"""How far above the cloth it lies then."""
+"""How far above the cloth it then lies."""
 
 
 def carry_part(avatar: Avatar, part: Part, rig: Rig, shape: Tensor) -> Avatar:
     """The avatar with the points of a part moved from its own head to one of `shape` (K,); to be drawn on `shape`.
 
-    The points of one lock may be bound far apart, to the head, the neck and the shoulders. If each went along with its own
-    triangle, the lock would come apart on another body. So each goes along with the mean change of the points around it.
+    The points of one lock may be bound far apart, to the head, the neck and the shoulders. If each moved with its own triangle,
+    the lock would come apart on another body. So each point moves by the weighted mean of the changes around it.
     """
     chosen = (avatar.parts == part).nonzero()[:, 0]
     points = avatar.select(chosen)

@@ -1,8 +1,9 @@
-"""Completing what hair hid once it is taken off: skin in the skin's own light and tone, cloth in the colours of the cloth nearby.
+"""Completing the skin and cloth that hair hid, once the hair is taken off.
 
-Three things happen where hair was. Points labelled skin or cloth that have learned the hair's colours are dropped. New points on
-the rig take their place, in two layers: a surface, and a backing of larger points below it. And skin that was only seen
-through a fringe, or in its shade, gets the colour of skin that was not.
+Three things happen where hair was. Points labelled skin or cloth that have learned the hair's colours ("soiled" below) are
+dropped. New points on the rig take their place, in two layers: a surface, and a backing of larger points below it. New skin has
+the tone and light of the visible skin, new cloth the colours of the cloth nearby. And skin that was only seen through a fringe,
+or in its shade, gets the colour of skin that was not.
 
 Legend: N points, M points of the hair, F triangles.
 """
@@ -24,61 +25,62 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
 FRINGE_METRES: Final = 0.06
-"""Hair at most so far before the skin shades and hides it."""
+"""Hair hides and shades skin if it lies at most this far in front of it."""
 FRINGE_BEHIND_METRES: Final = 0.004
-"""Hair may lie so far behind a point of skin and still count as before it: both have their radius."""
+"""Hair that lies at most this far behind a point of skin still counts as in front of it, because points have a radius."""
 ACROSS_METRES: Final = 0.006
-"""Seen from the front, hair covers the skin at most so far beside it."""
-SOILED_METRES: Final = 0.02
-"""Skin farther from hair than this has not learned its colours, and stays as it is."""
+"""Seen from the front, a point of hair covers skin within this distance."""
+STANDS_OVER_METRES: Final = 0.02
+"""Hair stands over a place if it lies at most this far beside the place's normal. Only places near
+roots whose nearest hair is farther away than this are tested for it."""
 LEAST_FACING: Final = 0.3
-"""Skin whose normal points forward by at least this cosine was seen from the front, unless hair lies before it."""
+"""Skin whose normal points forward by at least this cosine was seen from the front, unless hair lies in front of it."""
 MAX_HEIGHT_METRES: Final = 0.08
-"""Hair that stands farther off the surface below it does not hide it."""
+"""Hair that stands farther than this off a surface does not hide it."""
 UNDER_HAIR_METRES: Final = 0.012
-"""A surface so near to hair that was taken off, or to its roots, was hidden by it."""
+"""A surface nearer than this to hair that was taken off, or to the places where that hair is bound, was hidden by it."""
 GAP_METRES: Final = 0.004
 """A hidden surface is completed where the nearest point that was kept is farther away."""
 SHADED_SHARE: Final = 0.72
-"""Skin above the eyes that is darker than this share of the face's tone has learned a fringe's strands and shade."""
+"""Skin above the eyes that is darker than this share of the face's brightness has learned a fringe's strands and shade."""
 SHADE_BELOW_METRES: Final = 0.045
 """How far below its points a fringe casts shade."""
 SHADE_ASIDE_METRES: Final = 0.01
-"""How far beside them."""
+"""How far to either side of them it casts shade."""
 LEAST_LIT_POINTS: Final = 200
-"""With fewer points of skin outside that shade, the light is told from all of the skin."""
+"""With fewer points of skin outside that shade, the light is estimated from all of the skin."""
 LEAST_FREE_POINTS: Final = 24
 """With fewer points of skin that no hair covered, covered skin keeps its colours."""
 LOCAL_SHARE: Final = 0.3
 """Far from any seen skin, completed skin has this share of the nearest skin's tone and the rest of the whole skin's median."""
 LOCAL_METRES: Final = 0.01
-"""The distance over which it goes over from the nearest skin's tone alone to that mixture."""
+"""Decay length of the change from the nearest skin's tone to that mixture, and of the weights of neighbouring skin."""
 SKIN_NEIGHBOURS: Final = 24
 """Points of skin whose tone is averaged."""
 CLOTH_NEIGHBOURS: Final = 48
 """Points of cloth whose colours are averaged."""
 CLOTH_SMOOTHING_METRES: Final = 0.012
-"""Over how many metres."""
+"""Decay length of their weights."""
 COLLAR_NEIGHBOURS: Final = 24
 """Points of cloth that say how high the collar is at a place."""
 LIKE_NEIGHBOURS: Final = 8
-"""Points nearby whose parts, offsets and colours a completed point follows."""
+"""Points nearby that give a completed point its part, offset and colour."""
 OPAQUE: Final = 0.3
-"""Points that are less opaque are not followed."""
+"""Points that are less opaque are not used for that."""
 HEAD_SHARE: Final = 0.9
 """Where the head joint's skinning weight is larger, the surface is scalp."""
 OVERLAP: Final = 2.56
-"""How often the points of a layer cover its surface."""
+"""Total area of a layer's discs, relative to the area that they cover."""
 COVERED: Final = (Part.SKIN, Part.NECK, Part.CLOTH)
 """The parts that hair lies on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """Points over a surface."""
+    """A layer of completed points."""
 
-    depth: float  # metres under the rig
-    radius: float  # metres
+    depth: float  # metres under the surface that it completes
+    radius: float  # of its points, metres
 
 
 SURFACE: Final = _Layer(0.0015, 0.0036)
@@ -99,8 +101,8 @@ def complete_scalp(avatar: Avatar, hair: Avatar, rig: Rig, *, keep_skin: bool = 
         avatar: all points but the hair's.
         hair: the points that were taken off: hair, a hat, or both.
         rig: that both are bound to.
-        keep_skin: leave the skin beside the hair where it is and only clear its colour. For an avatar that may put its own
-            hair on again: the edge of that hair was fitted together with this skin.
+        keep_skin: keep all skin above the eyes and correct only its colour. For an avatar that may put its own hair on
+            again: the edge of that hair was fitted together with this skin.
     """
     if len(hair) == 0:
         return avatar
@@ -128,17 +130,17 @@ def _soiled(avatar: Avatar, hair: Avatar, rig: Rig) -> Tensor:
 def _hidden(places: Tensor, normals: Tensor, hair: Avatar, rig: Rig) -> Tensor:
     """Whether hair hid the places (N, 3) of a surface with these normals (N, 3), (N,) bool.
 
-    A place counts as hidden near hair and near its roots. Where only roots are near, hair must also stand over the place: it may
-    be bound to a forehead that it leaves free.
+    A place counts as hidden near hair and near the hair's roots, which are the places where it is bound. Where only roots are
+    near, hair must also stand over the place: hair that is bound to the forehead may leave the forehead free.
     """
-    roots, stands = hair.roots(rig), hair.places(rig)
-    hidden = distance_to(places, torch.cat([roots, stands])) < UNDER_HAIR_METRES
-    far = (hidden & (distance_to(places, stands) > SOILED_METRES)).nonzero()[:, 0]
+    roots, strands = hair.roots(rig), hair.places(rig)
+    hidden = distance_to(places, torch.cat([roots, strands])) < UNDER_HAIR_METRES
+    far = (hidden & (distance_to(places, strands) > STANDS_OVER_METRES)).nonzero()[:, 0]
     for block in torch.split(far, 512):
-        away = stands[None] - places[block, None]
+        away = strands[None] - places[block, None]
         height = (away * normals[block, None]).sum(-1)
         aside = (away.square().sum(-1) - height.square()).clamp(min=0).sqrt()
-        hidden[block] = ((height > 0) & (height < MAX_HEIGHT_METRES) & (aside < SOILED_METRES)).any(1)
+        hidden[block] = ((height > 0) & (height < MAX_HEIGHT_METRES) & (aside < STANDS_OVER_METRES)).any(1)
     return hidden
 
 
@@ -149,13 +151,13 @@ def _hidden_area(avatar: Avatar, rig: Rig) -> Tensor:
 
 
 def _forehead_and_scalp(avatar: Avatar, rig: Rig) -> Tensor:
-    """The rig's triangles above the brows, (F,) bool: there no lash or lid is dark by nature."""
+    """The rig's triangles above the brows, (F,) bool. Dark skin there is hair's shade: lashes and lids lie lower."""
     where = regions(rig, rig.shaped(avatar.shape))
     return (where.forehead > 0) | (where.scalp > 0)
 
 
 def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
-    """New points on the rig wherever `hair` hid it and `avatar` has no points; they move as the rig does."""
+    """New points on the rig wherever `hair` hid it and `avatar` has no opaque skin or cloth; they move as the rig does."""
     part = avatar.parts
     shown = torch.stack([part == covered for covered in COVERED]).any(0) & (
         torch.sigmoid(avatar.opacity_logits) > OPAQUE
@@ -168,9 +170,9 @@ def _completed(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
 
 
 def _complete_layer(like: Avatar, hair: Avatar, rig: Rig, layer: _Layer, generator: torch.Generator) -> Avatar:
-    """One layer of new points, with the offsets, colours and parts that `like` has nearby; on the scalp, as skin on the rig.
+    """One layer of new points, with the offsets, colours and parts of `like`'s points nearby; on the scalp, skin on the rig.
 
-    On the neck above the collar, points follow skin and never the cloth nearby, which would be drawn up to the ears.
+    On the neck above the collar, points never become cloth: it would otherwise be continued up to the ears.
     """
     blank = _scatter(like, _hidden_area(like, rig), layer.radius, generator)
     blank = blank.select(distance_to(blank.roots(rig), like.places(rig)) > GAP_METRES)
@@ -181,20 +183,21 @@ def _complete_layer(like: Avatar, hair: Avatar, rig: Rig, layer: _Layer, generat
     anchors, part = blank.anchors(rig), like.parts
     scalp = anchors.skin_weights[:, rig.joint_names.index("head")] > HEAD_SHARE
     near = nearest(anchors.positions, like.roots(rig), LIKE_NEIGHBOURS)[1]
-    clad = part == Part.CLOTH
-    over = ~scalp & (rig.parts[blank.triangles] == Part.NECK)
-    over &= _over_collar(anchors.positions, like.select(clad).places(rig))
-    unclad = nearest(anchors.positions[over], like.select(~clad).roots(rig), LIKE_NEIGHBOURS)[1]
-    near[over] = (~clad).nonzero()[:, 0][unclad]
-    of = torch.where(scalp, int(Part.SKIN), part[near].mode(1).values)
-    same = (part[near] == of[:, None]).float()
+    is_cloth = part == Part.CLOTH
+    bare_neck = ~scalp & (rig.parts[blank.triangles] == Part.NECK)
+    bare_neck &= _over_collar(anchors.positions, like.select(is_cloth).places(rig))
+    near_neck = nearest(anchors.positions[bare_neck], like.select(~is_cloth).roots(rig), LIKE_NEIGHBOURS)[1]
+    near[bare_neck] = (~is_cloth).nonzero()[:, 0][near_neck]
+    new_part = torch.where(scalp, int(Part.SKIN), part[near].mode(1).values)
+    same = (part[near] == new_part[:, None]).float()
     share = (same / same.sum(1, keepdim=True).clamp(min=1))[..., None]
     offsets = torch.where(scalp[:, None], 0.0, (share * like.offsets[near]).sum(1)) - layer.depth * anchors.normals
-    blank = replace(blank, offsets=offsets, part_logits=4.0 * torch.nn.functional.one_hot(of, len(Part)).to(offsets))
+    logits = 4.0 * torch.nn.functional.one_hot(new_part, len(Part)).to(offsets)
+    blank = replace(blank, offsets=offsets, part_logits=logits)
     skin = like.select(part == Part.SKIN)
     bare = _skin_nearby(blank, skin, rig, hair)
     cloth = _cloth_nearby(anchors.positions, like.select(part == Part.CLOTH), rig)
-    cloth = torch.where((of == Part.CLOTH)[:, None], cloth, (share * like.albedo[near]).sum(1))
+    cloth = torch.where((new_part == Part.CLOTH)[:, None], cloth, (share * like.albedo[near]).sum(1))
     return replace(blank, albedo=torch.where(scalp[:, None], bare, cloth))
 
 
@@ -207,9 +210,9 @@ def _over_collar(places: Tensor, cloth: Tensor) -> Tensor:
 
 
 def _scatter(like: Avatar, area: Tensor, radius: float, generator: torch.Generator) -> Avatar:
-    """Grey points of a radius in metres on the rig, evenly over triangles of area (F,) m² and `OVERLAP` times covering them.
+    """Grey points of a radius in metres on the rig, evenly over triangles of area (F,) m², enough to cover them `OVERLAP` times.
 
-    They stand in the first group of `like`.
+    They belong to the first group of `like`.
     """
     count = max(1, round(float(area.sum()) * OVERLAP / (torch.pi * radius**2)))
     places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
@@ -234,10 +237,10 @@ def _scatter(like: Avatar, area: Tensor, radius: float, generator: torch.Generat
 
 
 def clear_skin(avatar: Avatar, hair: Avatar, rig: Rig) -> Avatar:
-    """The avatar with the skin that was under `hair` in the colour of the skin that was not.
+    """The avatar with skin that `hair` covered in the colour of skin that it did not cover.
 
-    Skin behind a fringe was never seen free of it, so its points have learned strands and shade. A point above the eyes counts
-    as covered where hair lies before it as seen from the front and, on forehead and scalp, where it is far darker than the face.
+    Skin behind a fringe was never seen without it, so its points have learned strands and shade. A point above the eyes counts
+    as covered if hair lies in front of it or if, on forehead and scalp, it is far darker than the face.
     """
     places, over = avatar.places(rig), hair.places(rig)
     upper = _is_upper_skin(avatar, rig)
@@ -264,7 +267,7 @@ def _is_upper_skin(avatar: Avatar, rig: Rig) -> Tensor:
 
 
 def _is_covered(points: Tensor, hair: Tensor) -> Tensor:
-    """Whether hair (M, 3) lies before each point (N, 3) as seen from the front, (N,) bool."""
+    """Whether hair (M, 3) lies in front of each point (N, 3), along the rig's z axis, (N,) bool."""
     covered = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     for block in torch.split(torch.arange(len(points)), 1024):
         across = torch.cdist(points[block, :2], hair[:, :2])
@@ -274,7 +277,7 @@ def _is_covered(points: Tensor, hair: Tensor) -> Tensor:
 
 
 def _cloth_nearby(places: Tensor, cloth: Avatar, rig: Rig) -> Tensor:
-    """Colours (N, 3) for cloth at `places` (N, 3): the mean of the cloth nearby. No frame shows the pattern under the hair."""
+    """Colours (N, 3) for cloth at `places` (N, 3): the mean of the cloth nearby, as no frame shows the pattern under the hair."""
     if len(cloth) == 0:
         return torch.full_like(places, 0.5)
     distance, near = nearest(places, cloth.places(rig), CLOTH_NEIGHBOURS)
@@ -302,7 +305,7 @@ def _skin_nearby(bare: Avatar, skin: Avatar, rig: Rig, hair: Avatar) -> Tensor:
 
 
 def _under_fringe(places: Tensor, hair: Tensor) -> Tensor:
-    """Whether hair (M, 3) hangs before and above each place (N, 3) and may cast its shade on it, (N,) bool."""
+    """Whether hair (M, 3) hangs in front of and above each place (N, 3), where it may cast its shade on it, (N,) bool."""
     found = torch.zeros(len(places), dtype=torch.bool, device=places.device)
     for block in torch.split(torch.arange(len(places)), 512):
         x, y, z = (hair[None, :, axis] - places[block, None, axis] for axis in range(3))

@@ -24,18 +24,18 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
 COVERS_SCALP: Final = (Attribute.HAIR, Attribute.HAT)
-"""The attributes that lie over the head: what they cover on the wearer must be taken off first, and what that had hidden made."""
+"""The attributes that lie over the head. The wearer's own hair or hat is taken off first, and what it hid is completed."""
 
 
 class Way(StrEnum):
     """How an attribute is borrowed."""
 
     COVER = "cover"
-    """Hair and hats: the source's points, carried as one piece to a head that is freed of what lies there."""
+    """Hair and hats: the source's points, moved as one piece to the wearer's head, whose own hair or hat is taken off."""
     FORM = "form"
-    """Noses, eyes, mouths: the rig's identity axes of the part and, but for noses, the colours. The points stay the wearer's."""
+    """Noses, eyes, mouths: the rig's identity axes of the part and, but for noses, the colours. The points are the wearer's."""
     STRANDS = "strands"
-    """Brows: the source's hairs with the skin between them, whose tone becomes the wearer's."""
+    """Brows: the source's hairs with the skin between them, which gets the wearer's tone."""
     SET_IN = "set in"
     """Noses, eyes, mouths where the rig has no axes for them or the wearer shows none: the source's points, set into the face."""
 
@@ -50,7 +50,7 @@ class Borrowing:
     source: Avatar  # in the wearer's light, on its own shape
 
     def lender(self, rig: Rig) -> Avatar:
-        """The source as it is to be drawn on `shape`: what covers the scalp is carried there as one piece."""
+        """The source as it is drawn on `shape`: hair and hats are moved to that head as one piece."""
         return carry_part(self.source, self.attribute.part, rig, self.shape) if self.way is Way.COVER else self.source
 
     def lent(self, rig: Rig) -> Avatar:
@@ -63,15 +63,15 @@ class Borrowing:
 
     @property
     def keeps_motion(self) -> bool:
-        """Whether the points keep their learned motion: hair and hats do not, since theirs went with the source's expressions."""
+        """Whether the points keep their learned motion; hair and hats do not, as theirs followed the source's expressions."""
         return self.way is not Way.COVER
 
     def on_clothes(self, lent: Avatar, wearer: Avatar, rig: Rig) -> Avatar:
-        """The lent points laid on the wearer's clothes: long hair would hang inside a broader body."""
+        """The lent points, hair laid on the wearer's clothes: long hair would otherwise hang inside a broader body."""
         return lift_off_cloth(lent, wearer, rig) if self.attribute is Attribute.HAIR else lent
 
     def bare_head(self, wearer: Avatar, lent: Avatar, rig: Rig) -> Avatar:
-        """The wearer's head before hair or a hat is put on: bald, or without what the hat `lent` would press flat."""
+        """The wearer before hair or a hat is put on: bald, or without the hair that the hat `lent` would press flat or cover."""
         return bald(wearer, rig) if self.attribute is Attribute.HAIR else under_hat(wearer, lent, rig)
 
 
@@ -101,15 +101,15 @@ def decide(wearer: Avatar, source: Avatar, attribute: Attribute, rig: Rig) -> Bo
 
 
 def way_of(wearer: Avatar, attribute: Attribute, rig: Rig) -> Way:
-    """How `wearer` borrows an attribute, whoever lends it."""
+    """How `wearer` borrows an attribute; it does not depend on the source."""
     if attribute in COVERS_SCALP:
         return Way.COVER
-    if attribute is Attribute.EYEBROWS:  # hairs, which grow wherever the form of the forehead puts them
+    if attribute is Attribute.EYEBROWS:  # hairs on the skin: the rig's axes do not say where hairs grow
         return Way.STRANDS
     return Way.FORM if can_form(wearer, attribute, rig) else Way.SET_IN
 
 
 def without_motion(points: Avatar) -> Avatar:
-    """The points without motion of their own: they follow the rig alone."""
+    """The points without learned motion and colour change: they move only as the rig does."""
     still = {name: torch.zeros_like(getattr(points, name)) for name in ("position_basis", "colour_basis")}
     return points.with_tensors(still)

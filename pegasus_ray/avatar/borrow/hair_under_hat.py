@@ -1,4 +1,4 @@
-"""The wearer's hair under a borrowed hat: what would stick out through the hat or around it is taken off.
+"""Taking off the wearer's hair where a borrowed hat covers it, or where it would stick out around the hat.
 
 Legend: N points of the wearer, M points of the hat.
 """
@@ -18,21 +18,21 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
 FLAT_METRES: Final = 0.008
-"""Hair beside the hat that stands off the head by less stays."""
+"""Hair next to the hat stays if it stands off the head by less than this."""
 RISE: Final = 0.5
-"""How much more it may stand off for each metre that it is away from the hat."""
+"""How many metres more it may stand off for each metre that it is away from the hat."""
 RIM_METRES: Final = 0.01
 """The distance from the hat up to which hair must lie flat; beyond it `RISE` begins."""
 HEAD_MIDDLE_METRES: Final = (0.0, 0.03, -0.09)
 """The middle of the head, in rig space. Hair on a ray from here through the hat is covered by the hat."""
 RAY_RADIANS: Final = 0.08
-"""A ray that comes so near to a point of the hat passes through it: 8 mm on the head, the distance between a hat's points."""
+"""A ray within this angle of a point of the hat passes through the hat: 8 mm on the head, the distance of a hat's points."""
 SINK_METRES: Final = 0.006
-"""How far skin that a hat covers is moved into the head, so that it does not show between the hat's points."""
+"""How far points that a hat covers are moved into the head, so that they do not show between the hat's points."""
 
 
 def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
-    """The wearer without a hat of their own and without the hair that `hat` would press flat; the scalp is completed.
+    """The wearer without a hat of their own and without the hair that `hat` would press flat or cover; the scalp is completed.
 
     Args:
         wearer: who puts the hat on.
@@ -45,9 +45,9 @@ def under_hat(wearer: Avatar, hat: Avatar, rig: Rig) -> Avatar:
     kept = wearer.parts != Part.HAT
     kept &= ~pressed_flat(wearer, places, rig)
     bare = complete_scalp(wearer.select(kept), wearer.select(~kept), rig)
-    heads = bare.places(rig)
-    rays = torch.nn.functional.normalize(heads - heads.new_tensor(HEAD_MIDDLE_METRES), dim=1)
-    sunk = SINK_METRES * _covered(heads, places)[:, None] * rays
+    points = bare.places(rig)
+    rays = torch.nn.functional.normalize(points - points.new_tensor(HEAD_MIDDLE_METRES), dim=1)
+    sunk = SINK_METRES * _covered(points, places)[:, None] * rays
     return replace(bare, offsets=bare.offsets - sunk)
 
 
@@ -66,7 +66,7 @@ def pressed_flat(wearer: Avatar, hat: Tensor, rig: Rig) -> Tensor:
 
 
 def _covered(places: Tensor, hat: Tensor) -> Tensor:
-    """Which places (N, 3) lie on a ray from the middle of the head through the hat (M, 3), in it or beyond it, (N,) bool."""
+    """Which places (N, 3) lie on a ray from the middle of the head through the hat (M, 3), at any distance, (N,) bool."""
     middle = hat.new_tensor(HEAD_MIDDLE_METRES)
     rays, others = (torch.nn.functional.normalize(p - middle, dim=1) for p in (places, hat))
     return distance_to(rays, others) < RAY_RADIANS

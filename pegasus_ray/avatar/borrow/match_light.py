@@ -3,7 +3,7 @@
 Skin cannot tell the light, because people's skin differs more than lamps do. Without this correction a mouth that was filmed in a
 warm, dim room is a dark stain on a face that was filmed by a window.
 
-Source: looked at and measured on real clips and studio people (docs/performance.md, Recombining).
+Source: the constants were measured on real clips and studio people (docs/performance.md, Recombining).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pegasus_ray.schemas.parts import Part
 WHITE_QUANTILE: Final = 0.7
 """The points of an eye that are at least as bright as this quantile are taken for its white."""
 LEAST_POINTS: Final = 20
-"""With fewer points of the eyes the light is not told."""
+"""With fewer points of the eyes the light is not estimated."""
 FIT_ERROR_LOG: Final = 0.16
-"""Natural logarithm of the ratio by which two fits of one and the same light differ: so much of a difference is ignored."""
+"""Natural logarithm of the ratio by which two fits under the same light differ: this much of a difference is ignored."""
 MAX_DIFFERENCE_LOG: Final = 0.9
-"""Natural logarithm of the largest correction: what differs more is something else than the light."""
+"""Natural logarithm of the largest correction: a larger difference has another cause than the light."""
 
 
 def match_light(source: Avatar, wearer: Avatar, rig: Rig) -> Avatar:
     """The source as it would look in the wearer's light: all its colours times the ratio of the two whites.
 
-    The ratio is first brought nearer to 1 by what two fits of one light may differ. Where an avatar shows too little of its eyes,
-    the source is returned as it is.
+    The logarithm of the ratio is first shrunk by `FIT_ERROR_LOG`. If either avatar shows too little of its eyes, the source is
+    returned unchanged.
     """
     theirs, own = whites(source, rig), whites(wearer, rig)
     if theirs is None or own is None:
@@ -43,7 +43,7 @@ def match_light(source: Avatar, wearer: Avatar, rig: Rig) -> Avatar:
 
 
 def whites(avatar: Avatar, rig: Rig) -> Tensor | None:
-    """The colour (3,) of the whites of the eyes under the even part of the avatar's light; None where too few points show it."""
+    """The colour (3,) of the whites of the eyes under the constant term of the avatar's light; None with too few points."""
     eyes = avatar.select(in_place(avatar, Part.EYES, rig))
     if len(eyes) < LEAST_POINTS:
         return None

@@ -1,4 +1,4 @@
-"""The points of one part of an avatar: finding them, and taking them out to lend them.
+"""Finding the points of one part of an avatar, and selecting those to lend.
 
 Legend: N points.
 """
@@ -21,15 +21,15 @@ LEAST_POINTS: Final = 20
 """With fewer points of an attribute an avatar counts as not showing it."""
 VOTING_NEIGHBOURS: Final = 16
 """How many nearest points decide whether a point of a part is an isolated speck."""
-LEAST_KIN_SHARE: Final = {Part.MOUTH: 0.3, Part.HAIR: 0.15, Part.HAT: 0.3}
-"""The share of its neighbours' opacity that must belong to a point's own part, or it counts as a speck.
+LEAST_NEIGHBOUR_SHARE: Final = {Part.MOUTH: 0.3, Part.HAIR: 0.15, Part.HAT: 0.3}
+"""A point counts as a speck if less than this share of its neighbours' opacity belongs to its own part.
 
-Only parts that are large enough are listed: brows are so thin that most neighbours of a hair are skin.
+Only large parts are listed: brows are so thin that most neighbours of a hair are skin.
 """
 MAX_MOUTH_DISTANCE: Final = 2.5
-"""Farther from the mouth's middle than this many median distances, a point labelled mouth counts as a speck."""
+"""A point labelled mouth counts as a speck if it is farther from the mouth's middle than this many median distances."""
 BROW_SKIN_REACH_METRES: Final = 0.002
-"""Skin so near to a brow's points is lent with them."""
+"""Skin within this distance of a brow's points is lent with them."""
 BROW_LIFT_METRES: Final = 0.001
 """How far borrowed brows, with their skin, lie above the lender's surface."""
 MAX_STRAY_METRES: Final = 0.012
@@ -66,13 +66,13 @@ def lend(avatar: Avatar, attribute: Attribute, rig: Rig) -> Avatar:
 
 
 def members(avatar: Avatar, part: Part, rig: Rig) -> Tensor:
-    """Which points (N,) make up a part, (N,) bool: those labelled so, without isolated specks such as a bit of lip on a cheek."""
+    """Which points make up a part, (N,) bool: those labelled so, without isolated specks such as a bit of lip on a cheek."""
     found = avatar.parts == part
-    if part in LEAST_KIN_SHARE and bool(found.any()):
+    if part in LEAST_NEIGHBOUR_SHARE and bool(found.any()):
         places, chosen = avatar.places(rig), found.nonzero()[:, 0]
         near = nearest(places[chosen], places, VOTING_NEIGHBOURS)[1]
         opacity = torch.sigmoid(avatar.opacity_logits)[near]
-        found[chosen] = (found[near] * opacity).sum(1) > LEAST_KIN_SHARE[part] * opacity.sum(1)
+        found[chosen] = (found[near] * opacity).sum(1) > LEAST_NEIGHBOUR_SHARE[part] * opacity.sum(1)
         if part is Part.MOUTH and bool(found.any()):
             away = (places - places[found].median(0).values).norm(dim=1)
             found &= away < MAX_MOUTH_DISTANCE * away[found].median()

@@ -26,19 +26,19 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
 BACKED: Final = (Attribute.NOSE, Attribute.MOUTH)
-"""Parts that, set in, get larger points of their own colours behind them, so that nothing shows between their points."""
+"""Attributes that, when set in, get larger points of their own colours behind them, so that nothing shows through."""
 BACKING_DEPTH_METRES: Final = 0.0015
 """How far behind them those points lie."""
 BACKING_SIZE: Final = 2.0
-"""Their radius, relative to the points before them."""
+"""Their radius, relative to that of the points in front of them."""
 BACKING_NEIGHBOURS: Final = 8
-"""Points whose mean colour a point of the backing has."""
+"""A point of the backing has the mean colour of this many points."""
 UNDERLAY_DEPTH_METRES: Final = 0.004
-"""How far under the wearer's own feature its skin lies, which shows where a smaller borrowed feature leaves it bare."""
+"""How far under the wearer's own feature skin is laid, which shows where a smaller borrowed feature leaves it bare."""
 UNDERLAY_NEIGHBOURS: Final = 12
-"""Points of skin whose mean colour a point of the underlay has."""
+"""A point of that skin has the mean colour of this many points of skin."""
 MAX_UNDERLAY_MOTION: Final = 0.02
-"""Places that a unit of any expression moves by more metres get no underlay: lids and lips would drag it into view."""
+"""Metres. Places that a unit of some expression moves farther get no such skin: lids and lips would drag it into view."""
 
 
 def put_on(
@@ -47,11 +47,11 @@ def put_on(
     """`wearer` with the attribute of `source` (paper Eq. 13): an ordinary avatar.
 
     Args:
-        wearer: whose points all but the attribute's are kept.
+        wearer: who puts the attribute on; all their other points are kept.
         source: whose attribute is taken.
         attribute: what to borrow.
         rig: the rig that both are bound to.
-        smooth: metres over which colours are smoothed before borrowed skin takes the wearer's.
+        smooth: metres over which skin colours are averaged where borrowed skin is matched to the wearer's.
 
     Raises:
         PegasusError: MISSING_ATTRIBUTE where the source has no such part; BAD_REFERENCE where the two are on different rigs.
@@ -106,7 +106,7 @@ def underlay(mine: Avatar, skin: Avatar, rig: Rig) -> Avatar:
 
 
 def _anchored(points: Avatar, rig: Rig, shape: Tensor, stored: Tensor) -> Avatar:
-    """The points with offsets from the rig of shape `stored` (K,), in the places that they have on that of `shape` (K,)."""
+    """The points where they lie on the rig of `shape` (K,), but with offsets measured from the rig of shape `stored` (K,)."""
     moved = points.roots(rig, shape) - points.roots(rig, stored)
     return replace(points, offsets=points.offsets + moved)
 

@@ -19,13 +19,13 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
 SKIN_SMOOTHING_METRES: Final = 0.006
-"""Over how many metres the skin's colour is averaged by default."""
+"""Decay length of the weights with which the skin's colour is averaged, by default."""
 SKIN_NEIGHBOURS: Final = 48
 """Points of skin whose colours are averaged around a place."""
 LEAST_GAIN, MOST_GAIN = 0.2, 5.0
 """Bounds of the factor by which borrowed skin is changed."""
 DARKEST_SHARE: Final = 0.2
-"""The darkest of a brow's points, as a share of all, are taken for pure hair."""
+"""This share of a brow's points, the darkest ones, is taken for pure hair."""
 
 
 def recolour(
@@ -37,7 +37,7 @@ def recolour(
 
     Args:
         borrowed: the source's points of the attribute, as they lie on the borrowed shape.
-        how: what was decided; its source gives the skin that the points were learned in.
+        how: what was decided; its source gives the skin around which the points were learned.
         wearer: whose skin they are to match.
         rig: that all are bound to.
         smooth: metres over which the skin's colour is averaged.

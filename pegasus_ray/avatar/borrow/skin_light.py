@@ -20,9 +20,9 @@ from pegasus_ray.rig.model import rodrigues
 
 YAWS_RADIANS: Final = (-0.45, -0.2, 0.0, 0.2, 0.45)
 PITCHES_RADIANS: Final = (-0.2, 0.0, 0.2)
-"""Turns of the head under which skin is looked at: the light stays where it is while the normals turn."""
+"""Head poses over which the light's effect is averaged: the light is fixed in camera space while the normals turn."""
 RIDGE: Final = (0.0, *[2e-3] * 3, *[3e-2] * 5)
-"""Ridge of the least squares for the harmonics of order 0, 1 and 2: what the skin does not show is left to the low orders."""
+"""Ridge of the least squares for the harmonics of order 0, 1 and 2: higher orders stay small where skin does not show them."""
 
 
 def skin_light(skin: Avatar, normals: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ CANONICAL_EXPRESSION = {"jawOpen": 0.5}
 """Expressions of the canonical head; those that the rig does not have are left out."""
 
 TINT_MARGIN = 0.02
-"""Colours are clamped this far away from 0 and 1 before they are tinted: the odds of 0 and 1 could not be changed."""
+"""Colours are clamped this far away from 0 and 1 before they are tinted: a tint could not change 0 and 1."""
 
 MIN_SKIN_WEIGHT = 1e-4
 """Smallest weight of a joint on a point for which a logarithm is taken, so that it is finite."""

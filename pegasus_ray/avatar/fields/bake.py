@@ -43,7 +43,7 @@ def bake_avatar(
         fields: the networks.
         avatar: the points at which they are evaluated.
         rig: the rig that the points are bound to.
-        performance: parameters of the person's own frames; evenly spaced ones are used where there are many.
+        performance: parameters of the person's own frames; at most `MAX_FITTED_FRAMES` are used, evenly spaced.
         code: the code of these frames, as a choice per block.
     """
     anchors, roots = avatar.anchors(rig), canonical_roots(rig, avatar.triangles, avatar.barycentric)

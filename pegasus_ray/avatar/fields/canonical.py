@@ -71,7 +71,7 @@ def _octaves(like: Tensor, frequencies: int) -> Tensor:
 
 
 class CanonicalField(nn.Module):
-    """Maps a place and a code to signed distance, its gradient, albedo and χ; starts as the signed distance to a sphere.
+    """Maps a place and a code to signed distance, its gradient, albedo and χ; before training the distance is that to a sphere.
 
     Args:
         code: Z.

@@ -14,12 +14,13 @@ from pegasus_ray.schemas.parts import Attribute
 
 IDENTITY = "identity"
 BLOCKS = (IDENTITY, *(attribute.value for attribute in Attribute))
+"""The blocks of z in their order."""
 INITIAL_DEVIATION = 0.25
 """Standard deviation of the codes at the start."""
 
 
 class CodeBook(nn.Module):
-    """Learnable codes: each block has one or several choices of C numbers, and a one-hot vector that names the block.
+    """Learnable codes: each block has one or several codes of C numbers, to which a one-hot vector for the block is appended.
 
     Args:
         choices: number of codes per block; a block that is not named has one.

@@ -25,15 +25,11 @@ class FieldConfig:
     shading_depth: int = 2
     subject_stage: bool = False  # generic → subject canonical (Eq. 5); off for the avatar of a single person (§4.2)
     rig_stage: bool = True  # subject → rig canonical (Eq. 6)
-    own_looks: bool = False  # colours and motion are learned as differences from the points' own; off: from nothing
-    anchored: bool = (
-        True  # bases and skinning are learned as differences from the rig's; off: from nothing, as the reference
-    )
-    field_normals: bool = True  # normals by the whole Jacobian of Eq. 3; off: turned with the bones alone
+    own_looks: bool = False  # learn colours and motion as differences from the points' own; off: from nothing
+    anchored: bool = True  # learn bases and skinning as differences from the rig's; off: from nothing, as the reference
+    field_normals: bool = True  # normals by the whole Jacobian of Eq. 3; off: rotated with the bones only
     grid_levels: int = 0  # levels of the hash grid (`grid.py`) beside the positional encoding; none, as the reference
-    free_discs: bool = (
-        False  # radius and opacity are learned per point; off: opaque points of one rule, as the reference
-    )
+    free_discs: bool = False  # learn radius and opacity per point; off: opaque, radii by one rule, as the reference
     chunk: int = 16384  # points evaluated at once; for more, activations are computed again to save memory
 
     def __post_init__(self) -> None:

@@ -17,10 +17,10 @@ from pegasus_ray.avatar.fields.canonical import UNITS_PER_METRE, to_field_units
 from pegasus_ray.avatar.fields.mlp import Trunk, linear_layer
 
 METRES_PER_OUTPUT = 0.05
-"""Metres that an output of one stands for: Adam's steps on the weights then move points by tenths of a millimetre."""
+"""Metres per unit of an output: with it, Adam's steps on the weights move points by tenths of a millimetre."""
 
 LOGITS_PER_OUTPUT = 5.0
-"""Skinning logits that an output of one stands for."""
+"""Skinning logits per unit of an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Tangents:
 
 
 class Deformer(nn.Module):
-    """Maps a point and a code to its deformation; starts as no deformation at all."""
+    """Maps a point and a code to its deformation, which is zero before training."""
 
     def __init__(self, code: int, *, signals: int, joints: int, width: int = 128, depth: int = 4) -> None:
         super().__init__()

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 COARSEST_CELLS_PER_UNIT = 16.0
-"""Cells per field unit at the first level, of 16 mm: finer than the positional encoding resolves well. Each level halves them."""
+"""Cells per field unit at the first level: 16 mm each, finer than the positional encoding resolves well. Levels halve them."""
 
 TABLE_ENTRIES = 1 << 15
 """Entries of the table of a level."""
 
 FEATURES_PER_LEVEL = 4
-"""C."""
+"""C: numbers per entry of the table."""
 
 INITIAL_DEVIATION = 1e-2
 """Standard deviation of the entries at the start."""
@@ -57,14 +57,14 @@ class HashGrid(nn.Module):
 
     @property
     def width(self) -> int:
-        """L · C."""
+        """Number of features of a place, L · C."""
         return self.levels * FEATURES_PER_LEVEL
 
     def forward(
         self,
         places: Tensor,  # (N, 3) field units
     ) -> Tensor:
-        """Features (N, L · C), continuous in the places and differentiable by them and by the tables."""
+        """Features (N, L · C), continuous in the places, differentiable with respect to them and to the table."""
         level = torch.arange(self.levels, device=places.device)
         scaled = places[:, None] * (COARSEST_CELLS_PER_UNIT * 2.0**level).to(places)[:, None]  # (N, L, 3)
         lower = scaled.detach().floor()

@@ -41,7 +41,7 @@ class FieldPoints(CanonicalPoints):
     membership: Tensor  # (N,) logit of χ, the probability that a point belongs to the synthesised part
     bases: Bases  # what the networks add to the rig's bases
     weight_change: Tensor  # (N, J) what the networks add to the rig's skinning weights
-    jacobian: DeformationJacobian | None  # without it, normals turn with the bones alone
+    jacobian: DeformationJacobian | None  # without it, normals are rotated with the bones only
     shading: ShadingNet
     code: Tensor  # (Z,)
     chunk: int  # normals that are shaded at once

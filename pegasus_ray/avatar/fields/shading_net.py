@@ -12,7 +12,7 @@ from pegasus_ray.avatar.fields.mlp import linear_layer, linears
 
 
 class ShadingNet(nn.Module):
-    """Maps unit normals and a code to shading, 0–2 per channel; starts as 1 everywhere."""
+    """Maps unit normals and a code to shading, 0–2 per channel; it is 1 everywhere before training."""
 
     def __init__(self, code: int, *, width: int = 512, depth: int = 2) -> None:
         super().__init__()

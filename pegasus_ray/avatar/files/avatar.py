@@ -39,7 +39,7 @@ def dump_config(config: AvatarConfig) -> bytes:
 
 
 def load_avatar(files: Mapping[str, bytes], *, name: str = "avatar") -> tuple[Avatar, AvatarConfig]:
-    """An avatar from its files, whoever wrote them.
+    """An avatar from its files, which need not be trusted: everything is checked.
 
     Raises:
         PegasusError: BAD_REFERENCE where the files are not an avatar of this format, with what is wrong.

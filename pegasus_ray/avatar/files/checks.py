@@ -1,4 +1,4 @@
-"""Reading an avatar's files, whoever wrote them: a closed schema, known names, checked shapes and types, finite numbers.
+"""Reading an avatar's files without trusting them: a closed schema, known names, checked shapes and types, finite numbers.
 
 Legend: N points, Z motion components, G groups, P parts.
 """
@@ -23,11 +23,12 @@ from pegasus_ray.schemas.parts import Part
 CONFIG: Final = "config.json"
 POINTS: Final = "avatar.safetensors"
 INDICES: Final = ("triangles", "groups")
-"""The tensors that hold whole numbers: what they point at is checked."""
+"""Names of the tensors that hold indices; these are checked to be in range."""
 ANOTHER_KIND: Final = {
     "avatar": "it is a generative avatar; name one of its codes",
     "generative": "it is not a generative avatar",
 }
+"""Message for a file of another kind than the one that was asked for."""
 
 
 def read_config(files: Mapping[str, bytes], kind: Literal["avatar", "generative"], *, name: str) -> AvatarConfig:

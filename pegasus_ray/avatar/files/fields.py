@@ -1,6 +1,7 @@
-"""The networks of a field avatar beside the explicit avatar they were baked to: `fields.safetensors`, sizes in `config.json`.
+"""The networks of a field avatar as `fields.safetensors`, next to the files of the explicit avatar that they were baked to.
 
-Bindings, radii, opacity, parts and motion codes are the explicit avatar's; the generic canonical places are stored here.
+The points' generic canonical places are stored there too, and the networks' sizes in `config.json`. Bindings, radii, opacity,
+parts and motion codes are those of the explicit avatar.
 
 Legend: N points.
 """
@@ -28,7 +29,7 @@ from pegasus_ray.schemas.parts import Attribute
 
 NETWORKS: Final = "fields.safetensors"
 PLACES: Final = "offsets"
-"""The tensor of the points' places in the generic canonical space, beside those of the networks."""
+"""The tensor of the points' offsets in the generic canonical space, (N, 3) metres, in the networks' file."""
 
 
 def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...] = ()) -> dict[str, bytes]:
@@ -41,12 +42,12 @@ def dump_fields(avatar: Avatar, fields: Fields, attributes: tuple[Attribute, ...
 
 
 def sizes_of(networks: FieldAvatar) -> FieldSizes:
-    """What `config.json` says of networks."""
+    """The sizes of networks, as `config.json` holds them."""
     return FieldSizes(**asdict(networks.config), choices=networks.codes.choices)
 
 
 def dump_networks(networks: FieldAvatar, beside: Mapping[str, Tensor] | None = None) -> bytes:
-    """The file of networks, with other tensors beside theirs."""
+    """The file of networks, with the tensors `beside` in it too."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in networks.state_dict().items()}
     file: bytes = save(tensors | dict(beside or {}))
     return file
@@ -58,9 +59,9 @@ def load_fields(
     """The networks of an avatar from its files; nothing where it has none.
 
     Args:
-        files: by name, whoever wrote them.
-        avatar: what `load_avatar` made of them.
-        config: theirs, likewise.
+        files: by name; they need not be trusted.
+        avatar: the avatar that `load_avatar` read from them.
+        config: the configuration that `load_avatar` read from them.
         rig: that the avatar is bound to.
         name: for messages.
 
@@ -84,10 +85,10 @@ def load_networks(
     beside: Mapping[str, torch.Size] | None = None,
     name: str = "avatar",
 ) -> tuple[FieldAvatar, dict[str, Tensor]]:
-    """Networks over points from their file, whoever wrote it, and the tensors that must lie beside them.
+    """Networks over points from their file, and the other tensors that must be in it.
 
     Args:
-        files: by name.
+        files: by name; they need not be trusted.
         points: that the networks are evaluated at.
         sizes: of the networks.
         rig: that the points are bound to.

@@ -1,7 +1,7 @@
 """A generative avatar as `avatar.safetensors` and `config.json`, by the same rules as an avatar's.
 
-Tensors are named after their block: `identity.points.offsets`, `hair.basis`, `hair.codes`, `hair.shapes`. One of fields has its
-networks in `fields.safetensors`, and beside them the performance that it is decoded over: `performance.expression`.
+Tensors are named after their block: `identity.points.offsets`, `hair.basis`, `hair.codes`, `hair.shapes`. If the avatar has
+networks, they are in `fields.safetensors` together with the performance that it is decoded over (`performance.expression`, …).
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 
 CODED: Final = ("basis", "codes", "shapes")
+"""The tensors of `CodedPoints` beside its points."""
 PERFORMANCE: Final = "performance."
+"""Prefix of the performance's tensors."""
 FRAME_WIDTHS: Final = {"head": 6, "torso": 6, "jaw": 3, "eyes": 6, "camera": 3}
-"""Numbers a frame of a performance, beside its expression's."""
+"""Numbers per frame of each tensor of a performance but the expression."""
 
 
 def generative_tensors(generative: GenerativeAvatar) -> dict[str, Tensor]:
@@ -76,7 +78,7 @@ def dump_generative(generative: GenerativeAvatar) -> dict[str, bytes]:
 
 
 def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple[GenerativeAvatar, AvatarConfig]:
-    """A generative avatar from its files, whoever wrote them.
+    """A generative avatar from its files, which need not be trusted: everything is checked.
 
     Raises:
         PegasusError: BAD_REFERENCE where the files are not a generative avatar of this format, with what is wrong.
@@ -106,7 +108,7 @@ def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple
 def _with_networks(
     avatar: GenerativeAvatar, files: Mapping[str, bytes], config: AvatarConfig, name: str
 ) -> GenerativeAvatar:
-    """The avatar with the fields that its configuration speaks of."""
+    """The avatar with the networks that its configuration describes, if any."""
     sizes = config.fields
     if sizes is None:
         return avatar

@@ -27,11 +27,11 @@ class Checkpoint:
     """A fit in the middle of a resolution."""
 
     avatar: Avatar
-    model: dict[str, Tensor]  # what is learned beside the points
+    model: dict[str, Tensor]  # what is learned besides the points
     corrections: dict[str, Tensor]  # of the tracking
     stage: int  # number of the resolution
-    step: int  # the step of it that comes next
-    figures: dict[str, float]  # of the resolutions before
+    step: int  # number of the next step at that resolution
+    figures: dict[str, float]  # of the resolutions before it
     state: dict[str, Tensor]  # of the optimisers and the source of random numbers, and accumulated gradients
     order: list[list[int]]  # batches that are left of the epoch
     smoothed_loss: float
@@ -98,5 +98,5 @@ def load_checkpoint(path: Path, config: FitConfig) -> Checkpoint | None:
 
 
 def digest_of_config(config: object) -> str:
-    """Short digest of a configuration dataclass, which says what configuration a state belongs to."""
+    """Short digest of a configuration dataclass, by which a state is matched to its configuration."""
     return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16]  # type: ignore[call-overload]

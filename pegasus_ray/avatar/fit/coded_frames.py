@@ -16,9 +16,9 @@ from torch import Tensor, nn
 class CodedFrames:
     """Which video each frame of a fit comes from, and the code of each video."""
 
-    source: str  # for messages
+    source: str  # name of the videos, for error messages
     video: Tensor  # (T,) int64: number of each frame's video; 0 is the person's own
-    codes: tuple[Mapping[str, int], ...]  # per video a choice per block
+    codes: tuple[Mapping[str, int], ...]  # per video: block → number of its code; 0 where a block is not named
     masks: Tensor | None = None  # (T, S, S) 0–1: the synthesised part
     normals: Tensor | None = None  # (T, S, S, 3) uint8 `normals_to_rgb`: pseudo ground truth, in camera space
 

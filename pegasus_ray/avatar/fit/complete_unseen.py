@@ -21,10 +21,10 @@ from pegasus_ray.rig.model import Rig, interpolate_on_surface
 from pegasus_ray.schemas.parts import Part
 
 MIN_SEEN_FOR_COLOUR = 0.07
-"""How much a point must be seen, relative to the mean over seen points, to keep its colour; below, neighbours are blended in."""
+"""How much a point must be seen, relative to the mean over seen points, to keep its colour; else neighbours are blended in."""
 
 MIN_SEEN_FOR_MOTION = 0.4
-"""The same for its colour's change with the motion to be kept, and for there to be no gaps around the point."""
+"""How much it must be seen to keep its colour's change with the motion code, and for no backing to be needed under it."""
 
 MIN_KNOWN_POINTS = 16
 """Fewer points with a known colour are too few to complete others from."""
@@ -39,7 +39,7 @@ BACKING_OPACITY_LOGIT = 5.0
 """Opacity logit of the backing's points: nearly opaque."""
 
 BACKING_MARGIN_METRES = 0.01
-"""No backing nearer than this to eyes, brows, mouth and ears, where skin is too thin or moves too much."""
+"""There is no backing nearer than this to eyes, brows, mouth and ears, where skin is too thin or moves too much."""
 
 MAX_SKIN_OFFSET_METRES = 0.008
 """Distance from the rig up to which a point counts as skin rather than as hair or cloth over it."""

@@ -20,7 +20,7 @@ class Resolution:
 
     scale: float  # of the track's side
     steps: int
-    points: int = 0  # number of points to grow to at the start, after pruning; nothing is grown where there are as many
+    points: int = 0  # points to grow to at its start, after pruning; none are added if there are more
     per_pixel: int = 16  # nearest points that are blended in a pixel
 
     def side(self, full: int) -> int:
@@ -42,7 +42,7 @@ class LearningRates:
     head: float = 3e-4  # radians; translations move by `METRES_PER_RADIAN` of it
     torso: float = 1e-3  # radians
     expression: float = 2e-3
-    networks: float = 1e-4  # of the preset `paper`, as the next two
+    networks: float = 1e-4  # this and the next two: only where fields are fitted
     codes: float = 5e-4
     grid: float = 1e-2
 
@@ -62,18 +62,16 @@ class FitConfig:
     field_weights: FieldWeights = field(default_factory=FieldWeights)
     perceptual: str = NONE  # vgg16, efficientnet-lite0 or none
     batch: int = 1  # frames of one code in a step
-    settle_steps: int = (
-        200  # steps in which fields are pretrained on the points' first colours, before anything is drawn
-    )
-    codes_from: float = 0.1  # share of the fit from which on codes are learned
+    settle_steps: int = 200  # steps that pretrain fields on the points' first colours, before anything is drawn
+    codes_from: float = 0.1  # share of the fit after which codes are learned too
     watch_every: int = 0  # steps between evaluations on frames held out of the fit's own; 0 holds out none
     patience: int = 3  # evaluations without gain after which a resolution ends
     motion_components: int = 14  # of the motion code
-    motion_noise: float = 0.2  # deviation of the noise on motion codes, so that bases do not learn single frames
+    motion_noise: float = 0.2  # deviation of the noise on motion codes, so that bases do not overfit single frames
     refine_tracking: bool = True  # correct pose and expression of the fitted frames while the avatar is learned
-    refine_from: float = 0.4  # share of the fit from which on; before, the avatar is too coarse to correct them by
+    refine_from: float = 0.4  # share of the fit after which that begins; before, the avatar is too coarse for it
     tracking_prior: float = 1.0  # weight of the corrections' size in the loss
-    evidence_frames: int = 24  # frames looked at to carve, prune and label
+    evidence_frames: int = 24  # frames looked at to carve and to label points; twice as many to prune them
     checkpoint_every: int = 500  # steps
     seed: int = 0
     threads: int = 1  # when several fits share the cores, one thread each is far faster than several

@@ -14,9 +14,9 @@ from pegasus_ray.avatar.fit.learner import leaf
 from pegasus_ray.avatar.points.frames import Parameters
 
 METRES_PER_RADIAN = {"head": 0.27, "torso": 0.2}
-"""Metres of translation that one unit of a correction stands for, where it stands for a radian of rotation.
+"""Metres of translation per unit of a correction, of which a unit of rotation is one radian.
 
-Both are steps of one optimiser, so their units should move points about equally far."""
+One optimiser steps both with one rate, so their units should move points about equally far."""
 
 POSE_RIDGE = 1e-2
 """Ridge of the regression of corrections on standardised poses, against directions in which the poses hardly vary."""
@@ -28,9 +28,9 @@ MIN_POSE_DEVIATION = 1e-3
 class TrackingCorrections:
     """Corrections of head, torso and expression, one row per frame, in units that suit one learning rate.
 
-    A correction holds what belongs to its frame alone. The mean over the frames, and whatever can be predicted from the pose,
-    is the avatar's to learn: if frames shared a correction, it would be missing wherever the avatar is driven by parameters as
-    they were tracked.
+    A correction holds only what is specific to its frame. The mean over the frames, and whatever can be predicted from the pose,
+    must be learned by the avatar instead: a correction that frames share would be missing wherever the avatar is driven by
+    parameters as they were tracked.
     """
 
     def __init__(self, tracked: Parameters) -> None:
@@ -49,7 +49,7 @@ class TrackingCorrections:
                 value -= self._poses @ (self._regression @ value)
 
     def leaves(self) -> dict[str, Tensor]:
-        """The corrections as new leaves of a graph. Checkpoints rely on the order."""
+        """The corrections as new leaves of the autograd graph. Checkpoints rely on the order."""
         for name, value in self.values.items():
             self.values[name] = leaf(value)
         return self.values

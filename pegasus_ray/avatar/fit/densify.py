@@ -15,7 +15,7 @@ from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.schemas.parts import Part
 
 UNIFORM_ODDS = 0.3
-"""Odds that are spread evenly over all points, beside odds of 1 that are spread in proportion to the gradient."""
+"""Odds of being cloned that all points share evenly, while odds of 1 are shared in proportion to the gradient's length."""
 
 
 def points_to_keep(
@@ -30,11 +30,11 @@ def points_to_keep(
         avatar: whose points.
         seen: (N,) opacity with which the point was seen, summed over the pixels of all frames looked at.
         inside: (N,) share of the frames in which the point falls on the person.
-        least_seen: pixels from which on a point counts as seen.
-        least_opacity: opacity from which on a point is not transparent.
+        least_seen: pixels above which a point counts as seen.
+        least_opacity: a point that is not more opaque counts as transparent.
     """
-    vouched = (avatar.parts != Part.HAIR) & (avatar.parts != Part.CLOTH) & (inside > 0.6)
-    return ((seen > least_seen) | vouched) & (torch.sigmoid(avatar.opacity_logits) > least_opacity)
+    may_be_unseen = (avatar.parts != Part.HAIR) & (avatar.parts != Part.CLOTH) & (inside > 0.6)
+    return ((seen > least_seen) | may_be_unseen) & (torch.sigmoid(avatar.opacity_logits) > least_opacity)
 
 
 def grow_points(avatar: Avatar, gradient_length: Tensor, count: int, generator: torch.Generator) -> Avatar:

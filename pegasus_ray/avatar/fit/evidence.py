@@ -20,18 +20,19 @@ from pegasus_ray.schemas.parts import PART_OF_LABEL, Part
 BARE_SKIN_PARTS = tuple(
     int(part) for part in (Part.SKIN, Part.EYES, Part.EYEBROWS, Part.NOSE, Part.MOUTH, Part.EARS, Part.NECK)
 )
+"""The parts where a pixel shows that neither hair nor cloth lies over the rig."""
 
 LABEL_COUNT = 19
 """Number of values of `Label`."""
 
 MIN_FACING_COSINE = 0.2
-"""Cosine between a point's normal and the ray to the camera from which on the point faces the camera."""
+"""A point faces the camera if the cosine between its normal and the ray to the camera is above this."""
 
 MIN_MATTE = 0.4
-"""Matte from which on a pixel counts as the person."""
+"""A pixel shows the person if its matte is above this."""
 
 MIN_VOTES = 0.5
-"""Votes, in pixels, from which on a point has a part of its own."""
+"""A point with more votes than this, in pixels, gets its part from them, and else from its neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +168,8 @@ def propagate_parts(positions: Tensor, votes: Tensor, prior: Tensor, *, neighbou
     Args:
         positions: (N, 3) metres.
         votes: (N, P) weight seen in pixels of each part.
-        prior: (N, P) probabilities from where the point began; they count a tenth, which decides between equal votes.
-        neighbours: how many seen points a hidden one asks.
+        prior: (N, P) probabilities by the region in which the point began; they count a tenth, which decides between equal votes.
+        neighbours: how many seen points give a hidden one its part.
     """
     total = votes.sum(-1, keepdim=True)
     shares = votes / total.clamp(min=1e-6)

@@ -62,7 +62,7 @@ class ExplicitLearner:
         return [{"params": [getattr(self.avatar, name)], "lr": getattr(rates, name)} for name in LEARNED_TENSORS]
 
     def add_regulariser_gradients(self) -> None:
-        """Add the gradients of the squared norms of offsets and bases, which spares a graph over a million numbers.
+        """Add the gradients of the squared norms of offsets and bases in closed form, which saves time and memory.
 
         The gradients of motion components that a point may not follow (`motion_mask`) are set to zero.
         """
@@ -92,11 +92,11 @@ class ExplicitLearner:
         return grow_points(self.avatar.detach().select(keep), gradient_length[keep], count, generator)
 
     def with_points(self, avatar: Avatar) -> ExplicitLearner:
-        """A new learner: nothing is learned beside the points."""
+        """A new learner: nothing is learned besides the points."""
         return ExplicitLearner(avatar, self.rig, self.config)
 
     def state(self) -> dict[str, Tensor]:
-        """Empty: nothing is learned beside the points."""
+        """Empty: nothing is learned besides the points."""
         return {}
 
     def load(self, state: Mapping[str, Tensor]) -> None:

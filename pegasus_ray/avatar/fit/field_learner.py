@@ -25,13 +25,13 @@ from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Part
 
 RADIUS_FACTOR = 0.75
-"""Factor of the radii when the points double."""
+"""Factor by which radii shrink when all points are doubled."""
 
 DISC_TENSORS = ("log_radii", "opacity_logits")
 """The tensors of a point's disc that `free_discs` makes learnable."""
 
 FREE_OPACITY_LOGIT = 3.0
-"""Opacity logit of learnable discs at the start: nearly opaque, but where the sigmoid still has a slope."""
+"""Opacity logit of learnable discs at the start: nearly opaque, but low enough for the sigmoid to have a slope."""
 
 PRIOR_STRIDE = 8
 """The bases of every eighth point are held to the rig's. The fields are smooth, so this holds those of points in between too."""
@@ -41,7 +41,7 @@ PRETRAINING_POINTS = 4096
 
 
 class FieldLearner:
-    """Networks and codes, and the generic canonical places of the points (learned too) at which they are evaluated.
+    """Networks and codes, and the points at which they are evaluated, whose generic canonical places are learned too.
 
     Args:
         fields: the networks and codes.

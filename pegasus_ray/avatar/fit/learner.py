@@ -19,7 +19,7 @@ from pegasus_ray.avatar.points.canonical import CanonicalPoints, Rendering
 from pegasus_ray.rig.model import Rig
 
 ParameterGroups = list[dict[str, Any]]
-"""Parameter groups of an optimiser: `params`, `lr`, and `rests` for those that are not stepped at first."""
+"""Parameter groups of an optimiser: `params`, `lr`, and `rests` (true) if they are not stepped before `codes_from`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Learner(Protocol):
 
     @property
     def avatar(self) -> Avatar:
-        """The points; the tensors that are learned per point are leaves of a graph."""
+        """The points; the tensors that are learned per point are leaves of the autograd graph."""
         ...
 
     def canonical(self, code: Mapping[str, int]) -> CanonicalPoints:
@@ -51,7 +51,7 @@ class Learner(Protocol):
         ...
 
     def extra_features(self, points: CanonicalPoints) -> Tensor | None:
-        """Features (N, C) to composite beside the colours, which the loss needs."""
+        """Features (N, C) that the loss needs composited besides the colours."""
         ...
 
     def loss(self, drawn: Rendering, points: CanonicalPoints, truth: Truth, share: float) -> Tensor:
@@ -63,7 +63,7 @@ class Learner(Protocol):
         ...
 
     def add_regulariser_gradients(self) -> None:
-        """Add the gradients of regularisers that are cheaper this way than in the loss; called between backward pass and step."""
+        """Add gradients of regularisers that are cheaper this way than in the loss; called between backward pass and step."""
         ...
 
     def clamp_parameters(self) -> None:
@@ -86,7 +86,7 @@ class Learner(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """The tensors that are learned beside the points, for a checkpoint."""
+        """The tensors that are learned besides the points, for a checkpoint."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -95,5 +95,5 @@ class Learner(Protocol):
 
 
 def leaf(tensor: Tensor) -> Tensor:
-    """A copy that is a leaf of a graph and requires gradients."""
+    """A copy that is a leaf of the autograd graph and requires gradients."""
     return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)

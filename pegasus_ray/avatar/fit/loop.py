@@ -44,13 +44,13 @@ MIN_FRAMES = 4
 """An avatar cannot be fitted to fewer frames."""
 
 MIN_SHELL_FACING_COSINE = -0.2
-"""Smallest cosine between the normal of a point over the surface and the ray to the camera, in the frame where it is largest.
+"""Bound on the cosine between a point's normal and the ray to the camera, for points over the rig's surface.
 
-A point that always faces further away is dropped, because no frame shows whether there is hair. The limit is below zero, because
-hair on the crown, whose normal points up, makes the outline and must stay."""
+A point whose cosine is below it in all frames is dropped, because no frame shows whether there is hair. The bound is negative,
+because hair on the crown, whose normal points up, makes the outline and must stay."""
 
 MAX_BARE_SKIN_SHARE = 0.4
-"""Share of its frames in which a point over the surface may fall on bare skin; with more it hovers before the face."""
+"""Share of its frames in which a point over the surface may fall on bare skin; with more it hovers in front of the face."""
 
 MIN_HULL_SHARE = 0.9
 """Share of its frames in which a point over the surface must fall on the person: the visual hull, with some tolerance."""
@@ -59,7 +59,7 @@ MIN_HULL_SHARE_ON_SURFACE = 0.6
 """The same for a point on the rig's surface, whose place is more certain."""
 
 MIN_HELD_FRAMES = 2
-"""A point whose centre lies in this many frames or fewer is dropped."""
+"""A point whose centre lies within the picture in only this many frames or fewer is dropped."""
 
 MIN_CARVED_POINTS = 100
 """Fewer points after carving mean that the head lies outside the mattes."""
@@ -72,7 +72,7 @@ PROGRESS_EVERY_STEPS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitContext:
-    """What surrounds a fit, beside its data and its configuration."""
+    """What a fit needs besides its data and its configuration."""
 
     progress: Progress | None = None
     checkpoint: Path | None = None  # a file to resume from and to save to; removed when the fit is done
@@ -88,7 +88,7 @@ class FitContext:
 class Fitted:
     """The result of a fit."""
 
-    avatar: Avatar  # explicit; of fields, what they were baked to
+    avatar: Avatar  # explicit points; where fields were fitted, the points that they were baked to
     parameters: Parameters  # of the fitted frames, as corrected
     figures: dict[str, float]
     fields: Fields | None = None  # the networks and their points, where the preset has them
@@ -230,11 +230,10 @@ def _evenly(total: int, count: int) -> Tensor:
 
 
 def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source: str) -> Avatar:
-    """Drop points that no person can have there, and give the rest their first colours.
+    """Drop points that cannot belong to the person, and give the others their first colours.
 
-    Dropped are points outside the visual hull, and points over the surface (hair, cloth) that hover before bare skin or that no
-    frame looks at. Points that the torso moves are exempt from the last rule, because hair that hangs by the neck shows its inner
-    side.
+    Dropped are points outside the visual hull, and points over the surface (hair, cloth) that hover in front of bare skin or face
+    away in all frames. Points that the torso moves are exempt from the last rule, because hair by the neck shows its inner side.
     """
     points = avatar.canonical(avatar.anchors(rig))
     chosen = _evenly(len(frames), config.evidence_frames)
@@ -257,7 +256,7 @@ def _carve(avatar: Avatar, rig: Rig, frames: FrameSet, config: FitConfig, source
 
 
 def _reseed(run: ResolutionRun, config: FitConfig, number: int, generator: torch.Generator) -> Learner:
-    """The model for resolution `number`: over points without those that are never seen, grown to the number wanted."""
+    """The model for resolution `number`: points that are never seen are dropped, then points are grown to the number wanted."""
     corrected = replace(run.frames, parameters=run.corrections.corrected())
     chosen = _evenly(len(run.frames), 2 * config.evidence_frames)
     with torch.no_grad():

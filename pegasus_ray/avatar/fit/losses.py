@@ -19,7 +19,7 @@ class LossWeights:
     edges: float = 1.5
     square: float = 8.0
     mask: float = 1.0
-    relief: float = 0.3  # against points that hover before and behind their neighbours
+    relief: float = 0.3  # against points that hover in front of or behind their neighbours
     offsets: float = 40.0  # per square metre, mean over the points
     position_basis: float = 20.0  # per square metre
     colour_basis: float = 0.02
@@ -30,20 +30,20 @@ class FieldWeights:
     """Weights of the terms for fields: the reference's."""
 
     colour: float = 1.0
-    square: float = 0.0  # beside L1; none, as the reference
+    square: float = 0.0  # this and the next: in addition to L1; the reference has neither
     edges: float = 0.0
     mask: float = 1.0
     perceptual: float = 0.1
     eikonal: float = 0.1
     surface: float = 1.0
-    skinning_prior: float = 0.1  # times λ, as the next
+    skinning_prior: float = 0.1  # this and the next are multiplied by λ
     basis_prior: float = 1.0  # on relative errors: see `basis_prior_loss`
     motion: float = 1.0  # on bases over the motion code, of which the rig knows nothing
     normal: float = 0.1
     segment: float = 0.1
     code: float = 0.01
-    prior_start: float = 10.0  # λ
-    prior_halvings: int = 4  # over the whole fit
+    prior_start: float = 10.0  # λ at the start
+    prior_halvings: int = 4  # of λ over the whole fit
 
 
 def colour_loss(rendered: Tensor, truth: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def mask_loss(alpha: Tensor, matte: Tensor) -> Tensor:
 
 
 def relief_loss(offsets: Tensor, alpha: Tensor, *, step: float = 0.012) -> Tensor:
-    """How much offsets from the rig differ between neighbouring pixels: keeps points from hovering before and behind a surface.
+    """How much offsets from the rig differ between neighbouring pixels: keeps points from hovering off a surface.
 
     Offsets are compared rather than positions, so that the rig's own curvature costs nothing.
 
@@ -97,7 +97,7 @@ def code_loss(codes: Tensor) -> Tensor:
 
 
 def prior_scale(share: float, start: float, halvings: int) -> float:
-    """The weight λ of the rig prior at a share 0–1 of the fit: `start`, halved `halvings` times at equal distances."""
+    """The weight λ of the rig prior at a share 0–1 of the fit: `start`, halved `halvings` times at equal intervals."""
     return start * 0.5 ** min(int(share * (halvings + 1)), halvings)
 
 

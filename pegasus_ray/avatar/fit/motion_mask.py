@@ -17,10 +17,10 @@ from pegasus_ray.avatar.points.regions import torso_share
 from pegasus_ray.rig.model import Rig, interpolate_on_surface
 
 MIN_TORSO_SHARE = 0.05
-"""The torso's share in a point's skinning from which on the point may follow the pose."""
+"""A point may follow the pose if the torso's share in its skinning is above this."""
 
 MIN_EXPRESSION_METRES = 5e-4
-"""How far some expression must move a point for the point to follow expressions."""
+"""A point may follow expressions if one unit of some expression moves it farther than this."""
 
 
 def moved_by_torso(avatar: Avatar, rig: Rig) -> Tensor:

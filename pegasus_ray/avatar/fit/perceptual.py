@@ -53,7 +53,7 @@ class VggBlocks(nn.Module):
 
     @classmethod
     def shapes(cls) -> dict[str, tuple[int, ...]]:
-        """The tensors that it needs, by name."""
+        """The shapes of the tensors that it needs, by name."""
         shapes: dict[str, tuple[int, ...]] = {}
         before = 3
         for block, width in zip(cls.blocks, cls.widths, strict=True):
@@ -117,7 +117,7 @@ class EfficientNetLite(nn.Module):
 
     @classmethod
     def shapes(cls) -> dict[str, tuple[int, ...]]:
-        """The tensors that it needs, by name."""
+        """The shapes of the tensors that it needs, by name."""
         shapes: dict[str, tuple[int, ...]] = {"_conv_stem.weight": (32, 3, 3, 3)} | _norm("_bn0", 32)
         for place, block in enumerate(cls.blocks):
             here, wide = f"_blocks.{place}.", block.before * block.expand

@@ -27,10 +27,10 @@ MIN_COVERED_SHARE = 0.2
 """Share of the mattes, averaged over the last steps, that points must cover; below it the fit has lost the person."""
 
 WATCHED_FRAME_STRIDE = 20
-"""Of so many frames, one is held out where the fit evaluates itself."""
+"""Where a fit evaluates itself (`watch_every`), one frame in this many is held out for it."""
 
 MIN_RELATIVE_GAIN = 0.005
-"""Share of itself by which the loss on held-out frames must fall to count as a gain."""
+"""Relative fall of the loss on held-out frames that counts as a gain."""
 
 MIN_RATE_FACTOR = 0.03
 """Factor that learning rates have at the end of a fit."""
@@ -177,7 +177,7 @@ class ResolutionRun:
     def _schedule_rates(self, step: int) -> None:
         """Set the rates: they fall linearly to half within a resolution, and along a cosine to 3 % in the last one.
 
-        Parameter groups that rest have a rate of zero up to `codes_from`.
+        Parameter groups marked `rests` have a rate of zero up to `codes_from`.
         """
         share = step / self.resolution.steps
         cosine = max(MIN_RATE_FACTOR, 0.5 * (1 + math.cos(math.pi * share)))

@@ -1,1 +1,1 @@
-"""Generative avatars: one person under latent codes, one block of them an attribute."""
+"""Generative avatars: one person under latent codes, one block per attribute."""

@@ -4,7 +4,7 @@ The code is z = (z⁰, z¹ … z^D): one block for the identity and one for each
 the target's own. An attribute's points are shared by all its sources: on the way from one source's code to another's the same
 points move and change colour, so that an interpolation is a morph and not two half-transparent parts.
 
-Legend: n points of a block, D numbers a code, M codes learned, F numbers a point, K shape axes.
+Legend: n points of a block, D numbers per code, M learned codes, F numbers per point, K shape axes, N points of all blocks.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ OWN = "own"
 """The name of the target's own code in every block."""
 
 STATE = {"offsets": 3, "log_radii": 1, "opacity_logits": 1, "albedo": 3}
-"""What a code changes about a point, and how many numbers each is: F = 8."""
+"""What a code changes about a point, with the numbers that each takes: F = 8 together."""
 
 PRESSED_LOG_SIZE = 6.0
-"""What hair under a hat loses of the logarithm of its radius. Faint points of full size would still take places among a pixel's
-nearest points, and the hat behind them would show holes."""
+"""Subtracted from the log radius of hair that a hat presses. Faint points of full size would still be among a pixel's nearest
+points, in place of the hat behind them, which would then show holes."""
 
 PRESSED_LOGIT = 8.0
-"""What it loses of the logit of its opacity."""
+"""Subtracted from the opacity logit of such hair."""
 
 WHOLE_HAT_OPACITY = 0.4
-"""Mean opacity of a hat's points from which on the hat is wholly there."""
+"""A code shows a whole hat if the mean opacity of the hat's points is this or more."""
 
 LEAST_HAT_SHARE = 0.1
-"""With a smaller share of that, the hat presses nothing."""
+"""With a mean opacity below this share of `WHOLE_HAT_OPACITY`, the hat presses no hair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +46,10 @@ class CodedPoints:
     """Points whose state is an affine function of a code."""
 
     points: Avatar  # their state at the zero code, binding and motion
-    basis: Tensor  # (D, n, F) change of state a unit of the code
-    codes: Tensor  # (M, D) learned, one a source
+    basis: Tensor  # (D, n, F) change of state per unit of the code
+    codes: Tensor  # (M, D) learned, one per source
     sources: tuple[str, ...]  # M names; the first is OWN
-    shapes: Tensor  # (M, K) the shape that the whole avatar takes under each code
+    shapes: Tensor  # (M, K) under each code; of an attribute's block, only the attribute's own axes are used
 
     def code(self, source: str) -> Tensor:
         """The code (D,) of a source: its name or an unambiguous beginning of it.
@@ -77,7 +77,7 @@ class CodedPoints:
         return self.points.with_tensors(state)
 
     def shape(self, code: Tensor) -> Tensor:
-        """The shape (K,) under `code`: linear between the learned codes' shapes and beyond them, with the least-norm weights."""
+        """The shape (K,) under `code`: an affine combination of the learned codes' shapes, with the weights of least norm."""
         if len(self.sources) == 1:
             return self.shapes[0]
         away, shapes = self.codes[1:] - self.codes[:1], self.shapes[1:] - self.shapes[:1]
@@ -104,13 +104,13 @@ class GenerativeAvatar:
         identity: Tensor | None = None,
         pressed: Tensor | None = None,
     ) -> Avatar:
-        """An ordinary avatar: the target with the attributes that the codes say (paper Eq. 4).
+        """An ordinary avatar: the target with the attributes that the codes stand for (paper Eq. 4).
 
         Args:
             codes: of every attribute.
             rig: that the points are bound to.
             identity: the code (D,) of everything else; the target's own by default.
-            pressed: what `pressed` gives for these codes, where it is known already.
+            pressed: the result of `pressed` for these codes, if it is known already.
         """
         identity = self.identity.codes[0] if identity is None else identity
         avatar, shape = self.identity.decode(identity), self.identity.shape(identity)
@@ -128,7 +128,7 @@ class GenerativeAvatar:
         )
 
     def pressed(self, avatar: Avatar, rig: Rig) -> Tensor:
-        """How much the hat presses each point of a decoded avatar, (N,) 0–1: the hair that would stick out of it."""
+        """How strongly the hat hides each point of a decoded avatar, (N,) 0–1: hair under it, and hair that would stick out."""
         with torch.no_grad():
             start, end = self.membership()[Attribute.HAT]
             there = float((torch.sigmoid(avatar.opacity_logits[start:end]).mean() / WHOLE_HAT_OPACITY).clamp(max=1))

@@ -1,11 +1,11 @@
-"""The generative avatar of the preset `paper`: fields that a code conditions, over points that it moves.
+"""The generative avatar of the preset `paper`: points that move with the code, and networks that the same code conditions.
 
-The points are those of `GenerativeAvatar`: shared by all sources, and where a point lies, how large and opaque it is and what
-colour it begins with is affine in the code, so that every code reproduces its source before any training. Fields over the generic
-canonical space, conditioned by the same code, add what they learn: offsets, motion, skinning, tint, normals, shading, χ (paper
-Eqs. 4-10). Decoding evaluates them under a code and bakes what they say to explicit points.
+The points are those of `GenerativeAvatar`: shared by all sources, with places, radii, opacities and first colours that are affine
+in the code, so that every code reproduces its source before any training. Networks over the generic canonical space add what they
+learn: offsets, motion, skinning, tint, normals, shading, χ (paper Eqs. 4–10). Decoding evaluates them under a code and bakes the
+result to explicit points.
 
-Legend: F frames of a performance, N points.
+Legend: F frames of a performance, D learnable numbers of a block's code, Z length of the whole code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pegasus_ray.schemas.parts import Attribute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldGenerative(GenerativeAvatar):
-    """The generative avatar of fields."""
+    """A generative avatar with networks."""
 
     networks: FieldAvatar
     performance: Parameters  # F frames, over which decoding fits motion and light
@@ -51,5 +51,5 @@ class FieldGenerative(GenerativeAvatar):
 
 
 def whole_code(networks: FieldAvatar, codes: Mapping[Attribute, Tensor], identity: Tensor) -> Tensor:
-    """Z of the blocks' codes (D,); blocks that nothing is known of keep the person's own."""
+    """The code z (Z,) made of the blocks' codes (D,); blocks that are not named have the person's own."""
     return networks.codes.join({IDENTITY: identity} | {attribute.value: code for attribute, code in codes.items()})

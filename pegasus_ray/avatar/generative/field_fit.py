@@ -1,7 +1,7 @@
 """Training a generative avatar of fields in two steps: the target alone, then the target and all its swaps (paper §4.3).
 
-The optimisation step, the checkpoints and the loss are those of a single person's fields. What is added: the points and the shape
-depend on the code, and part-swapped frames bring masks of the synthesised part and pseudo normals.
+The optimisation step, the checkpoints and the loss are those of a single person's fields. Two things are added: the points and
+the shape depend on the code, and part-swapped frames bring masks of the synthesised part and pseudo normals.
 
 Legend: T frames, M codes of a block, N points, S side.
 """
@@ -45,7 +45,7 @@ LEAF = "leaf."
 """Prefix of the tensors that a checkpoint holds for the points; the number of the tensor follows."""
 
 UNKNOWN_NORMAL = 127
-"""What `normals_to_rgb` has in all channels where no normal is known."""
+"""Value of `normals_to_rgb` in all channels where no normal is known."""
 
 MAX_PERFORMANCE_FRAMES = 48
 """Frames of the target's own over which decoding fits motion and light, at most."""
@@ -145,7 +145,7 @@ class CodedLearner(FieldLearner):
         return self.fields.canonical_of(points, self.roots, context.anchors, whole_code(self.fields, codes, identity))
 
     def loss(self, drawn: Rendering, points: CanonicalPoints, truth: Truth, share: float) -> Tensor:
-        """All terms of §4.3; what is faint under a code need not lie on the surface."""
+        """All terms of §4.3. The surface term is weighted by opacity: points that are faint need not lie on the surface."""
         assert isinstance(points, FieldPoints)
         solid = replace(points, distance=points.distance * points.opacity.detach())
         loss = super().loss(drawn, solid, truth, share)
@@ -154,7 +154,7 @@ class CodedLearner(FieldLearner):
         return loss
 
     def parameter_groups(self, rates: LearningRates) -> ParameterGroups:
-        """The points' leaves, networks, codes, which rest at first."""
+        """The points' leaves, the networks and the codes, which are not stepped at first."""
         return [
             *self.parameters.groups(self.rates),
             *super().parameter_groups(rates)[len(self.point_tensors(self.config)) :],
@@ -173,7 +173,7 @@ class CodedLearner(FieldLearner):
                 leaf.copy_(saved[str(number)])
 
     def generative(self, performance: Parameters) -> FieldGenerative:
-        """What has been learned, outside of any graph."""
+        """What has been learned, cut off from the autograd graph."""
         points = self.parameters.avatar()
         return FieldGenerative(
             identity=points.identity,
@@ -186,7 +186,7 @@ class CodedLearner(FieldLearner):
         return [leaf for group in self.parameters.groups(self.rates) for leaf in group["params"]]
 
     def _context(self, code: Mapping[str, int]) -> FrozenContext:
-        """The context of a code, from the state before training: a resumed training then has the same."""
+        """The context of a code, from the state before training, so that a resumed training has the same."""
         place = tuple(sorted(code.items()))
         if place not in self._contexts:
             codes, identity = _codes_of(self.initial, code)
@@ -201,7 +201,7 @@ def _codes_of(whole: GenerativeAvatar, code: Mapping[str, int]) -> tuple[dict[At
 
 
 def _resumed(checkpoint: Path | None, config: FitConfig, learner: CodedLearner) -> Checkpoint | None:
-    """A checkpoint of this configuration and of such points, where there is one."""
+    """A checkpoint of this configuration with tensors of the learner's shapes, if there is one."""
     found = load_checkpoint(checkpoint, config) if checkpoint else None
     if found is None:
         return None
@@ -220,7 +220,7 @@ def _stage(
 
 
 def _frames(clips: Sequence[CodedClip], size: int) -> FrameSet:
-    """All clips' frames end to end; nothing is read of their labels."""
+    """All clips' frames end to end, without labels, which this fit does not use."""
     return FrameSet(
         images=_resized(torch.cat([clip.images for clip in clips]), size),
         mattes=_resized(torch.cat([clip.mattes for clip in clips])[..., None], size)[..., 0],

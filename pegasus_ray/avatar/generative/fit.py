@@ -29,14 +29,14 @@ from pegasus_ray.schemas.parts import Attribute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerativeConfig:
-    """The generative avatar's preset `fast`."""
+    """The training of a generative avatar of explicit points, as in the preset `fast`."""
 
     code_size: int = 16
     target_steps: int = 200  # step 1: the target alone
     swap_steps: int = 900  # step 2: the target and the swaps
     own_share: float = 0.25  # of step 2's frames that are the target's own
-    per_pixel: int = 16
-    colour: float = 3.0
+    per_pixel: int = 16  # nearest points that are blended in a pixel
+    colour: float = 3.0  # this and the next five: weights of the loss terms, see `avatar/fit/losses.py`
     edges: float = 1.5
     square: float = 8.0
     mask: float = 1.0
@@ -100,7 +100,7 @@ class GenerativeRun:
         self.clips, self.rig, self.config = clips, rig, config
         self.parameters = CodedParameters(start)
         groups = self.parameters.groups(config.rates)
-        groups += [{"params": [part.codes], "lr": config.rates.codes} for part in self.parameters.parts.values()]
+        groups += [{"params": [block.codes], "lr": config.rates.codes} for block in self.parameters.blocks.values()]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.contexts: dict[tuple[object, ...], FrozenContext] = {}
@@ -116,7 +116,7 @@ class GenerativeRun:
         write_state(path, tensors, facts)
 
     def restore(self, path: Path, generator: torch.Generator) -> int:
-        """Go on from a state, where there is one of this configuration and of these points; the step to go on with."""
+        """Load a saved state of this configuration and of points like these, if there is one; returns the step to go on with."""
         found, leaves = read_state(path), self._learned()
         if found is None or found[1]["config"] != digest_of_config(self.config):
             return 0
@@ -140,7 +140,7 @@ class GenerativeRun:
         return self.parameters.graph()
 
     def avatar(self) -> GenerativeAvatar:
-        """The avatar as it stands, outside of any graph."""
+        """The avatar as it is now, cut off from the autograd graph."""
         return self.parameters.avatar()
 
     def step(self, share: float, alone: bool, generator: torch.Generator) -> float:

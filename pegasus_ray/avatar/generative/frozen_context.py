@@ -1,4 +1,4 @@
-"""What depends on a choice of codes and hardly changes while they are trained: computed once a choice, without gradients."""
+"""What depends on the codes but hardly changes during training: computed once per choice of codes, without gradients."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pegasus_ray.schemas.parts import Attribute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenContext:
-    """The rig under the shape of a choice of codes, and the hair under its hat.
+    """For one choice of codes: the rig at all points on the codes' shape, and which hair the hat presses.
 
-    Reading the rig at all points, and telling which hair a hat presses, take longer than a training step. Both follow the codes
-    so slowly that the first values serve for the whole training.
+    Computing these takes longer than a training step, and they change so slowly with the codes that the first values serve for
+    the whole training.
     """
 
     anchors: Anchors
@@ -27,7 +27,7 @@ class FrozenContext:
 
     @staticmethod
     def of(whole: GenerativeAvatar, codes: Mapping[Attribute, Tensor], identity: Tensor, rig: Rig) -> FrozenContext:
-        """The context of a code for every attribute and one (D,) for the identity."""
+        """The context of a code (D,) for every attribute and one for the identity."""
         nothing = torch.zeros(())
         with torch.no_grad():
             points = whole.decode(codes, rig, identity=identity, pressed=nothing)

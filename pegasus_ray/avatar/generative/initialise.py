@@ -1,6 +1,6 @@
-"""Where a generative avatar begins: the target's points and, for each attribute, a pool of points that can become any source's.
+"""The generative avatar before training: the target's points and, per attribute, a pool of points that can become any source's.
 
-Legend: n points of a pool, D numbers a code, M sources, F numbers a point, Z motion components.
+Legend: n points of a pool, D numbers per code, F numbers per point, K shape axes, Z motion components, N points of an avatar.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from pegasus_ray.avatar.points.neighbours import nearest
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.parts import Attribute, Part
 
-FOLDED_OPACITY_LOGIT: Final = -5.0
-"""Opacity of a pool's points under the code of a source that has nothing to show."""
-FOLDED_SIZE: Final = 0.5
-"""Their radius, relative to that of the pool's own."""
-FOLDED_DEPTH_METRES: Final = 0.002
-"""How far under the surface they lie."""
+HIDDEN_OPACITY_LOGIT: Final = -5.0
+"""Opacity logit of a pool's points under the code of a source that does not show the attribute."""
+HIDDEN_SIZE: Final = 0.5
+"""Radius of such points, relative to the pool's."""
+HIDDEN_DEPTH_METRES: Final = 0.002
+"""How far under the rig's surface such points lie."""
 SPARE_LOG_SIZE: Final = 1.0
-"""What is taken off the logarithm of the radius of a point that a source has no use for, and that lies inside another point.
+"""Subtracted from the log radius of a spare point: one that lies inside another, as the source has fewer points than the pool.
 
-At full size it would take that point's place among the nearest of a pixel, and the hair behind both would show a hole.
+At full size it would be among a pixel's nearest points, in place of others behind it, and hair would show a hole there.
 """
 
 
@@ -56,7 +56,7 @@ def initialise_generative(
         sources: for each attribute the lending avatars, with their names.
         rig: the rig of all of them.
         people: further avatars that get an identity code: under it the whole person is shown, not one attribute on the target.
-        code_size: D. With more than D + 1 sources of an attribute their states are only approximated.
+        code_size: D. With more than D sources of an attribute their states, and the target's, are only approximated.
         seed: of the codes' random directions.
 
     Raises:
@@ -67,16 +67,16 @@ def initialise_generative(
     bases = [_without(target, tuple(sources), rig)]
     bases += [_as_if_target(avatar.select(~_taken(avatar, tuple(sources))), target) for _, avatar in people]
     shapes, names = [target.shape, *(avatar.shape for _, avatar in people)], (OWN, *(name for name, _ in people))
-    identity = _pool(_Members(bases, shapes, names), rig, code_size, generator)
+    identity = _pool(_PoolMembers(bases, shapes, names), rig, code_size, generator)
     return GenerativeAvatar(identity=identity, blocks=blocks)
 
 
 @dataclass(frozen=True, slots=True)
-class _Members:
-    """Those whose points one pool stands for; the target comes first."""
+class _PoolMembers:
+    """The point sets that one pool has to reproduce, each under a code of its own; the target's comes first."""
 
     points: Sequence[Avatar]
-    shapes: Sequence[Tensor]  # (K,) each, on which the points lie where they are to be seen
+    shapes: Sequence[Tensor]  # (K,) each: the shape on which these points are drawn
     names: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ def _block(
     """The pool of one attribute."""
     borrowings = [decide(target, avatar, attribute, rig) for _, avatar in lenders]
     own = target.select(target.parts == attribute.part)
-    members = _Members(
+    members = _PoolMembers(
         [own, *(_lent(how, target, rig) for how in borrowings)],
         [target.shape, *(how.shape for how in borrowings)],
         (OWN, *(name for name, _ in lenders)),
@@ -125,15 +125,15 @@ def _without(target: Avatar, attributes: Sequence[Attribute], rig: Rig) -> Avata
 
 
 def _pool(
-    members: _Members, rig: Rig, code_size: int, generator: torch.Generator, *, same_points: bool = False
+    members: _PoolMembers, rig: Rig, code_size: int, generator: torch.Generator, *, same_points: bool = False
 ) -> CodedPoints:
-    """Points that can be any member's: as many as the richest has, bound where its are, each paired with every other's.
+    """Points that can reproduce any member: those of the largest member, each paired with a point of every other member.
 
     With `same_points` all members are the same points in other colours, and nothing has to be paired.
     """
-    richest = max(range(len(members.points)), key=lambda index: len(members.points[index]))
-    pool = members.points[richest]
-    here = pool.places(rig, members.shapes[richest])
+    largest = max(range(len(members.points)), key=lambda index: len(members.points[index]))
+    pool = members.points[largest]
+    here = pool.places(rig, members.shapes[largest])
     states = torch.stack(
         [
             _state(points) if same_points or points is pool else _state_in(pool, here, points, shape, rig)
@@ -155,9 +155,9 @@ def _pool(
 
 
 def _lent(how: Borrowing, target: Avatar, rig: Rig) -> Avatar:
-    """What the points of an attribute are to look like under a source's code, in the target's light and motion code.
+    """The points that an attribute should consist of under a source's code, in the target's light and motion code.
 
-    A source that does not show the attribute lends nothing; of a feature that is borrowed by form, the target then keeps its own.
+    A source that does not show the attribute lends no points; a feature that is borrowed by form then stays the target's own.
     """
     shown = has_attribute(how.source, how.attribute)
     if how.way is Way.FORM:
@@ -171,7 +171,7 @@ def _lent(how: Borrowing, target: Avatar, rig: Rig) -> Avatar:
 
 
 def _as_if_target(points: Avatar, target: Avatar) -> Avatar:
-    """Points of another person in the target's one group: in its light, as bright as they were, and in its motion code."""
+    """Points of another person in the target's group: in its light, as bright as they were, and in its motion code."""
     gain = points.lights[0, 0] / target.lights[0, 0].clamp(min=1e-2)
     moved = rebase_motion(points, target.motions[0])
     return replace(
@@ -186,8 +186,9 @@ def _as_if_target(points: Avatar, target: Avatar) -> Avatar:
 def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
     """The avatar with its motion bases expressed in another motion code.
 
-    Both codes are linear in the same signal, so the change is a linear map of the bases and a shift of offsets and colours. It is
-    exact but for the clamping of codes, and for avatars of one group; of several, the first one's code is taken for all.
+    Both codes are affine in the same signal, so the change is a linear map of the bases and a shift of offsets and colours. It is
+    exact for an avatar of one group, where no code is clamped, and where the new code spans the old one's components. For an
+    avatar of several groups the first one's code is taken for all.
     """
     old = avatar.motions[0]
     change = (old.components / old.scale[:, None]) @ (motion.components.T * motion.scale)  # (Z, Z')
@@ -206,21 +207,21 @@ def rebase_motion(avatar: Avatar, motion: MotionCode) -> Avatar:
 def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Rig) -> Tensor:
     """The state (n, F) in which the pool's points look like `source` on `shape`; `here` (n, 3) is where the pool's points lie.
 
-    Where several points of the pool are paired with one point of the source, the nearest takes its place and size, and the others
-    shrink into it.
+    Where several points of the pool are paired with one point of the source, all move to it, the nearest gets its radius, and the
+    others are made smaller.
     """
     if len(source) == 0:
-        return _state(_folded(pool, rig, shape))
+        return _state(_hidden(pool, rig, shape))
     there = source.places(rig, shape)
     chosen = match_points(here, there)
     away = (here - there[chosen]).norm(dim=1)
     least = torch.full_like(there[:, 0], torch.inf).scatter_reduce(0, chosen, away, "amin")
-    unused = away > least[chosen]
+    spare = away > least[chosen]
     return _state(
         pool.with_tensors(
             {
                 "offsets": there[chosen] - pool.roots(rig, shape),
-                "log_radii": source.log_radii[chosen] - SPARE_LOG_SIZE * unused,
+                "log_radii": source.log_radii[chosen] - SPARE_LOG_SIZE * spare,
                 "opacity_logits": source.opacity_logits[chosen],
                 "albedo": source.albedo[chosen],
             }
@@ -228,14 +229,14 @@ def _state_in(pool: Avatar, here: Tensor, source: Avatar, shape: Tensor, rig: Ri
     )
 
 
-def _folded(pool: Avatar, rig: Rig, shape: Tensor) -> Avatar:
-    """The pool where a source has nothing to show: small, faint and under the surface, so that a mixture of codes fades it in."""
+def _hidden(pool: Avatar, rig: Rig, shape: Tensor) -> Avatar:
+    """The pool for a source without the attribute: small, faint and under the surface, so that a mixture of codes fades it in."""
     normals = pool.anchors(rig, shape).normals
     return pool.with_tensors(
         {
-            "offsets": -FOLDED_DEPTH_METRES * normals,
-            "log_radii": pool.log_radii + math.log(FOLDED_SIZE),
-            "opacity_logits": torch.full_like(pool.opacity_logits, FOLDED_OPACITY_LOGIT),
+            "offsets": -HIDDEN_DEPTH_METRES * normals,
+            "log_radii": pool.log_radii + math.log(HIDDEN_SIZE),
+            "opacity_logits": torch.full_like(pool.opacity_logits, HIDDEN_OPACITY_LOGIT),
         }
     )
 
@@ -254,7 +255,7 @@ def _with_state(avatar: Avatar, state: Tensor) -> Avatar:
 
 
 def _moving_as(block: CodedPoints, target: Avatar, rig: Rig) -> Avatar:
-    """The pool's points with the motion of the target's nearest points: borrowed brows move as the target's face does."""
+    """The pool's points with the learned motion of the target's nearest points: borrowed brows move as the target's face does."""
     own = block.decode(block.codes[0])
     near = nearest(own.places(rig, target.shape), target.places(rig), 1)[1][:, 0]
     return block.points.with_tensors(
@@ -263,7 +264,7 @@ def _moving_as(block: CodedPoints, target: Avatar, rig: Rig) -> Avatar:
 
 
 def _directions(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Codes (count, size) of length .5 in random directions, orthogonal as long as there are no more codes than dimensions."""
+    """Codes (count, size) of length 0.5 in random directions, orthogonal if there are no more codes than dimensions."""
     codes = torch.randn(max(count, size), size, generator=generator)
     if count <= size:
         codes = torch.linalg.qr(codes)[0]

@@ -1,4 +1,4 @@
-"""Pairing two clouds of points, near with near, so that one can turn into the other without crossing what lies between.
+"""Pairing the points of two clouds, near with near, so that one cloud can morph into the other with short moves.
 
 Legend: n points of the first cloud, m of the second.
 """
@@ -17,8 +17,8 @@ NEIGHBOURS = 24
 def match_points(first: Tensor, second: Tensor) -> Tensor:
     """For each point of `first` (n, 3) a point of `second` (m, 3), m ≤ n: indices (n,).
 
-    Every point of `second` is taken, once by a point of `first` near to it, nearest pairs first; the points of `first` that are
-    left over take the nearest of all. (An exact assignment is n³.)
+    First every point of `second` is paired once, with a point of `first` near to it, nearest pairs first. Then each point of
+    `first` that is left over is paired with the nearest point of `second`. (An exact assignment would cost n³.)
     """
     count, other = len(first), len(second)
     candidates = min(NEIGHBOURS, count)
@@ -43,8 +43,8 @@ def match_points(first: Tensor, second: Tensor) -> Tensor:
 def pair_points(first: Tensor, second: Tensor) -> Tensor:
     """For each point of `first` (n, 3) a different point of `second` (n, 3): indices (n,).
 
-    Both clouds are halved at their medians along the direction in which they spread most, again and again, until single
-    points are left: n log² n, and near points stay near.
+    Both clouds are halved at their medians along the axis of their largest extent, again and again, until single points are left.
+    This costs n log² n and pairs near points.
     """
     paired = torch.empty(len(first), dtype=torch.int64, device=first.device)
     stack = [(torch.arange(len(first), device=first.device), torch.arange(len(second), device=first.device))]

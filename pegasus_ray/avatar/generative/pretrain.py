@@ -4,7 +4,7 @@ Colours and motion come with the points. What the fields still have to learn is 
 where the points are. The codes of all blocks are drawn at random together, so that combinations that no picture shows are
 learned too.
 
-Legend: N points, D numbers a code.
+Legend: N points, M learned codes of a block, D numbers per code.
 """
 
 from __future__ import annotations

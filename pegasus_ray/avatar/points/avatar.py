@@ -73,17 +73,17 @@ class Avatar:
 
     rig: str
     shape: Tensor  # (K,)
-    triangles: Tensor  # (N,) int64
-    barycentric: Tensor  # (N, 3)
+    triangles: Tensor  # (N,) int64: the rig's triangle that each point is bound to
+    barycentric: Tensor  # (N, 3) the place on it
     offsets: Tensor  # (N, 3) metres from the bound place, rest space
     log_radii: Tensor  # (N,) of metres
     opacity_logits: Tensor  # (N,)
     albedo: Tensor  # (N, 3)
-    part_logits: Tensor  # (N, P)
-    position_basis: Tensor  # (Z, N, 3)
-    colour_basis: Tensor  # (Z, N, 3)
-    groups: Tensor  # (N,) int64
-    lights: Tensor  # (G, 9, 3)
+    part_logits: Tensor  # (N, P) over `Part`
+    position_basis: Tensor  # (Z, N, 3) metres per unit of the motion code
+    colour_basis: Tensor  # (Z, N, 3) colour per unit of the motion code
+    groups: Tensor  # (N,) int64: which of the G people a point comes from
+    lights: Tensor  # (G, 9, 3) spherical-harmonic light, one column per colour channel
     motions: tuple[MotionCode, ...]  # G of them
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Avatar:
         return Anchors.of(rig, self.shape if shape is None else shape, self.triangles, self.barycentric)
 
     def roots(self, rig: Rig, shape: Tensor | None = None) -> Tensor:
-        """Where the points are bound in rest space, (N, 3) metres: the `positions` of `anchors`, without the rest of it."""
+        """Where the points are bound in rest space, (N, 3) metres: `anchors(...).positions`, without computing the others."""
         return interpolate_on_surface(
             rig.shaped(self.shape if shape is None else shape), rig.faces, self.triangles, self.barycentric
         )
@@ -152,7 +152,7 @@ class Avatar:
         )
 
     def detach(self) -> Avatar:
-        """The same avatar outside any graph."""
+        """The same avatar, cut off from the autograd graph."""
         tensors = (field.name for field in fields(self) if isinstance(getattr(self, field.name), Tensor))
         return self.with_tensors({name: getattr(self, name).detach() for name in tensors})
 
@@ -161,7 +161,10 @@ OPACITY_LIMIT = 0.99
 """The largest opacity of a point. Below 1, so that points behind it still get a gradient."""
 
 PER_POINT = ("triangles", "barycentric", "offsets", "log_radii", "opacity_logits", "albedo", "part_logits", "groups")
+"""The tensors whose first axis is the points."""
+
 BASES = ("position_basis", "colour_basis")
+"""The tensors whose second axis is the points."""
 
 
 def join(first: Avatar, second: Avatar) -> Avatar:
@@ -178,7 +181,7 @@ def join(first: Avatar, second: Avatar) -> Avatar:
 
 
 def _pad(avatar: Avatar, components: int) -> Avatar:
-    """The same avatar with zero motion components up to `components`."""
+    """The same avatar with zero motion components added until there are `components`."""
     extra = components - avatar.position_basis.shape[0]
     if extra == 0:
         return avatar

@@ -1,4 +1,4 @@
-"""What an avatar is for one code: points in the rig's rest space, ready to be posed, shaded and splatted.
+"""An avatar's points under one code, in the rig's rest space: ready to be posed, shaded and splatted.
 
 Everything in `CanonicalPoints` depends on the code and the shape alone, never on the frame: it is evaluated once and shared
 by all frames. A frame then costs skinning, shading and one rasterisation.
@@ -33,12 +33,12 @@ class CanonicalPoints:
     opacity: Tensor  # (N,) 0–1
     albedo: Tensor  # (N, 3)
     part_logits: Tensor  # (N, P) over `Part`
-    expression_basis: Tensor  # (E, N, 3) metres a unit of expression
-    pose_basis: Tensor  # (Q, N, 3) metres a unit of a pose feature; Q is 0 on a rig without pose correctives
+    expression_basis: Tensor  # (E, N, 3) metres per unit of expression
+    pose_basis: Tensor  # (Q, N, 3) metres per unit of a pose feature; Q is 0 on a rig without pose correctives
     skin_weights: Tensor  # (N, J)
-    position_basis: Tensor  # (Z, N, 3) metres a unit of the motion code
-    colour_basis: Tensor  # (Z, N, 3)
-    light: Tensor  # (9, 3) or (N, 9, 3): spherical-harmonic light, one column a colour channel
+    position_basis: Tensor  # (Z, N, 3) metres per unit of the motion code
+    colour_basis: Tensor  # (Z, N, 3) colour per unit of the motion code
+    light: Tensor  # (9, 3) or (N, 9, 3): spherical-harmonic light, one column per colour channel
 
     def __len__(self) -> int:
         return int(self.positions.shape[0])
@@ -58,9 +58,7 @@ class Drive:
 
     expression: Tensor  # (B, E)
     pose: Pose
-    motion: (
-        Tensor  # (B, Z) or (B, Z, N): `MotionCode.encode` of expression and head rotation, one a frame or one a point
-    )
+    motion: Tensor  # motion codes, (B, Z) one per frame or (B, Z, N) one per point: see `Avatar.motion`
     camera: Camera
 
     def __len__(self) -> int:
@@ -69,12 +67,12 @@ class Drive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """What a frame shows beside colours and opacity. Each layer costs features to composite, so each is asked for."""
+    """What is composited besides colours and opacity. Each layer costs time, so a caller asks for those that it needs."""
 
     parts: bool = False  # the share of each part in a pixel
     normals: bool = False  # in camera space
-    extra: Tensor | None = None  # (N, C) more features of the points, such as their membership of a part
-    only_part: int | None = None  # as `extra` the colours of this part's points alone, weighted by their share of it
+    extra: Tensor | None = None  # (N, C) other features of the points, such as their membership of a part
+    only_part: int | None = None  # instead of `extra`: the points' colours times their share of this part
 
 
 COLOURS = Layers()
@@ -117,18 +115,18 @@ def pose_points(points: CanonicalPoints, rig: Rig, drive: Drive) -> tuple[Tensor
 
 
 def signals(rig: Rig, drive: Drive) -> Tensor:
-    """What bases of motion answer to, (B, Q + E + Z): pose features, expressions, motion codes (one a frame)."""
+    """The coefficients of all motion bases, (B, Q + E + Z): pose features, expressions, motion codes (one per frame)."""
     return torch.cat([pose_features(rig, drive.pose), drive.expression, drive.motion], dim=-1)
 
 
 def colour_points(points: CanonicalPoints, normals: Tensor, motion: Tensor) -> Tensor:
-    """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): shading · albedo, plus what moves."""
+    """Colours (B, N, 3) of points whose normals in camera space are (B, N, 3): shading · albedo + colour basis · motion code."""
     moved = _combine(motion, points.colour_basis)
     return shade(normals, points.light) * points.albedo + moved.view(-1, len(points), 3)
 
 
 def _combine(motion: Tensor, basis: Tensor) -> Tensor:
-    """Σ_z motion_z basis_z, flattened to (B, N·3); `motion` is (B, Z) or, where points answer to different codes, (B, Z, N)."""
+    """Σ_z motion_z basis_z, flattened to (B, N·3); `motion` is (B, Z), or (B, Z, N) where points have different codes."""
     if motion.dim() == 2:
         return motion @ basis.flatten(1)
     return torch.einsum("bzn,znc->bnc", motion, basis).flatten(1)
@@ -151,7 +149,7 @@ def render_points(
         rig: the rig that it is bound to.
         drive: expression, pose and camera of each frame.
         size: side of the picture in pixels.
-        layers: what is composited beside the colours; what is not asked for comes back with no channels.
+        layers: what is composited besides the colours; what is not asked for comes back with no channels.
         per_pixel: how many of the nearest points are blended in a pixel.
         backend: the rasteriser's name.
     """

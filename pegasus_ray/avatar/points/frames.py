@@ -23,7 +23,7 @@ from pegasus_ray.rig.model import Pose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters(Pose):
-    """A `Performance` as tensors, a row a frame; leaves of a graph while the tracking is refined."""
+    """A `Performance` as tensors, one row per frame. While tracking is refined, they carry gradients to its corrections."""
 
     expression: Tensor  # (T, E)
     camera: Tensor  # (T, 3) focal length, principal point x and y, all in sides of the frame
@@ -37,11 +37,11 @@ class Parameters(Pose):
         return Parameters(**{name: torch.cat([getattr(clip, name) for clip in clips]) for name in DRIVING})
 
     def drive(self, avatar: Avatar, *, motion_noise: float = 0.0, generator: torch.Generator | None = None) -> Drive:
-        """Drive `avatar` with these parameters, every row a frame.
+        """Drive `avatar` with these parameters, one frame per row.
 
         Args:
-            avatar: whose motion codes encode the expression and the head's rotation.
-            motion_noise: deviation of the noise added to the motion code, which keeps its bases from learning single frames.
+            avatar: whose motion codes encode expression, head and torso. No gradients flow through them.
+            motion_noise: deviation of the noise added to the motion codes, so that their bases do not overfit single frames.
             generator: the source of that noise.
         """
         motion = avatar.motion(self.expression.detach(), self.head.detach(), self.torso.detach())

@@ -1,4 +1,4 @@
-"""Motion codes: the few numbers of a frame that an avatar's points may answer to beyond what the rig makes them do.
+"""Motion codes: a few numbers per frame, with which an avatar's points move and change colour beyond what the rig does.
 
 Legend: T frames, B a batch of them, E expressions, Z motion components.
 """
@@ -20,24 +20,24 @@ POSE_SIGNALS = 9
 """Numbers of the signal beside the expressions: the head's rotation (3) and the torso's pose relative to the head's (6)."""
 
 MAX_POSE_COMPONENTS = 6
-"""How many components describe the pose; never more than half of all."""
+"""At most this many components describe the pose, and never more than half of all."""
 
 MAX_CODE = 2.5
-"""Codes are clamped to this many deviations, so that a pose that no frame showed does not blow up what was learned."""
+"""Codes are clamped to this many deviations, so that what was learned stays bounded in poses that no frame showed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionCode:
     """A linear code of expression, head rotation and the torso's pose relative to the head.
 
-    A point may move and change colour with it, beyond what the rig does: shoulders that rise and collars that fold follow how the
-    torso stands to the head, which a rigid torso cannot show. A component answers either to expressions or to the pose, never to
-    both: otherwise shoulders would learn to move with the mouth.
+    Points move and change colour with it, beyond what the rig does: shoulders rise and collars fold as the torso moves against
+    the head, which the rig's rigid torso cannot show. A component depends either on expressions or on the pose, never on both:
+    otherwise shoulders would learn to move with the mouth.
     """
 
     mean: Tensor  # (E + 9,)
     components: Tensor  # (Z, E + 9)
-    scale: Tensor  # (Z,) one unit of each component
+    scale: Tensor  # (Z,) what the signal's projection on a component is divided by
 
     @staticmethod
     def of(expression: Tensor, head: Tensor, torso: Tensor, components: int) -> MotionCode:
@@ -64,7 +64,7 @@ class MotionCode:
 
     @property
     def of_pose(self) -> Tensor:
-        """Which components answer to the pose rather than to expressions, (Z,) bool."""
+        """Which components depend on the pose rather than on expressions, (Z,) bool."""
         return (self.components[:, :-POSE_SIGNALS] == 0).all(1)
 
     def to(self, device: torch.device | str) -> MotionCode:

@@ -1,6 +1,6 @@
-"""The nearest points of a cloud.
+"""Nearest neighbours in point clouds.
 
-Legend: N points that ask, M others.
+Legend: N query points, M points to search.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 BLOCK = 2048
-"""Points that ask at once where all distances are measured."""
+"""Query points whose distances to all others are computed at once on an accelerator: bounds the memory."""
 
 
 def nearest(points: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Distances and indices (N, k) of the k = min(count, M) nearest of `others` (M, 3) to each of `points` (N, 3), nearest first.
 
-    On a processor by a tree; on an accelerator all distances are measured, in blocks that fit in memory. No gradients.
+    On a CPU by a k-d tree; on an accelerator by all distances, in blocks that fit in memory. No gradients.
     """
     count = min(count, len(others))
     if points.device.type != "cpu" or count == 0:

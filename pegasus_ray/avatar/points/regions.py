@@ -1,4 +1,4 @@
-"""Where on a rig skin, hair and cloth may be: weights of its triangles, by place.
+"""Regions of a rig's surface where skin, hair and cloth may be, as weights of its triangles.
 
 Legend: V vertices, F triangles.
 """
@@ -16,17 +16,17 @@ from pegasus_ray.schemas.parts import Part
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regions:
-    """For each region the weight of every triangle, (F,): its area in m², times how much of it lies in the region."""
+    """For each region the weight of every triangle, (F,): its area in m² where it lies in the region, else 0."""
 
-    surface: Tensor
+    surface: Tensor  # everywhere; area counts four times on the face, for detail, and 0.6 times on the torso
     scalp: Tensor
-    fall: Tensor
+    fall: Tensor  # behind and beside the neck, where long hair falls
     cloth: Tensor
     forehead: Tensor
 
 
 def regions(rig: Rig, vertices: Tensor) -> Regions:
-    """The regions of a rig whose rest vertices are (V, 3) metres, from the point midway between the eyes."""
+    """The regions of a rig whose rest vertices are (V, 3) metres; the origin is midway between the eyes."""
     corners = vertices[rig.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2
     x, y, z = corners.mean(1).unbind(-1)
@@ -48,6 +48,6 @@ def regions(rig: Rig, vertices: Tensor) -> Regions:
 
 
 def torso_share(rig: Rig) -> Tensor:
-    """How much of each vertex the torso moves, (V,)."""
+    """How much the torso moves each vertex, (V,) 0–1: the skinning weight of the root and half of the neck's."""
     shares = {"root": 1.0, "neck": 0.5}
     return rig.skin_weights @ torch.tensor([shares.get(name, 0.0) for name in rig.joint_names]).to(rig.skin_weights)

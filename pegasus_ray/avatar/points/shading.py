@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 TERMS = 9
+"""Number of spherical harmonics up to the second order."""
 
 
 def harmonics(normals: Tensor) -> Tensor:
@@ -19,7 +20,7 @@ def harmonics(normals: Tensor) -> Tensor:
 
 
 def shade(normals: Tensor, light: Tensor) -> Tensor:
-    """Shading (B, N, 3) of normals (B, N, 3) in camera space under `light`, (9, 3) or one a point (N, 9, 3)."""
+    """Shading (B, N, 3) of normals (B, N, 3) in camera space under `light`, (9, 3) or one per point (N, 9, 3)."""
     terms = harmonics(normals)
     return terms @ light if light.dim() == 2 else torch.einsum("bnk,nkc->bnc", terms, light)
 

@@ -17,7 +17,9 @@ TENSORS = (
     "shape", "triangles", "barycentric", "offsets", "log_radii", "opacity_logits", "albedo", "part_logits",
     "position_basis", "colour_basis", "groups", "lights",
 )  # fmt: skip
+"""The tensors of an `Avatar`."""
 MOTION = ("mean", "components", "scale")
+"""The tensors of a `MotionCode`."""
 
 
 def avatar_tensors(avatar: Avatar) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def select(names: Iterable[str]) -> list[Asset]:
     """The assets that names stand for, in the order of the manifest.
 
     Args:
-        names: file names, or groups: `models`, `sample-videos`, `all`.
+        names: file names, or groups: `models`, `more-models`, `sample-videos`, `all`.
 
     Raises:
         PegasusError: BAD_REFERENCE for a name that the manifest does not have.

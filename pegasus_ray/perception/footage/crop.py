@@ -13,9 +13,9 @@ import numpy as np
 
 from pegasus_ray.perception.nets.square import Bytes, Floats
 
-_USUAL_SIDES: Final = 2.25  # least side of the crop, in sides of the face's box, where the picture has room for it
-_MIN_SIDES: Final = 1.7  # where it has not: rather than be smaller than this, the crop reaches beyond the picture
-_MAX_SIDES: Final = 3.5  # a head that moves farther than this allows for is lost in some frames
+_USUAL_SIDES: Final = 2.25  # least side of the crop, in sides of the face's box, if the picture has room for it
+_MIN_SIDES: Final = 1.7  # least side in any case: if need be the crop reaches beyond the picture
+_MAX_SIDES: Final = 3.5  # greatest side: a head that moves farther leaves the crop in some frames
 _ROOM_BESIDE: Final = 0.35  # room for the ears, in sides of the face's box
 _ROOM_ABOVE: Final = 0.5  # for hair
 _ROOM_BELOW: Final = 0.55  # for shoulders
@@ -42,7 +42,7 @@ class Crop:
 
 
 def choose_crop(boxes: Floats, width: int, height: int) -> Crop:
-    """One square for all frames of a video that holds the head wherever it moves.
+    """Choose one square for all frames of a video that holds the head wherever it moves.
 
     Args:
         boxes: lowest and highest x, y of the landmarks in each frame, (T, 2, 2) pixels.

@@ -118,7 +118,7 @@ def plausible_frames(faces: Mapping[int, Face]) -> set[int]:
     shapes -= shapes.mean(1, keepdims=True)
     shapes /= np.maximum(np.sqrt(np.square(shapes).sum(-1).mean(1)), 1e-6)[:, None, None]
     some = shapes[np.linspace(0, len(shapes) - 1, 7).astype(int)]
-    usual = min(some, key=lambda shape: float(np.median(_shape_errors(shapes, shape))))  # so that it is no odd one
+    usual = min(some, key=lambda shape: float(np.median(_shape_errors(shapes, shape))))  # to start from no outlier
     usual = np.median(_align_shapes(shapes, usual), 0)
     eyes = float(np.linalg.norm(usual[mesh.OUTER_EYE_CORNERS[0]] - usual[mesh.OUTER_EYE_CORNERS[1]]))
     errors = _shape_errors(shapes, usual)

@@ -16,14 +16,14 @@ from pegasus_ray.perception.nets.square import Bytes, Floats
 
 _COMPARED_SIDE: Final = 48  # pixels, of the small picture that is compared
 _CHANGED_PIXEL: Final = 16.0  # of 255 in L, a or b: a pixel that differs by more shows something else
-_CUT_SHARE: Final = 0.65  # of changed pixels: a head that moves about reaches 0.5, other places begin at 0.8
+_CUT_SHARE: Final = 0.65  # of changed pixels: a head that moves about reaches 0.5, another scene begins at 0.8
 _MAX_GROWTH: Final = 1.4  # of the face from one frame to the next that is used: nobody leans in faster than that
 _GROWN_CUT_SHARE: Final = 0.2  # of changed pixels, where the face grew or shrank by more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What is compared of a frame to find cuts."""
+    """The features of a frame that are compared to find cuts."""
 
     small: Floats  # (48, 48, 3) Lab, blurred, the lightness less its mean
     face: float | None = None  # side of the largest face in pixels

@@ -18,10 +18,10 @@ from pegasus_ray.perception.nets.square import Bytes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 _SIGNATURES: Final = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"), (4, b"moov"), (4, b"mdat"))
-"""(offset, bytes) by which containers begin: mp4 and mov, Matroska and webm, avi, ogg, and old mov."""
-_MIN_FPS: Final = 0.1  # frame rates outside of these bounds are taken for errors in the file
+"""(offset, bytes) near the beginning of container files: mp4 and mov, Matroska and webm, avi, ogg, and old mov."""
+_MIN_FPS: Final = 0.1  # frames per second; rates outside of these bounds are taken for errors in the file
 _MAX_FPS: Final = 1000.0
-_ASSUMED_FPS: Final = 25.0
+_ASSUMED_FPS: Final = 25.0  # frames per second in place of such an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

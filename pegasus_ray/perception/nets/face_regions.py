@@ -19,14 +19,14 @@ from pegasus_ray.perception.nets.square import Bytes, Floats
 
 Bools = npt.NDArray[np.bool_]
 
-_MIN_FACE_HEIGHT_PIXELS: Final = 1.0
-_MIN_WIDTH_SHARE: Final = 0.3  # of the height: a profile's temples fall on one line, but a face is never narrower
+_MIN_FACE_HEIGHT_PIXELS: Final = 1.0  # least height, also where all landmarks are one point
+_MIN_WIDTH_SHARE: Final = 0.3  # of the height: a face is never narrower, though in profile its temples coincide
 _MIN_COLOUR_SAMPLE: Final = 30  # pixels; fewer do not say what colour a region has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaceFrame:
-    """Where a face is in the picture."""
+class FacePlacement:
+    """Position, direction and size of a face in the picture."""
 
     x: float  # middle of the face, pixels
     y: float
@@ -35,7 +35,7 @@ class FaceFrame:
     width: float  # pixels from temple to temple
 
 
-def face_frame(points: Floats) -> FaceFrame:
+def face_placement(points: Floats) -> FacePlacement:
     """Middle, direction and size of a face from its landmarks (478, 2)."""
     forehead, chin = points[FOREHEAD_TOP].astype(np.float64), points[CHIN].astype(np.float64)
     height = max(float(np.hypot(*(chin - forehead))), _MIN_FACE_HEIGHT_PIXELS)
@@ -44,10 +44,10 @@ def face_frame(points: Floats) -> FaceFrame:
     across = np.array([down[1], -down[0]])
     ends = points[list(TEMPLES)] @ across
     width = max(float(abs(ends[1] - ends[0])), _MIN_WIDTH_SHARE * height)
-    return FaceFrame(x=float(x), y=float(y), down=(float(down[0]), float(down[1])), height=height, width=width)
+    return FacePlacement(x=float(x), y=float(y), down=(float(down[0]), float(down[1])), height=height, width=width)
 
 
-def coordinates(size: int, frame: FaceFrame) -> tuple[Floats, Floats]:
+def coordinates(size: int, face: FacePlacement) -> tuple[Floats, Floats]:
     """Each pixel's place on the face, two arrays (size, size).
 
     Returns:
@@ -55,29 +55,29 @@ def coordinates(size: int, frame: FaceFrame) -> tuple[Floats, Floats]:
         negative on the left of the picture.
     """
     centres = np.arange(size, dtype=np.float32) + 0.5
-    x, y = np.meshgrid(centres - frame.x, centres - frame.y)
-    right, down = frame.down
-    along = (x * right + y * down) / frame.height
-    across = (x * down - y * right) / frame.width
+    x, y = np.meshgrid(centres - face.x, centres - face.y)
+    right, down = face.down
+    along = (x * right + y * down) / face.height
+    across = (x * down - y * right) / face.width
     return along.astype(np.float32), across.astype(np.float32)
 
 
 def polygon(points: Floats, indices: Indices, size: int) -> Bools:
-    """Pixels (size, size) inside the polygon of those landmarks, drawn to a sixteenth of a pixel."""
+    """Pixels (size, size) inside the polygon of some landmarks (478, 2), in pixels; drawn to a sixteenth of a pixel."""
     corners = np.round((points[list(indices)] - 0.5) * 16).astype(np.int32)  # OpenCV counts from pixel centres
     drawn = np.zeros((size, size), np.uint8)
     cv2.fillPoly(drawn, [corners], 1, shift=4)
     return drawn > 0
 
 
-def below_jaw(size: int, frame: FaceFrame) -> Bools:
+def below_jaw(size: int, face: FacePlacement) -> Bools:
     """Pixels (size, size) below the arc of the jaw, and beside the face those below the ears."""
-    along, across = coordinates(size, frame)
+    along, across = coordinates(size, face)
     return np.asarray(along > 0.5 - 1.4 * np.square(np.clip(across, -0.5, 0.5)))
 
 
 def openness(points: Floats, eye: Indices) -> float:
-    """How far an eye is open, by its outline's area over its squared width: about 0.3 open, below 0.12 closed."""
+    """Area of an eye's outline over its squared width: about 0.3 if it is open, below 0.12 if closed. Landmarks are (478, 2)."""
     outline = points[list(eye)].astype(np.float64)
     width = max(float(np.hypot(*(outline[8] - outline[0]))), 1e-3)
     area = cv2.contourArea(outline.astype(np.float32))
@@ -106,7 +106,7 @@ def skin_coloured(rgb: Bytes, points: Floats, *, shade: float) -> Bools:
 
 
 def grow_by_colour(rgb: Bytes, seed: Bools, other: Bools, within: Bools) -> Bools:
-    """A region (W, W) grown from `seed` over pixels that are nearer in colour to it than to `other`.
+    """A region (W, W) grown from `seed` over pixels of a frame (W, W, 3) that are nearer in colour to it than to `other`.
 
     Only pixels inside `within` that are connected to the seed are taken.
     """

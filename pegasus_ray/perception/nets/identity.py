@@ -1,4 +1,4 @@
-"""Whose face it is: an embedding that is alike for pictures of one person.
+"""Identity embeddings: vectors that lie near each other for pictures of the same face.
 
 `dlib`: the residual network of dlib's author (128 numbers; pictures of one person are within about 0.4 of each other, those
 of two people from about 0.7 apart). `arcface`: an ArcFace network in ONNX, run by onnxruntime (512 numbers, of unit
@@ -120,7 +120,7 @@ class ArcFaceIdentity:
             be read.
     """
 
-    limit: float = 1.2
+    limit: float = 1.2  # Euclidean, between embeddings of unit length
 
     def __init__(self, model: Path) -> None:
         try:

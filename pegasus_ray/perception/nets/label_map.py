@@ -1,4 +1,4 @@
-"""Part maps: a class (`Label`) for each pixel of a frame, carried between resolutions and made to agree with other findings.
+"""Part maps: a class (`Label`) for each pixel of a frame, resampled, and made to agree with the matte and the landmarks.
 
 Legend: W side of the frame in pixels.
 """
@@ -48,7 +48,7 @@ def onto_frame(seen: Bytes, square: Square, points: Floats, matte: Bytes) -> Byt
 
 def name_sides(labels: Bytes, points: Floats) -> Bytes:
     """Labels (W, W) whose brows, eyes and ears are called left or right by the side of the face that they lie on."""
-    _, across = regions.coordinates(labels.shape[0], regions.face_frame(points))
+    _, across = regions.coordinates(labels.shape[0], regions.face_placement(points))
     result = labels.copy()
     for left, right in (_BROWS, _EYES, _EARS):
         either = (labels == left) | (labels == right)

@@ -60,10 +60,10 @@ class LandmarkParser:
         """Labels (W, W); see `FaceParser`."""
         size = rgb.shape[0]
         person = matte > 127
-        frame = regions.face_frame(points)
-        along, across = regions.coordinates(size, frame)
+        face = regions.face_placement(points)
+        along, across = regions.coordinates(size, face)
         oval = regions.polygon(points, FACE_OVAL, size)
-        under = regions.below_jaw(size, frame) & ~oval
+        under = regions.below_jaw(size, face) & ~oval
         bare = regions.skin_coloured(rgb, points, shade=0.35)
         labels = np.where(under, np.uint8(Label.CLOTH), np.uint8(Label.SKIN)).astype(np.uint8)
         labels[under & bare & (np.abs(across) < 0.55) & (along < 1.0)] = Label.NECK
@@ -83,7 +83,7 @@ class LandmarkParser:
         With the network: what it says, and what lies above and beside the face without being skin. Without it: what lies
         around the face without being skin, and what is connected to the crown and has its colour.
         """
-        along, _ = regions.coordinates(rgb.shape[0], regions.face_frame(points))
+        along, _ = regions.coordinates(rgb.shape[0], regions.face_placement(points))
         oval = regions.polygon(points, FACE_OVAL, rgb.shape[0])
         outside = ~under & ~oval
         bare = regions.skin_coloured(rgb, points, shade=0.65) & (along > -0.68)

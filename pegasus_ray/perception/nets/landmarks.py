@@ -179,7 +179,8 @@ class FaceMesh:
             return None
         points = square.to_picture(mesh[:, :2], _LANDMARK_SIDE)
         blendshapes = np.zeros(BLENDSHAPES, np.float32)
-        blendshapes[:-1] = self._scores(points[_SCORED])[0].ravel()[1:]  # the first is "neutral"; there is no tongueOut
+        # The network's first score is "neutral", which is left out; it has none for tongueOut, the last.
+        blendshapes[:-1] = self._scores(points[_SCORED])[0].ravel()[1:]
         depth = mesh[:, 2] * np.float32(square.side / _LANDMARK_SIDE)
         return Face(points=points, depth=depth, blendshapes=blendshapes, score=score)
 

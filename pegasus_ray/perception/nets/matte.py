@@ -67,7 +67,7 @@ class SelfieMatte:
 
 
 def matte_model_of(name: str, *, threads: int = 2) -> MatteModel:
-    """The matte model of that name: `selfie`, or `auto`, the best there is.
+    """The matte model of that name: `selfie`, or `auto`, which is `selfie` too.
 
     Raises:
         PegasusError: BAD_CONFIG for another name, ASSET_MISSING where its file is not here.
@@ -78,7 +78,7 @@ def matte_model_of(name: str, *, threads: int = 2) -> MatteModel:
 
 
 def rough_matte(frame: Bytes, model: MatteModel) -> Bytes:
-    """Opacity (W, W), 0–255, of a frame (W, W, 3) by the network alone, its edge moved to the picture's."""
+    """Opacity (W, W), 0–255, of a frame (W, W, 3) by the network alone; a guided filter aligns its edge with the picture."""
     radius = max(round(0.015 * frame.shape[0]), 2)
     guided = cv2.ximgproc.guidedFilter(frame.astype(np.float32) / 255, model(frame), radius, 1e-4)
     opacity = np.clip((guided - 0.5) / 0.45, 0, 1).astype(np.float32)

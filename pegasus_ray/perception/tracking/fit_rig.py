@@ -25,7 +25,7 @@ _SOLVES: Final = (
     ("poses and identity", Unknowns.POSES_AND_IDENTITY),
     ("poses, identity and expressions", Unknowns.ALL),
 )
-"""What is reported, and what moves, one after the other: starting with all at once would end in a poor local minimum."""
+"""Name and unknowns of each solve, in order. Solving for all unknowns at once would end in a poor local minimum."""
 _STEPS: Final = len(_SOLVES) + 1  # the last is the photometric refinement
 
 

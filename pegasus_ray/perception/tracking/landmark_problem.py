@@ -25,14 +25,14 @@ from pegasus_ray.perception.tracking.config import FitRigConfig
 from pegasus_ray.perception.tracking.rig_state import BoundPoints, State, project_with_jacobians
 from pegasus_ray.rig.model import Rig, rodrigues, rotation_vectors
 
-FRAMES_AT_ONCE: Final = 32  # whose Jacobians are in memory
+FRAMES_AT_ONCE: Final = 32  # whose Jacobians are in memory together
 POSE_TOLERANCE: Final = (0.0035, 0.0035, 0.0035, 0.001, 0.001, 0.002)
-"""Rotation (radians) and translation (metres) by which a pose may be off the mean of its neighbours at the same cost as a
-landmark error of 1 %, where the smoothness is 1."""
+"""Rotation (radians) and translation (metres). A pose that is off the mean of its neighbours by as much costs the same as a
+landmark error of 1 %, if the smoothness is 1."""
 
 
 class Unknowns(Enum):
-    """Which unknowns a solve moves; the others keep their values."""
+    """Which unknowns a solve changes; the others keep their values."""
 
     POSES = auto()
     POSES_AND_IDENTITY = auto()  # and the focal length
@@ -192,17 +192,17 @@ class LandmarkProblem:
         return float(total) + config.focal_prior * (state.log_focal - self.log_focal) ** 2
 
     def system(self, state: State, unknowns: Unknowns) -> System:
-        """Half the second derivatives and gradients of T × loss by the unknowns that are to move."""
+        """The Gauss–Newton second derivatives and the gradient of T × loss, by the unknowns that are to change."""
         blocks = []
         for begin in range(0, len(self.seen), FRAMES_AT_ONCE):
             part = slice(begin, begin + FRAMES_AT_ONCE)
-            frame, whole, errors = self._jacobian(state.select(part), self.seen[part], unknowns)
-            flat = whole.flatten(0, 1)
+            by_frame, by_shared, errors = self._jacobian(state.select(part), self.seen[part], unknowns)
+            flat = by_shared.flatten(0, 1)
             blocks.append(
                 (
-                    frame.mT @ frame,
-                    frame.mT @ whole,
-                    (frame.mT @ errors[..., None])[..., 0],
+                    by_frame.mT @ by_frame,
+                    by_frame.mT @ by_shared,
+                    (by_frame.mT @ errors[..., None])[..., 0],
                     flat.mT @ flat,
                     flat.mT @ errors.flatten(),
                 )
@@ -238,21 +238,22 @@ class LandmarkProblem:
     def _jacobian(self, state: State, seen: Tensor, unknowns: Unknowns) -> tuple[Tensor, Tensor, Tensor]:
         """Derivatives by the frames' unknowns (t, 2L, P) and by the shared ones (t, 2L, Q), and the errors (t, 2L).
 
-        All are weighted so that the gradient of the sum of squares is that of the robust error.
+        All are weighted so that half the sum of squares has the gradient of the robust error.
         """
         about, points = self.points.place(state)
         offset, turn, project, inward = project_with_jacobians(about, points, state, self.unit)
         turn = turn + project @ self.points.slide(state)
         errors = (offset + self.centre - seen) * self.unit
         scale = (self.weights / errors.norm(dim=2).clamp(min=self.config.robust)).sqrt()[..., None, None]
-        frame, whole = torch.cat([turn, project], -1), inward[..., :0]
+        by_frame, by_shared = torch.cat([turn, project], -1), inward[..., :0]
         if unknowns.expressive:
-            frame = torch.cat([frame, torch.einsum("tlpc,elc->tlpe", inward, self.points.expression_basis)], -1)
+            by_expression = torch.einsum("tlpc,elc->tlpe", inward, self.points.expression_basis)
+            by_frame = torch.cat([by_frame, by_expression], -1)
         if unknowns.shared:
             by_shape = torch.einsum("tlpc,klc->tlpk", inward, self.points.shape_basis)
-            whole = torch.cat([by_shape, offset[..., None] * self.unit], -1)
-        frame, whole = frame * scale, whole * scale
-        return frame.flatten(1, 2), whole.flatten(1, 2), (errors * scale[..., 0]).flatten(1)
+            by_shared = torch.cat([by_shape, offset[..., None] * self.unit], -1)
+        by_frame, by_shared = by_frame * scale, by_shared * scale
+        return by_frame.flatten(1, 2), by_shared.flatten(1, 2), (errors * scale[..., 0]).flatten(1)
 
     def _move(self, state: State, system: System, damping: float) -> State:
         """The state after one step: the solution of the damped normal equations."""
@@ -260,18 +261,18 @@ class LandmarkProblem:
         solved = torch.cholesky_solve(torch.cat([system.coupling, system.own_gradient[..., None]], -1), factor)
         reduced = damp(system.shared, damping) - torch.einsum("tpq,tpr->qr", system.coupling, solved[..., :-1])
         gradient = system.shared_gradient - torch.einsum("tpq,tp->q", system.coupling, solved[..., -1])
-        whole = -torch.linalg.solve(reduced, gradient)
-        frame = -solved[..., -1] - solved[..., :-1] @ whole
+        shared_step = -torch.linalg.solve(reduced, gradient)
+        frame_step = -solved[..., -1] - solved[..., :-1] @ shared_step
         moved = replace(
             state,
-            rotation=rodrigues(frame[:, :3].float()) @ state.rotation,
-            translation=state.translation + frame[:, 3:6].float(),
+            rotation=rodrigues(frame_step[:, :3].float()) @ state.rotation,
+            translation=state.translation + frame_step[:, 3:6].float(),
         )
-        if frame.shape[1] > 6:
-            moved = replace(moved, expression=state.expression + frame[:, 6:].float())
-        if len(whole):
-            log_focal = state.log_focal + float(whole[-1])
-            moved = replace(moved, shape=state.shape + whole[:-1].float(), log_focal=log_focal)
+        if frame_step.shape[1] > 6:
+            moved = replace(moved, expression=state.expression + frame_step[:, 6:].float())
+        if len(shared_step):
+            log_focal = state.log_focal + float(shared_step[-1])
+            moved = replace(moved, shape=state.shape + shared_step[:-1].float(), log_focal=log_focal)
         return moved
 
 

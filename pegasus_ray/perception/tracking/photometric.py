@@ -27,15 +27,15 @@ from pegasus_ray.rig.model import Rig, rodrigues
 from pegasus_ray.schemas.parts import Label, Part
 
 MAX_WORKING_SIDE: Final = 256  # pixels; larger frames are reduced
-FRAMES_AT_ONCE: Final = 16  # whose Jacobians are in memory
+FRAMES_AT_ONCE: Final = 16  # whose Jacobians are in memory together
 FACE_PARTS: Final = (Part.SKIN, Part.EYEBROWS, Part.NOSE, Part.MOUTH, Part.EYES)  # of the rig, where points are taken
 EYE_LABELS: Final = (Label.EYE_LEFT, Label.EYE_RIGHT)
 FACE_LABELS: Final = (
     *(Label.SKIN, Label.NOSE, Label.BROW_LEFT, Label.BROW_RIGHT, Label.LIP_UPPER, Label.LIP_LOWER),
     *EYE_LABELS,
 )
-"""Pixels in which a point may be seen: those with other labels show something before the face."""
-_DRAW_SEED: Final = 0  # of the points' places
+"""Labels of the pixels in which a point may be seen: pixels with other labels show something in front of the face."""
+_DRAW_SEED: Final = 0  # of the random points on the rig
 
 
 class PhotometricProblem:
@@ -43,7 +43,7 @@ class PhotometricProblem:
 
     Args:
         rig: the rig.
-        landmarks: the same video's landmarks, which go on counting.
+        landmarks: the same video's landmark problem, whose error is minimised along with that of the pictures.
         frames: its frames.
         config: how much the pictures count, and which details.
     """
@@ -103,7 +103,7 @@ class PhotometricProblem:
         return values, seen, (about, points)
 
     def _mean_face(self, state: State) -> tuple[Tensor, Tensor, float]:
-        """Mean brightness of the points, how steady it is (0–1), (N,) each, and the usual deviation from the mean."""
+        """Mean brightness of the points, how steady it is (0–1), (N,) each, and the points' median deviation from it."""
         total, first, second = (torch.zeros(len(self.normals)) for _ in range(3))
         for part in self._chunks():
             values, seen, _ = self._sample(state.select(part), part)

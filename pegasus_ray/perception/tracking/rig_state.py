@@ -36,12 +36,12 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundPoints:
-    """Points on the surface of a rig that faces the camera (x right, y down)."""
+    """Points on the surface of a rig, on the axes of a camera that it faces (x right, y down, z away)."""
 
     template: Tensor  # (N, 3)
     shape_basis: Tensor  # (K, N, 3)
     expression_basis: Tensor  # (E, N, 3)
-    drift: Tensor | None = None  # (D, N, 3) metres off these places for each of `view_terms`
+    drift: Tensor | None = None  # (D, N, 3) metres, the drift for each of `view_terms`
 
     @staticmethod
     def of(rig: Rig, triangles: Tensor, barycentric: Tensor, drift: Tensor | None = None) -> BoundPoints:
@@ -110,10 +110,10 @@ def project_with_jacobians(
     state: State,
     unit: Tensor | float,  # how many of the units in which the derivatives are wanted make a side of the picture
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Project points into the picture, with the derivatives of their places.
+    """Project points into the picture, with the derivatives of their positions.
 
     Returns:
-        Places relative to the principal point (t, N, 2), sides; and their derivatives (t, N, 2, 3), in units, by a rotation
+        Positions relative to the principal point (t, N, 2), sides; and their derivatives (t, N, 2, 3), in units, by a rotation
         applied after the head's, by a translation, and by a motion in the rig's rest space.
     """
     focal = math.exp(state.log_focal)

@@ -4,8 +4,8 @@ A torso does not follow the head that turns above it. Its clothes are aligned to
 transform (inverse compositional Lucas–Kanade, coarse to fine, robust, all frames at once). In camera space the similarity's
 roll is a rotation about the viewing axis, and its scale is depth.
 
-Places are complex numbers, relative to the picture's middle, x right (real), y down (imaginary): a similarity is
-z → αz + τ.
+Positions in the picture are complex numbers, relative to the picture's middle, x right (real), y down (imaginary): a
+similarity is z → αz + τ.
 
 Legend: T frames, S side of the frames, W side of the pictures worked on, N pixels registered, C = 4 channels.
 """
@@ -29,19 +29,18 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.evenly import evenly
 from pegasus_ray.schemas.parts import Label
 
-SILHOUETTE_WEIGHT: Final = 96.0  # what the matte counts in a channel of 0–255
+SILHOUETTE_WEIGHT: Final = 96.0  # value of an opaque pixel in the silhouette channel, beside colours of 0–255
 FRAMES_AT_ONCE: Final = 64  # registered together
-MAX_MEDIAN_FRAMES: Final = 48  # whose median is the mean appearance
-LOG_SCALE_TOLERANCE: Final = 0.1  # off the likely scale, as unlikely as a difference of 1 in every pixel
-ROLL_TOLERANCE: Final = 0.1  # radians, likewise
-SHIFT_TOLERANCE: Final = 0.1  # sides of the picture, likewise
+MAX_MEDIAN_FRAMES: Final = 48  # frames of which the median picture is taken
+LOG_SCALE_TOLERANCE: Final = 0.1  # off the logarithm of the likely scale
+ROLL_TOLERANCE: Final = 0.1  # radians
+SHIFT_TOLERANCE: Final = 0.1  # sides of the picture
+"""Priors of the registration: to be off by a tolerance costs as much as a difference of √`robust` (3.5 of 255) in each pixel."""
 MIN_SCALE: Final = 0.6  # a registration with a scale outside of these bounds has failed
 MAX_SCALE: Final = 1.6
-POSE_SCALES: Final = (*[0.1] * 3, *[0.02] * 3)  # radians and metres that count as equally far
-CLOTH_SCALES: Final = (
-    0.02,
-) * 3  # likewise: share of the picture that is cloth, and its middle across and down in sides
-
+POSE_SCALES: Final = (*[0.1] * 3, *[0.02] * 3)  # radians and metres
+CLOTH_SCALES: Final = (0.02, 0.02, 0.02)  # share of the picture that is cloth; its middle across and down, sides
+"""Units in which frames are compared with the median frame, so that poses and clothes count alike."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -55,7 +54,7 @@ class TorsoConfig:
     least_cloth: float = 0.02  # share of the picture that must show clothes
     blurs: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)  # pixels, coarse to fine
     iterations: int = 8  # for each blur and each round
-    likeness: int = 2  # rounds, after the others, in which frames are registered to their median and not to one of them
+    likeness: int = 2  # further rounds, in which frames are registered to their median instead of the reference
     robust: float = 12.0  # difference of 0–255 from which on a pixel counts linearly (Huber)
     steady: float = 0.04  # seconds over which the motion is smoothed
     calm: float = 0.4  # the same for a torso that is not seen and follows the head
@@ -67,7 +66,7 @@ class TorsoConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Similarities:
-    """A similarity z → αz + τ for each frame, from the reference's places to the frame's."""
+    """A similarity z → αz + τ for each frame, from positions in the reference frame to positions in this frame."""
 
     alpha: Tensor  # (T,) complex: scale and roll
     shift: Tensor  # (T,) complex τ, pixels
@@ -132,7 +131,7 @@ def smooth(
 ) -> npt.NDArray[np.float64]:
     """Values smoothed over time by local linear regression with Gaussian weights, (T, D).
 
-    Lines, not means, are fitted locally, so that a steady motion stays what it is.
+    Because lines are fitted and not means, a motion of constant speed is not changed.
     """
     gap = times[None].astype(np.float64) - times[:, None]
     weight = np.exp(-0.5 * (gap / width) ** 2)
@@ -201,7 +200,7 @@ def _median_picture(
     pictures: npt.NDArray[np.float32],  # (T, W, W, C)
     found: _Similarities,
 ) -> npt.NDArray[np.float32]:
-    """The median of the better registered half of the frames, each warped to the reference's places, (W, W, C)."""
+    """The median of the better registered half of the frames, each warped onto the reference frame, (W, W, C)."""
     size = pictures.shape[1]
     better = found.error.argsort(stable=True)[: max(len(found.error) // 2, 1)].sort().values
     middle = (size - 1) / 2

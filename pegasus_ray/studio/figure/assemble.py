@@ -1,4 +1,4 @@
-"""A person's meshes assembled: the rig's surface with skin and cloth, and every piece that hangs on it, ready to be posed.
+"""A person's meshes assembled: the rig's surface with skin and cloth, and every piece bound to it, ready to be posed.
 
 Legend: V vertices of the rig, N vertices in all, F faces in all, E expressions, L vertices of lashes.
 """
@@ -27,7 +27,7 @@ from pegasus_ray.studio.figure.skull import Skull
 from pegasus_ray.studio.identity import shape_tensor, studio_rig
 from pegasus_ray.studio.person import Person
 
-MATERIAL_OF: Final = {
+MATERIAL_OF: Final = {  # how each tissue of the rig is shaded
     Tissue.SKIN: Material.SKIN,
     Tissue.LIPS: Material.SKIN,
     Tissue.MOUTH: Material.SKIN,
@@ -93,7 +93,7 @@ class Figure:
         expression: Tensor,  # (1, E)
         pose: Pose,  # of one frame
     ) -> PosedFigure:
-        """The meshes of one frame in camera space. A piece moves as the places on the face that it hangs on."""
+        """The meshes of one frame in camera space. A piece moves with the places on the face that it is bound to."""
         rig, shape = self.rig, shape_tensor(self.person)
         transforms = bone_transforms(rig, pose, rig.joints(shape))
         moved = rig.vertices(shape, expression)[0].numpy() + self.shape_noise
@@ -128,7 +128,7 @@ class PosedFigure:
 
 
 def _make_pieces(person: Person, skull: Skull, detail: float) -> list[Piece]:
-    """All that hangs on the body. Glasses come last, so that lenses are the last faces of a figure."""
+    """All pieces bound to the body. Glasses come last, so that lenses are the last faces of a figure."""
     rig = skull.rig
     pieces = [make_collar(person.cloth.style, skull)]
     hair = grow_hair(person.hair, skull, under_hat=person.hat is not None, detail=detail)
@@ -168,7 +168,7 @@ def _lash_coordinates(rig: Rig) -> Floats:
 
 
 def _shown_faces(rig: Rig, lashes: Floats) -> Ints:
-    """The rig's faces, (faces, 3). Those of lashes that must not be seen, on lower lids and at the far ends, become points."""
+    """The rig's faces, (faces, 3). Lash faces on lower lids and at the far ends are hidden by making them degenerate."""
     faces = rig.faces.numpy().copy()
     corners = lashes[faces]
     hidden = (corners[..., 1].min(1) > SHOWN_LASH_SHARE) | (corners[..., 2].max(1) < 0.5)

@@ -19,7 +19,7 @@ from pegasus_ray.studio.figure.skull import AXIS_Z, Skull
 from pegasus_ray.studio.noise import smoothstep
 from pegasus_ray.studio.person import ClothStyle
 
-CLOTH_THICKNESS_METRES: Final = 0.006
+CLOTH_THICKNESS_METRES: Final = 0.006  # from the skin to the outside of the cloth
 COLLAR_POINTS: Final = 160  # along the neckline
 COLLAR_ROWS: Final = 10  # vertices around the cross-section of a collar
 NECKLINE_HEIGHTS: Final = {  # metres: y of the neckline on the template, at the depth of the head's axis
@@ -101,7 +101,7 @@ def make_collar(style: ClothStyle, skull: Skull) -> Piece:
 def _neckline(style: ClothStyle, rig: Rig) -> tuple[Ints, Floats]:
     """Places around the neck where the cloth begins, in order: faces (L,) of the rig and barycentric (L, 3).
 
-    The template's faces are cut by the neckline; of the cuts' middles the nearest to each of L even azimuths is taken.
+    The neckline cuts some of the template's faces; for each of L evenly spaced azimuths the midpoint of the nearest cut is taken.
     """
     faces, template = rig.faces.numpy(), rig.template.numpy()
     depth = cloth_depth(style, template)

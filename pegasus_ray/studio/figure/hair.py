@@ -1,7 +1,7 @@
 """Hair and beards as pieces: roots on the skin, paths that grow from them, ribbons along the paths.
 
-A ribbon hangs on its root and goes with the head; what hangs below the jaw follows the torso a little. No style but a fringe
-covers an eye, because strands in front of the face are moved around it.
+A ribbon is bound to its root and moves with the head; below the jaw it partly follows the torso. No style but a fringe covers
+an eye, because strands in front of the face are moved around it.
 
 Legend: R ribbons, F faces of the rig.
 """
@@ -23,7 +23,7 @@ from pegasus_ray.studio.figure.skull import Skull
 from pegasus_ray.studio.figure.strands import curl_paths, grow_paths, sample_clearances, sample_lengths
 from pegasus_ray.studio.person import Beard, Hair, HairStyle
 
-BEARD_RIBBONS: Final = 5000
+BEARD_RIBBONS: Final = 5000  # number of a beard's ribbons
 
 
 def grow_hair(

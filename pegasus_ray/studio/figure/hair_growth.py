@@ -1,6 +1,6 @@
 """Where hair grows on the template: the hairline of the head and the outline of a beard.
 
-Skin is shaded and strands are rooted by the same functions, so the shade of the scalp and of a shaved beard lies below the hair.
+The same functions colour the skin and place the roots of strands, so that shaded scalp and stubble lie exactly below the hair.
 
 Legend: N places on the template, in metres.
 """

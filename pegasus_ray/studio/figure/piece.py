@@ -1,6 +1,6 @@
-"""Meshes that hang on the rig: each vertex is bound to a place on the rig's surface and moves with it.
+"""Meshes bound to the rig: each vertex moves with a place on the rig's surface.
 
-Legend: N vertices of a piece, M its faces, A places on the rig that it hangs on, V vertices of the rig, J joints.
+Legend: N vertices of a piece, M its faces, A places on the rig that it is bound to, V vertices of the rig, J joints.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Piece:
     points: Floats  # (N, 3) metres, rest space, neutral face
     normals: Floats  # (N, 3)
     tangents: Floats  # (N, 3) along the strand; zero where there are no strands
-    coordinates: Floats  # (N, 3) what shading needs of a place: on hair −1…1 across, 0…1 along, number of the strand
-    triangles: Ints  # (A,) face of the rig that vertices hang on, N / A of them on each, in order
+    coordinates: Floats  # (N, 3) for shading; on hair −1…1 across, 0…1 along, number of the ribbon
+    triangles: Ints  # (A,) faces of the rig; N / A consecutive vertices are bound to each place
     barycentric: Floats  # (A, 3)
     weights: Floats  # (N, J) skinning weights
     faces: Ints  # (M, 3)
-    half_width: float = 1.0  # metres, of a strand
+    half_width: float = 1.0  # metres, of a ribbon of hair; not used on other materials
 
 
 def unit(vectors: Floats) -> Floats:

@@ -19,7 +19,7 @@ def rigid_piece(
     faces: Ints,  # (M, 3)
     coordinates: Floats | None = None,  # (N, 3) `Piece.coordinates`; zero where not given
 ) -> Piece:
-    """A piece that moves with the head alone. It hangs on the crown, where no expression moves the skin."""
+    """A piece that moves with the head alone: it is bound to the crown, where no expression moves the skin."""
     crown, shares = skull.crown()
     return Piece(
         material=material,

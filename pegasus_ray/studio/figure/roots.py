@@ -39,7 +39,7 @@ def scatter_roots(
     count: int,
     density: Floats,  # (F,)
 ) -> Roots:
-    """`count` places whose chance is area × density."""
+    """`count` places drawn with a probability proportional to area × density."""
     faces, template = skull.rig.faces.numpy(), skull.rig.template.numpy()
     corners = template[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)

@@ -21,9 +21,8 @@ from pegasus_ray.studio.noise import smoothstep
 AXIS_Z: Final = -0.090  # metres: z of the head's vertical axis, behind the eyes
 HANGING_TORSO_SHARE: Final = 0.75  # how far the lower ends of hair follow the torso instead of the head
 NEIGHBOURS: Final = 4  # samples that a distance is blended from
-EAR_ROOT_METRES: Final = (
-    0.010  # around the ears the skin turns outwards: it is left out, so that hair passes over the ears
-)
+EAR_ROOT_METRES: Final = 0.010
+"""Skin nearer to the ears than this turns outwards. It is left out of the surface, so that hair passes over the ears."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ class Skull:
         )
 
     def distance(self, points: Floats) -> tuple[Floats, Floats]:
-        """Signed distance (N,) in metres, positive outside, and the direction outwards (N, 3)."""
+        """Signed distance (N,) in metres of points (N, 3), positive outside, and the direction outwards (N, 3)."""
         far, near = self.tree.query(points, k=NEIGHBOURS)
         weight = 1 / (far + 1e-4) ** 2
         weight /= weight.sum(1, keepdims=True)
@@ -86,7 +85,7 @@ class Skull:
             points: metres, rest space.
             clearance: metres.
             over_ears: whether they lie over the ears; there the clearance grows by most of an ear's depth.
-            hug: share by which points that stand off further than that are drawn back, above the jaw.
+            hug: 0–1, how far points above the jaw are drawn back that lie more than 3 mm beyond the clearance.
         """
         if over_ears:
             clearance = clearance + self._ear_clearance(points)
@@ -109,7 +108,7 @@ class Skull:
         return np.asarray(self.ear_tree.query(places)[0], dtype=np.float32)
 
     def anchor(self, points: Floats) -> tuple[Ints, Floats]:
-        """Where points (N, 3) hang on the skin: the nearest face of each (N,), and its middle as barycentric (N, 3)."""
+        """Bind points (N, 3) to the skin: the nearest face of each (N,), and that face's middle as barycentric (N, 3)."""
         faces = self._outer_faces()
         centres = self.vertices[self.rig.faces.numpy()[faces]].mean(1)
         near = cKDTree(centres).query(points)[1]
@@ -131,7 +130,7 @@ class Skull:
         return np.asarray(torch.nonzero(skin)[:, 0].numpy(), dtype=np.int64)
 
     def hanging_weights(self, points: Floats) -> Floats:
-        """Skinning weights (N, J) of things that hang from the head; below the jaw they partly follow the torso."""
+        """Skinning weights (N, J) of hair at points (N, 3): of the head, and below the jaw partly of the torso."""
         weights = np.zeros((len(points), len(self.rig.joint_names)), np.float32)
         lower = HANGING_TORSO_SHARE * smoothstep(-0.085, -0.215, points[:, 1])
         weights[:, self.rig.joint_names.index("root")] = lower
@@ -140,12 +139,12 @@ class Skull:
 
 
 def cylindrical(points: Floats) -> tuple[Floats, Floats]:
-    """Azimuth (N,) in radians, 0 in front and positive to the person's left, and distance (N,) from the head's axis."""
+    """Azimuth (N,) of points (N, 3), radians, 0 in front, positive to the person's left; and metres (N,) from the head's axis."""
     x, z = points[:, 0], points[:, 2] - AXIS_Z
     return np.arctan2(x, z).astype(np.float32), np.hypot(x, z).astype(np.float32)
 
 
 def outward_directions(points: Floats) -> Floats:
-    """Smooth directions (N, 3) away from the head: those of a sphere above the eyes, of a cylinder below."""
+    """Smooth directions (N, 3) away from the head at points (N, 3): radial to a sphere above the eyes, to a cylinder below."""
     centre = np.stack([np.zeros(len(points)), np.minimum(points[:, 1], 0.015), np.full(len(points), AXIS_Z)], 1)
     return unit((points - centre).astype(np.float32))

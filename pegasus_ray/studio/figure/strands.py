@@ -18,7 +18,7 @@ from pegasus_ray.studio.figure.skull import Skull, cylindrical, outward_directio
 from pegasus_ray.studio.noise import smoothstep
 from pegasus_ray.studio.person import Hair
 
-GROWTH_STEPS: Final = 36
+GROWTH_STEPS: Final = 36  # in which a path grows from root to tip
 SHOULDER_REACH_METRES: Final = 0.114  # from the middle: how far out hair may lie on the shoulders
 FRINGE_HEIGHT_METRES: Final = 0.034  # above the eyes, where a fringe is cut
 UNCUT_HEIGHT_METRES: Final = -9.0  # below everything
@@ -36,7 +36,7 @@ def sample_lengths(cut: Haircut, hair: Hair, roots: Roots, rng: np.random.Genera
 
 
 def sample_clearances(cut: Haircut, hair: Hair, roots: Roots, rng: np.random.Generator) -> Floats:
-    """How far from the scalp each ribbon lies, (R,) metres: what is rooted higher lies over what is rooted lower."""
+    """How far from the scalp each ribbon lies, (R,) metres: ribbons rooted higher lie over those rooted lower."""
     height = np.clip((roots.template[:, 1] + 0.07) / 0.18, 0, 1)
     return np.asarray(
         0.0015 + hair.volume * cut.thickness * (0.25 + 0.75 * height) * rng.uniform(0.25, 1.0, len(roots)), np.float32
@@ -106,7 +106,7 @@ def grow_paths(
 
 
 def curl_paths(cut: Haircut, hair: Hair, paths: Floats, skull: Skull, rng: np.random.Generator) -> Floats:
-    """Paths (R, P, 3) wound to helices about themselves."""
+    """Paths (R, P, 3) wound into helices around the given ones."""
     count, points, _ = paths.shape
     along = np.linspace(0, 1, points, dtype=np.float32)[None]
     turn = rng.uniform(0, 2 * np.pi, (count, 1)) + 2 * np.pi * rng.uniform(2.0, 3.2, (count, 1)) * along

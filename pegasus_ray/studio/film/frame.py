@@ -1,9 +1,10 @@
-"""Rendering one frame: one ray a pixel, four where the picture changes between pixels, and the exact truth beside the picture.
+"""Renders one frame and its exact ground truth: one ray a pixel, four where neighbouring pixels differ.
 
 Whether a pixel gets four rays depends on what lies within three pixels of it, so a change of one part of a person leaves distant
 pixels as they are.
 
-Legend: S side in pixels, P pixels, R rays, N samples (a surface that takes a share of a ray), L places on the key light.
+Legend: S side in pixels, P pixels, R rays, N samples (surfaces that rays meet, each with its blending weight), L points
+on the key light.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from pegasus_ray.studio.film.tracing import Lenses, RaySamples, trace
 from pegasus_ray.studio.motion import Motion
 from pegasus_ray.studio.person import Colour, Person
 
-WALL: Final[Colour] = (0.62, 0.66, 0.69)
+WALL: Final[Colour] = (0.62, 0.66, 0.69)  # sRGB, of the background
 PICTURE_WIDTH_METRES: Final = 0.40  # across the picture at the head
-PIXEL_CENTRE: Final = np.array([[0.5, 0.5]], np.float32)
-PIXEL_QUARTERS: Final = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]], np.float32)
-MAX_CONTRAST: Final = 0.07  # between neighbouring pixels, of 0–1: where it is more, four rays are cast
-MIN_DEPTH_SHARE: Final = 0.1  # of a ray, that a surface must take to count for the depth
+PIXEL_CENTRE: Final = np.array([[0.5, 0.5]], np.float32)  # pixels from the pixel's corner, where its one ray passes
+PIXEL_QUARTERS: Final = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]], np.float32)  # four rays
+MAX_CONTRAST: Final = 0.07  # 0–1, between neighbouring pixels: where it is exceeded, four rays are cast
+MIN_DEPTH_SHARE: Final = 0.1  # least blending weight with which a surface counts for the depth
 DETAILED_MATERIALS: Final = (Material.EYE, Material.LASHES, Material.HAIR, Material.BEARD, Material.TEETH, Material.TONGUE,
                              Material.FRAME, Material.LENS)  # fmt: skip
-LABELS: Final = len(Label)
+"""Materials with detail finer than a pixel, which always get four rays."""
+LABELS: Final = len(Label)  # number of classes in a part map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Frame:
     """One frame and its truth."""
 
     image: Bytes  # (S, S, 3) RGB
-    own: Bytes  # (S, S, 3) RGB: in the person's soft edge only the person's colour, without the wall's share
+    own: Bytes  # (S, S, 3) RGB; in the person's soft edge the person's colour alone, without the wall's
     matte: Bytes  # (S, S)
     parts: Bytes  # (S, S) `Label` of what covers most of the pixel's share of the person
     landmarks: Floats  # (478, 2) fractions of the side
@@ -65,10 +67,10 @@ class PersonRenderer:
         """Prepares a person.
 
         Args:
-            person: who.
+            person: whom to render.
             size: S.
-            wall: colour of the background.
-            detail: share of the ribbons of hair.
+            wall: colour of the background, sRGB.
+            detail: share of the hair's ribbons that are made; fewer are wider.
         """
         appearance = Appearance.of(person, PICTURE_WIDTH_METRES / (2 * size), detail=detail)
         return PersonRenderer(appearance=appearance, size=size, wall=shade.wall_light(size, wall).reshape(-1, 3))
@@ -85,7 +87,7 @@ class _Pixels:
     """What pixels see, each through one ray or four."""
 
     colour: Floats  # (P, 3) sRGB, 0–1
-    own: Floats  # (P, 3) the person's share of that, as over black
+    own: Floats  # (P, 3) the person alone, composited on black
     votes: Floats  # (P, 19) share of the pixel that each `Label` covers; the rest is background
     depth: Floats  # (P,) metres
     normals: Floats  # (P, 3) sums over the samples, not of unit length
@@ -122,15 +124,15 @@ class _FrameRenderer:
         self.surfaces = Surfaces(renderer.appearance, posed, self.rays)
 
     def frame(self) -> Frame:
-        """The frame: plain pixels through one ray, then all others through four."""
+        """Render the frame: pixels without fine detail by one ray each, then all others by four."""
         size = self.renderer.size
         canvas = _Pixels.empty(size * size)
         fine = self._render_plain_pixels(canvas)
         again = np.flatnonzero(fine | _need_more_rays(canvas, fine, size))
         directions = self._directions(again, PIXEL_QUARTERS)
-        place = np.tile(np.arange(len(PIXEL_QUARTERS)), len(again))  # on the key light: another for each ray of a pixel
+        light_point = np.tile(np.arange(len(PIXEL_QUARTERS)), len(again))  # a different one for each ray of a pixel
         seen = trace(self.rays, directions, self.surfaces.opacity, self.lenses)
-        lights = shade.key_light_directions()[place[seen.ray]][None]
+        lights = shade.key_light_directions()[light_point[seen.ray]][None]
         canvas.replace(again, self._render_pixels(again, directions, seen, lights))
         opacity = np.minimum(canvas.votes.sum(1), 1)
         matte = np.round(opacity * 255).astype(np.uint8)
@@ -146,7 +148,7 @@ class _FrameRenderer:
         )
 
     def _render_plain_pixels(self, canvas: _Pixels) -> Bools:
-        """Renders the plain pixels by one ray each. Says which others (P,) there are: with fine detail in or beside them."""
+        """Render the pixels without fine detail by one ray each. Returns which pixels (P,) are left: in or near fine detail."""
         size = self.renderer.size
         every = np.arange(size * size)
         directions = self._directions(every, PIXEL_CENTRE)
@@ -180,7 +182,7 @@ class _FrameRenderer:
             pixels: their numbers, (P,).
             directions: of their rays, the same number of them for each pixel, (R, 3).
             seen: what the rays meet.
-            lights: directions to places on the key light, (L, N, 3).
+            lights: directions to points on the key light, (L, N, 3).
         """
         count, each = len(pixels), len(directions) // max(len(pixels), 1)
         samples = self.surfaces.shading_samples(seen.triangle, seen.barycentric, -directions[seen.ray], lights)
@@ -203,7 +205,7 @@ class _FrameRenderer:
         )
 
     def _directions(self, pixels: Ints, offsets: Floats) -> Floats:
-        """Directions (P·K, 3) of rays through places of pixels (P,), at offsets (K, 2) in pixels from their corners."""
+        """Directions (P·K, 3) of rays through pixels (P,), at offsets (K, 2) in pixels from their corners."""
         size = self.renderer.size
         focal, x0, y0 = self.camera
         corner = np.stack([pixels % size, pixels // size], 1).astype(np.float32)
@@ -221,15 +223,15 @@ class _FrameRenderer:
         return np.asarray(projected.reshape(LANDMARKS, 2), dtype=np.float32)
 
 
-def _summed(place: Ints, values: Floats, count: int) -> Floats:
-    """Sums (count, C) of values (N, C) by the number (N,) that each belongs to."""
-    return np.stack([np.bincount(place, values[:, axis], count) for axis in range(values.shape[1])], 1).astype(
+def _summed(group: Ints, values: Floats, count: int) -> Floats:
+    """Sums (count, C) of the values (N, C) of each group, whose numbers (N,) are 0 to count − 1."""
+    return np.stack([np.bincount(group, values[:, axis], count) for axis in range(values.shape[1])], 1).astype(
         np.float32
     )
 
 
 def _need_more_rays(canvas: _Pixels, unknown: Bools, size: int) -> Bools:
-    """Which pixels (P,) differ from a neighbour in label or by more than the contrast; those `unknown` are not compared."""
+    """Which pixels (P,) differ from a neighbour in label, or in colour by over `MAX_CONTRAST`; `unknown` ones do not count."""
     square = np.ones((3, 3), np.uint8)
     values = np.concatenate([canvas.colour / MAX_CONTRAST, canvas.label[:, None] * np.float32(2)], 1)
     dark, bright = np.where(unknown[:, None], 1e9, values), np.where(unknown[:, None], -1e9, values)

@@ -1,7 +1,7 @@
-"""Lights and materials: the colour of places on surfaces, in linear light and camera space (x right, y down, z away).
+"""Lights and materials: the colour of points on surfaces, in linear light and camera space (x right, y down, z away).
 
 There are three lights (key, fill, rim) and an ambient light of sky and ground. Only the key light throws shadows. Directions are
-unit vectors that point away from the surface.
+unit vectors that point away from the surface. Colours of lights are linear RGB, and 1 is full brightness.
 
 Legend: N samples.
 """
@@ -18,7 +18,7 @@ from pegasus_ray.studio.colours import linear_light
 from pegasus_ray.studio.figure.face_paint import PaintedSkin
 from pegasus_ray.studio.figure.hats import HatPart
 from pegasus_ray.studio.figure.piece import unit
-from pegasus_ray.studio.noise import Noise, ripple, smoothstep
+from pegasus_ray.studio.noise import Noise, smoothstep, value_noise
 from pegasus_ray.studio.person import Cloth, Colour, Glasses, GlassesStyle, Hat, Pattern
 
 
@@ -36,13 +36,13 @@ RIM_COLOUR: Final = np.array([1.0, 0.98, 0.95], np.float32) * 0.45
 SKY_COLOUR: Final = np.array([0.92, 0.97, 1.00], np.float32) * 0.42
 GROUND_COLOUR: Final = np.array([1.00, 0.90, 0.82], np.float32) * 0.20
 LENS_OPACITY: Final = 0.10  # share of a ray that a lens reflects
-GUM_COLOUR: Final = np.array([0.42, 0.13, 0.12], np.float32)  # of gums and tongue
+GUM_COLOUR: Final = np.array([0.42, 0.13, 0.12], np.float32)  # linear light, of gums and tongue
 KEY_RADIUS_RADIANS: Final = 0.10  # of the key light's disc, as seen from the person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadingSamples:
-    """Places on surfaces, with all that the materials need to know of them."""
+    """Points on surfaces, with all that the materials need to know of them."""
 
     points: Floats  # (N, 3) metres
     normals: Floats  # (N, 3) towards the viewer's side
@@ -50,8 +50,8 @@ class ShadingSamples:
     tangents: Floats  # (N, 3)
     places: Floats  # (N, 3) metres, `Figure.places`
     coordinates: Floats  # (N, 3) `Piece.coordinates`
-    exposure: Floats  # (N,) 0–1: share of the surroundings that is seen, from `ambient_occlusion`
-    lit: Floats  # (N,) 0–1: share of the key light that arrives
+    exposure: Floats  # (N,) 0–1 ambient occlusion: 1 where nothing occludes the point
+    lit: Floats  # (N,) 0–1: share of the key light that is not shadowed
 
     def select(self, chosen: Bools | Ints) -> ShadingSamples:
         """Some of the samples."""
@@ -59,7 +59,7 @@ class ShadingSamples:
 
 
 def key_light_directions() -> Floats:
-    """Directions (4, 3) to four places on the key light's disc: one for each of a pixel's four rays, so that shadows are soft."""
+    """Directions (4, 3) to four points of the key light's disc, one for each of a pixel's four rays, so that shadows are soft."""
     aside = unit(np.cross(KEY_DIRECTION, np.array([0, 1, 0], np.float32)))
     up = np.cross(KEY_DIRECTION, aside)
     angles = np.pi / 4 + np.pi / 2 * np.arange(4)
@@ -73,7 +73,7 @@ def key_light_directions() -> Floats:
 def shade_skin(samples: ShadingSamples, paint: PaintedSkin, noise: Noise) -> Floats:
     """Skin, lips and the inside of the mouth, (N, 3).
 
-    Light wraps around past the terminator, red the furthest, as by scattering under the skin; over it lies a soft sheen.
+    Diffuse light wraps past the terminator, red the furthest, which imitates subsurface scattering. A soft gloss is added.
     """
     normals = samples.normals
     wrap = np.array([0.34, 0.17, 0.12], np.float32)
@@ -106,11 +106,13 @@ def shade_eye(
     iris: Colour,
     open_sky: Floats,  # (N,) 0–1: share of the light that the lids let in
 ) -> Floats:
-    """Eyeballs, (N, 3): pupil, iris with fibres and a dark limbus, veined white, and the lamp's reflection."""
+    """Eyeballs, (N, 3): pupil, iris with fibres and a dark limbus, white that darkens outwards, and reflections of the lights."""
     angle = np.arccos(np.clip(gaze[:, 2], -1, 1))
     turn = np.asarray(np.arctan2(gaze[:, 1], gaze[:, 0]) + np.pi, dtype=np.float32)
     lane = np.zeros(len(angle), np.int64)
-    fibres = 0.62 + 0.62 * ripple(turn * np.float32(9), lane) * (0.5 + 0.5 * ripple(turn * np.float32(23), lane + 1))
+    fibres = 0.62 + 0.62 * value_noise(turn * np.float32(9), lane) * (
+        0.5 + 0.5 * value_noise(turn * np.float32(23), lane + 1)
+    )
     collar = 1 + 0.45 * smoothstep(0.32, 0.20, angle)
     base = linear_light(iris) * (fibres * collar)[:, None]
     base *= (1 - 0.75 * smoothstep(0.37, 0.46, angle))[:, None]
@@ -170,9 +172,9 @@ def shade_hair(samples: ShadingSamples, colour: Colour) -> Floats:
     """Hair, (N, 3): two highlights across the strands, shifted along them (Kajiya and Kay 1989, Marschner et al. 2003)."""
     across, along, ribbon = samples.coordinates.T
     number = ribbon.astype(np.int64)
-    strand = ripple(across * 4.4 + 40, number * 3 + 1)
-    streak = ripple(along * 2.5 + across * 1.1 + 9, number * 3 + 2)
-    own = ripple(np.zeros_like(along), number)
+    strand = value_noise(across * 4.4 + 40, number * 3 + 1)
+    streak = value_noise(along * 2.5 + across * 1.1 + 9, number * 3 + 2)
+    own = value_noise(np.zeros_like(along), number)
     tone = (0.74 + 0.36 * own) * (0.66 + 0.56 * strand) * (0.9 + 0.2 * streak)
     base = linear_light(colour) * (tone * (0.72 + 0.38 * smoothstep(0.0, 0.6, along)))[:, None]
 
@@ -302,37 +304,37 @@ def _shade_rough(samples: ShadingSamples, albedo: Floats) -> Floats:
 
 
 def _diffuse(normals: Floats, towards: Floats, wrap: float = 0.0) -> Floats:
-    """The cosine between normal and light, (N, 1) from 0; with `wrap` the light reaches around past the terminator."""
+    """The cosine between normal and light, (N, 1), at least 0; with `wrap` the light reaches past the terminator."""
     return np.asarray(np.clip(((normals @ towards)[:, None] + wrap) / (1 + wrap), 0, 1), dtype=np.float32)
 
 
 def _reflect(samples: ShadingSamples) -> Floats:
-    """Where a mirror would be seen to look, directions (N, 3)."""
+    """The view direction mirrored at the surface, (N, 3)."""
     cosine = (samples.normals * samples.view).sum(1, keepdims=True)
     return np.asarray(2 * cosine * samples.normals - samples.view, dtype=np.float32)
 
 
 def _ambient(normals: Floats) -> Floats:
-    """Light of the surroundings, (N, 3): from the ground's to the sky's by how far the surface faces upwards."""
+    """Ambient light (N, 3): blended from the ground's colour to the sky's by how far the surface faces upwards."""
     up = 0.5 - 0.5 * normals[:, 1:2]
     return np.asarray(GROUND_COLOUR + (SKY_COLOUR - GROUND_COLOUR) * up, dtype=np.float32)
 
 
 def _gloss(normals: Floats, view: Floats, towards: Floats, sharpness: float) -> Floats:
-    """A highlight after Blinn and Phong, (N,)."""
+    """A Blinn–Phong highlight, (N,)."""
     half = unit(view + towards)
     strength = np.clip((normals * half).sum(1), 0, 1) ** sharpness
     return np.asarray(strength * np.clip(normals @ towards, 0, 1) * (sharpness + 8) / 25, dtype=np.float32)
 
 
 def _strand_gloss(tangents: Floats, normals: Floats, half: Floats, shift: float, sharpness: float) -> Floats:
-    """A highlight across strands after Kajiya and Kay, (N,), shifted along them by tilting the tangents."""
+    """A Kajiya–Kay highlight across strands, (N,), shifted along them by tilting the tangents."""
     slanted = unit(tangents + shift * normals)
     across = np.clip(1 - (slanted * half).sum(1) ** 2, 0, 1)
     return np.asarray(across ** (sharpness / 2), dtype=np.float32)
 
 
 def _band(values: Floats, width: float) -> Floats:
-    """1 inside bands that take `width` of each unit, with soft edges."""
+    """Stripes with soft edges, (N,): 1 on a share `width` of each unit of `values`, else 0."""
     place = np.abs(values % 1 - 0.5) * 2
     return smoothstep(width + 0.05, width - 0.05, place)

@@ -1,4 +1,4 @@
-"""The colour and the label of the places that rays see, material by material.
+"""The colour and the label of the points that rays meet, material by material.
 
 Legend: N samples, M samples of one material, V vertices of the rig, F faces of the figure.
 """
@@ -29,19 +29,19 @@ JAW_EDGE_SLOPE: Final = -0.37  # of the same plane: metres of y a metre of z
 MOUTH_LINE_Y_METRES: Final = -0.0708  # of the line between the lips on the template
 TEETH_MEET_Y_METRES: Final = -0.0672  # of the place on the template where the rows of teeth meet
 CLOTH_TOP_Y_METRES: Final = -0.09  # on the template: above it there is no cloth
-SHADOW_REACH_METRES: Final = 0.6  # what lies further away throws no shadow
-SHADOW_LIFT_METRES: Final = 0.0012  # off a surface along its normal, before the shadow is traced
-HAIR_SHADOW_LIFT_METRES: Final = 0.0060  # the same off strands, which would else lie in one another's shadow
+SHADOW_REACH_METRES: Final = 0.6  # objects further away throw no shadow
+SHADOW_LIFT_METRES: Final = 0.0012  # shadow rays start this far off the surface
+HAIR_SHADOW_LIFT_METRES: Final = 0.0060  # the same for strands, which would else shadow one another
 EYE_OCCLUSION_REACH_METRES: Final = 0.015  # lids and lashes within it shade the eye
 OPEN_SKY_DIRECTIONS: Final = (
     (0.0, 0.0), (0.0, 0.9), (0.7, 0.6), (-0.7, 0.6), (0.9, -0.1), (-0.9, -0.1), (0.0, 1.8), (0.0, -0.9),
 )  # fmt: skip
-"""Directions in which an eye looks for light: offsets from its normal across and upwards."""
+"""Directions in which lids may hide the light from an eye: the normal plus these multiples of unit vectors across and up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """What of a figure's look does not depend on the frame: it is computed once, before the first one."""
+    """The part of a figure's look that does not depend on the frame; it is computed once."""
 
     figure: Figure
     paint: FacePaint
@@ -49,7 +49,7 @@ class Appearance:
     per_vertex: Floats  # (N, 7) of the figure's vertices: places, coordinates, ambient occlusion
     lining: Bools  # (F,) which faces of the figure are the inside of the mouth
     membership: Floats  # (V, 3) `part_membership`: nose, ears, neck
-    footprint: float  # metres on the head that one ray stands for
+    footprint: float  # metres on the head between neighbouring rays
 
     @staticmethod
     def of(person: Person, footprint: float, *, detail: float = 1.0) -> Appearance:
@@ -68,7 +68,7 @@ class Appearance:
 
 
 class Surfaces:
-    """The surface of a figure in one frame: opacity, colour and label of any places on it."""
+    """The surface of a figure in one frame: opacity, colour and label of any points on it."""
 
     def __init__(self, appearance: Appearance, posed: PosedFigure, rays: MeshTracer) -> None:
         self.appearance, self.figure, self.posed, self.rays = appearance, appearance.figure, posed, rays
@@ -83,10 +83,9 @@ class Surfaces:
         return np.asarray(mixed, dtype=np.float32)
 
     def opacity(self, triangle: Ints, barycentric: Floats, directions: Floats) -> Floats:
-        """How much of a ray each place takes, (N,) 0–1.
+        """Opacity of the surface at each hit, (N,) 0–1.
 
-        Gaps between strands and lashes let it through. The mouth's lining does so from behind, where it would be seen through
-        a cheek.
+        Hair and lashes have gaps. The mouth's lining is transparent from behind, because it would show through a cheek.
         """
         figure, appearance = self.figure, self.appearance
         material = figure.material[triangle]
@@ -111,9 +110,9 @@ class Surfaces:
         triangle: Ints,  # (N,)
         barycentric: Floats,  # (N, 3)
         view: Floats,  # (N, 3) towards the camera
-        lights: Floats,  # (L, N, 3) directions to places on the key light
+        lights: Floats,  # (L, N, 3) directions to points on the key light
     ) -> shade.ShadingSamples:
-        """All that shading needs to know of places; shadows are traced to the key light."""
+        """All that shading needs to know of points; shadows are traced to the key light."""
         figure = self.figure
         moving = self.interpolate(self.posed_per_vertex, triangle, barycentric)
         points, normals, tangents = moving[:, :3], unit(moving[:, 3:6]), unit(moving[:, 6:])
@@ -202,7 +201,7 @@ class Surfaces:
         return colour, label
 
     def _skin_labels(self, paint: PaintedSkin, places: Floats, triangle: Ints, barycentric: Floats) -> Bytes:
-        """Labels (N,) of bare skin. What is assigned later goes over what was before."""
+        """Labels (N,) of bare skin. Later assignments override earlier ones."""
         left = places[:, 0] < 0
         nose, ears, neck = self.interpolate(self.appearance.membership, triangle, barycentric).T
         label = np.full(len(places), Label.SKIN, np.uint8)
@@ -240,7 +239,7 @@ class Surfaces:
         return colour
 
     def _open_sky(self, samples: shade.ShadingSamples) -> Floats:
-        """Share (N,) of a few directions to and beside the normal that no lid or lash blocks nearby."""
+        """Share (N,) of `OPEN_SKY_DIRECTIONS` in which no lid or lash lies nearby."""
         normal = samples.normals
         start = samples.points + 0.0008 * normal
         side = unit(np.cross(normal, np.array([0, 1, 0], np.float32)))

@@ -1,9 +1,9 @@
-"""Tracing rays through surfaces that are partly transparent: which surfaces a ray meets, and the share that each takes of it.
+"""Traces rays through partly transparent surfaces: which surfaces a ray meets, and the weight with which each is blended.
 
-Strands of hair and lashes thinner than a ray's footprint let a share of the ray through, so that their ends fade out instead of
-breaking up into dots. Lenses let most of a ray through.
+Strands of hair and lashes thinner than a ray's footprint are partly transparent, so that their ends fade out instead of
+breaking up into dots. Lenses are nearly transparent.
 
-Legend: R rays, N samples (a surface that takes a share of a ray), M hits.
+Legend: R rays, N samples (surfaces that rays meet), M hits.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from pegasus_ray.render.mesh import MeshTracer
 from pegasus_ray.studio.arrays import Floats, Ints
-from pegasus_ray.studio.noise import ripple, smoothstep
+from pegasus_ray.studio.noise import smoothstep, value_noise
 
-MAX_LAYERS: Final = 6  # surfaces that a ray may be shared between
-STEP_METRES: Final = np.float32(2e-5)  # off a surface that has taken its share, before the ray goes on
-SKIP_METRES: Final = np.float32(1e-6)  # off a surface that takes nothing: another may lie on it
-MIN_SHARE: Final = 0.03  # of a ray: less is taken as nothing
+MAX_LAYERS: Final = 6  # surfaces blended in a ray, at most; the last one is taken as opaque
+STEP_METRES: Final = np.float32(2e-5)  # behind a surface that was blended, from where the ray goes on
+SKIP_METRES: Final = np.float32(1e-6)  # the same behind a surface of no opacity: another may lie right behind it
+MIN_SHARE: Final = 0.03  # an opacity below it counts as 0; where less of a ray would be left, the surface is opaque
 
 Opacity = Callable[[Ints, Floats, Floats], Floats]
 """A function of (triangle (M,), barycentric (M, 3), directions (M, 3)) that gives the opacity (M,), 0–1."""
@@ -35,7 +35,7 @@ class RaySamples:
     triangle: Ints  # (N,) face of the figure
     barycentric: Floats  # (N, 3)
     distance: Floats  # (N,) metres
-    share: Floats  # (N,) of the ray, 0–1; what is left over goes on to the background
+    share: Floats  # (N,) blending weight, 0–1; the weights of a ray add up to 1 or less, the background gets the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def trace(
     opacity: Opacity,
     lenses: Lenses | None = None,
 ) -> RaySamples:
-    """Follows rays from surface to surface until next to nothing of them is left."""
+    """Follow rays from surface to surface until hardly any transmittance is left."""
     active, far = np.arange(len(directions)), np.zeros(len(directions), np.float32)
     through = np.ones(len(directions), np.float32)
     layers: list[tuple[Ints, Ints, Floats, Floats, Floats]] = []
@@ -83,7 +83,7 @@ def trace(
 
 
 def _add_lenses(samples: RaySamples, directions: Floats, lenses: Lenses) -> RaySamples:
-    """The samples with those of the lenses, which take their share first where they lie before everything else."""
+    """The samples, and lenses blended over them where the lens is the nearest surface."""
     face, barycentric, distance = lenses.rays.first_along(np.zeros_like(directions), directions)
     behind = np.full(len(directions), np.inf, np.float32)
     np.minimum.at(behind, samples.ray, samples.distance)
@@ -100,14 +100,14 @@ def _add_lenses(samples: RaySamples, directions: Floats, lenses: Lenses) -> RayS
 
 
 def strand_opacity(
-    coordinates: Floats,  # (N, 3) −1…1 across the ribbon, 0…1 along it, its number
+    coordinates: Floats,  # (N, 3) −1…1 across the ribbon, 0…1 along it, number of the ribbon
     footprint: Floats,  # (N,) of the ray, in half widths of the ribbon
 ) -> Floats:
     """Opacity of ribbons of hair, (N,): their edges are ragged, and their ends part into strands."""
     across, along, ribbon = coordinates.T
     number = np.round(ribbon).astype(np.int64) * 3
-    edge = 1 - 0.55 * ripple(along * 7, number + (across > 0)) - np.abs(across)
-    comb = ripple(across * 2.6 + 5, number + 2)
+    edge = 1 - 0.55 * value_noise(along * 7, number + (across > 0)) - np.abs(across)
+    comb = value_noise(across * 2.6 + 5, number + 2)
     blur = np.clip(footprint, 0.15, 4)
     thinned = np.maximum(0.95 * smoothstep(0.70, 1.02, along), 0.75 * smoothstep(0.06, 0.0, along))
     inside = np.clip(0.5 + edge / blur, 0, 1) * np.clip(0.5 + (comb - thinned) / (2.0 * blur), 0, 1)
@@ -121,6 +121,6 @@ def lash_opacity(
     across, along, _ = coordinates.T
     place = across / 0.0010 + 0.8 * along
     within = np.abs(place - np.round(place)) * 2
-    length = 0.31 + 0.24 * ripple(np.floor(place + 0.5), np.zeros(len(place), np.int64))
+    length = 0.31 + 0.24 * value_noise(np.floor(place + 0.5), np.zeros(len(place), np.int64))
     lash = (within < 0.75 - 0.8 * along / length) & (along < length)
     return np.asarray(lash | (along < 0.10), dtype=np.float32)

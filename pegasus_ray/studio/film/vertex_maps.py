@@ -1,4 +1,4 @@
-"""What is computed once for each vertex of a figure, before the first frame: ambient occlusion and membership in parts.
+"""Values computed once for each vertex of a figure, before the first frame: ambient occlusion and membership in parts.
 
 Legend: N vertices of the figure, V vertices of the rig, D directions.
 """
@@ -17,11 +17,11 @@ from pegasus_ray.studio.figure.assemble import Figure
 from pegasus_ray.studio.figure.hair_growth import scalp_density
 from pegasus_ray.studio.figure.piece import Material, vertex_normals
 
-OCCLUSION_DIRECTIONS: Final = 48
+OCCLUSION_DIRECTIONS: Final = 48  # rays from each vertex, over the whole sphere
 OCCLUSION_REACH_METRES: Final = 0.08  # what lies further away does not occlude
-SKIN_LIFT_METRES: Final = 0.0012  # off a surface, so that rays do not meet it
-HAIR_LIFT_METRES: Final = 0.0045  # the same for strands, which lie one on the other
-MIN_HAIR_EXPOSURE: Final = 0.18  # of strands: light that comes through the hair around them
+SKIN_LIFT_METRES: Final = 0.0012  # rays start this far off the skin, so that they do not hit it
+HAIR_LIFT_METRES: Final = 0.0045  # the same for strands, which lie on one another
+MIN_HAIR_EXPOSURE: Final = 0.18  # 0–1, of strands: light also comes through the hair around them
 MIN_TISSUE_EXPOSURE: Final = {
     Tissue.LIPS: 0.5,
     Tissue.EYE: 1.0,
@@ -29,11 +29,11 @@ MIN_TISSUE_EXPOSURE: Final = {
     Tissue.TONGUE: 0.8,
     Tissue.MOUTH: 0.25,
 }
-"""Exposure that a tissue has at least: with the mouth closed and lids around them, these see next to nothing."""
+"""Least exposure of a tissue, 0–1. In the neutral face closed lips and lids would hide these tissues almost wholly."""
 
 
 def ambient_occlusion(figure: Figure) -> Floats:
-    """How much of its surroundings each vertex of the neutral figure sees, (N,) 0–1, weighted by the cosine."""
+    """Cosine-weighted ambient occlusion of the neutral figure's vertices, (N,) 0–1: 1 where nothing occludes the vertex."""
     vertices = figure.neutral
     own = len(figure.rig.template)
     normals = np.concatenate(
@@ -64,7 +64,7 @@ def ambient_occlusion(figure: Figure) -> Floats:
 
 
 def part_membership(rig: Rig) -> Floats:
-    """Share (V, 3) of the skin's faces around each vertex that are nose, ears, neck or bare chest.
+    """Share (V, 3) of the skin's faces around each vertex that are nose; ears; neck or chest.
 
     Interpolated over faces it gives smooth edges between the parts.
     """

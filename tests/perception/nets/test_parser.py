@@ -25,7 +25,7 @@ def parsed() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def at(labels: np.ndarray, points: np.ndarray, x: float, y: float) -> Label:
     """The label at a place of the face: across in widths, along in heights from its middle."""
-    frame = regions.face_frame(points)
+    frame = regions.face_placement(points)
     return Label(int(labels[int(frame.y + y * frame.height), int(frame.x + x * frame.width)]))
 
 
