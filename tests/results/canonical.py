@@ -27,6 +27,7 @@ from pegasus_ray.perception.nets.matte import MATTE_MODEL
 from pegasus_ray.perception.observe import ObserveConfig
 from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
 from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.stages.judge import JudgeConfig
 from pegasus_ray.stages.track import TrackConfig
 from pegasus_ray.stages.transfer import TransferConfig
 from pegasus_ray.studio.cast import demo_people
@@ -38,6 +39,8 @@ from tests.jobs import small
 VIDEO_FRAMES = 16
 FIT = replace(small.FIT, budget=PointBudget(surface=9000, hair=1200, cloth=600))
 """With so many points an avatar shows every part that its track does, and can lend it."""
+SWAP = replace(small.SWAP, judge=JudgeConfig())
+"""Judged by the networks that this machine has."""
 
 
 def payloads(folder: Path) -> dict[str, dict[str, str]]:
@@ -77,7 +80,7 @@ def _fits(library: Library) -> list[FitJob]:
 
 
 def _swap(target: FitJob, lender: FitJob, attribute: Attribute) -> SwapJob:
-    return SwapJob.plan(target.track, target.key, lender.key, attribute, small.SWAP, subject=attribute.value)
+    return SwapJob.plan(target.track, target.key, lender.key, attribute, SWAP, subject=attribute.value)
 
 
 def _transfer(source: str, kind: Kind, user: str) -> TransferJob:
