@@ -93,6 +93,8 @@ def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> DemoResul
         avatars = _make_avatars(run, cast, folder / "videos")
         target, user = (_expect_avatar(avatars, person, run) for person in (cast.target, cast.user))
         lenders = [avatars[person.name] for person in cast.sources if person.name in avatars]
+        if not lenders:
+            raise _nothing_to_show("the avatar of anybody who lends", run)
         run.make(plan_swaps(library, target, config, avatars=lenders))
         models = run.make(plan_personalize(library, target, config, avatars=lenders))
         if not models:

@@ -6,6 +6,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from typing import Final
 
 from pegasus_ray.engine.actors import run_on_actors
 from pegasus_ray.engine.cluster import connect
@@ -18,6 +19,9 @@ from pegasus_ray.jobs.work import Job, OnEvent, Outcome, outcome_before_run
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
+
+PHASES: Final = ((Stage.TRACK, Stage.FIT), (Stage.SWAP,), (Stage.PERSONALIZE,), (Stage.TRANSFER,))
+"""Which stages run together, one phase after the other. Every stage has to be in one: a test holds it."""
 
 
 class RayExecutor:
@@ -42,7 +46,7 @@ class RayExecutor:
         on_event = one_at_a_time(on_event)
         # Ray prints messages about its nodes to standard output, where only the command's answer may be.
         with redirect_stdout(sys.stderr), connect(config.address):
-            for phase in ((Stage.TRACK, Stage.FIT), (Stage.SWAP,), (Stage.PERSONALIZE,), (Stage.TRANSFER,)):
+            for phase in PHASES:
                 chosen = _runnable([job for job in jobs if job.stage in phase], jobs, outcomes)
                 if not chosen:
                     continue

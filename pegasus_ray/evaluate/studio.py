@@ -25,6 +25,7 @@ import numpy.typing as npt
 from pegasus_ray.evaluate.regions import FACE_PARTS, Region, iou
 from pegasus_ray.library.performance import Floats
 from pegasus_ray.library.track import Bytes
+from pegasus_ray.perception.nets.label_map import portrait_square
 from pegasus_ray.perception.nets.landmarks import FaceMesh
 from pegasus_ray.perception.nets.matte import MatteModel, matte_model_of, rough_matte
 from pegasus_ray.perception.nets.parser import FaceParser, parser_of
@@ -40,10 +41,6 @@ PARSER: Final = "bisenet"  # name of the face parser, see `parser_of`
 MATTE: Final = "selfie"  # name of the matte model, see `matte_model_of`
 MIN_PART_SHARE: Final = 1 / 4000
 """Share of the frame's pixels below which a part does not count in it."""
-PARSER_SQUARE_SIDE: Final = 2.1
-"""Side of the square that the parser is given, in sides of the landmarks' box."""
-PARSER_SQUARE_RAISE: Final = 0.08
-"""How far that square is moved upwards, in its own sides."""
 MAX_LANDMARK_ERROR: Final = 0.08
 """Mean distance of the landmarks from the truth, in sides of the face's box, up to which the face counts as found."""
 FPS: Final = 5.0
@@ -162,11 +159,9 @@ def part_ious(
 
 def _compared_pixels(seen: Bytes, points: npt.NDArray[np.floating], glasses: bool) -> Region:
     """The pixels (S, S) to compare: those of the parser's square around the landmarks (478, 2), without its glasses."""
-    low, high = points.min(0), points.max(0)
-    reach = 0.5 * PARSER_SQUARE_SIDE * float((high - low).max())
-    x, y = (low + high) / 2 - np.array([0, PARSER_SQUARE_RAISE * 2 * reach])
+    square = portrait_square(points)
     rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]] + 0.5
-    inside = (np.abs(columns - x) < reach) & (np.abs(rows - y) < reach)
+    inside = (np.abs(columns - square.x) < square.side / 2) & (np.abs(rows - square.y) < square.side / 2)
     return np.asarray(inside & ~(glasses & (seen == Label.GLASSES)))
 
 

@@ -42,17 +42,20 @@ class JudgeConfig:
 
 def judge_models(config: JudgeConfig) -> tuple[tuple[str, str], ...]:
     """Name and sha256 of the model files that judge on this machine."""
-    parser = config.parser == "bisenet" or (config.parser == "auto" and available(BISENET_MODEL))
-    names = [BISENET_MODEL if parser else None, identity_file(config.identity)]
+    names = [BISENET_MODEL if _with_parser(config) else None, identity_file(config.identity)]
     return tuple((name, digest_of(name)) for name in names if name)
+
+
+def _with_parser(config: JudgeConfig) -> bool:
+    """Whether a parser is configured, and for `auto` also its file there."""
+    return config.parser == "bisenet" or (config.parser == "auto" and available(BISENET_MODEL))
 
 
 class Judge:
     """The networks that this machine has of those configured, loaded once; a call scores frames."""
 
     def __init__(self, config: JudgeConfig) -> None:
-        with_parser = config.parser == "bisenet" or (config.parser == "auto" and available(BISENET_MODEL))
-        self.parser: FaceParser | None = BisenetParser(threads=1) if with_parser else None
+        self.parser: FaceParser | None = BisenetParser(threads=1) if _with_parser(config) else None
         self.identity: IdentityModel | None = identity_model_of(config.identity)
 
     def __call__(

@@ -9,7 +9,7 @@ import pytest
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.executor import executor
-from pegasus_ray.engine.ray_executor import RayExecutor
+from pegasus_ray.engine.ray_executor import PHASES, RayExecutor
 from pegasus_ray.jobs.work import Event, Outcome
 from pegasus_ray.library.ledger import history, status
 from pegasus_ray.library.library import Library
@@ -138,3 +138,7 @@ def test_ray_makes_the_same_bytes_as_inline(tmp_path: Path) -> None:
         assert [outcome.status for outcome in outcomes] == ["done"] * len(jobs)
     for job in jobs:
         assert here.expect(job.stage.kind, job.key) == there.expect(job.stage.kind, job.key)
+
+
+def test_every_stage_has_its_phase() -> None:
+    assert sorted(stage for phase in PHASES for stage in phase) == sorted(Stage)

@@ -25,6 +25,7 @@ from tests.results.source import Tree, changed_files, digest_of_files
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(__file__).with_name("lock.json")
+TINY_RUN = (Path(__file__).with_name("canonical.py"), ROOT / "tests" / "jobs" / "small.py")
 TREE = Tree(
     package="pegasus_ray",
     root=ROOT,
@@ -128,12 +129,16 @@ def renew() -> int:
 
 
 def renew_if_same() -> int:
-    """Write the lock if a tiny run gives equal payloads with the locked source and with today's."""
-    locked = _git("log", "-1", "--format=%H", "--", str(LOCK))
+    """Write the lock if a tiny run gives equal payloads with the locked source and with today's.
+
+    The locked source is that of the last commit that changed the lock or the tiny run itself, which must agree with its lock.
+    """
+    locked = _git("log", "-1", "--format=%H", "--", str(LOCK), *map(str, TINY_RUN))
     with tempfile.TemporaryDirectory(prefix="pegasus-results-") as folder:
         before = Path(folder) / "before"
         _git("worktree", "add", "--detach", str(before), locked)
         try:
+            _run(before, "tests.results.lock", "check")
             made = [_payloads(root, Path(folder) / name) for root, name in ((before, "locked"), (ROOT, "today"))]
         finally:
             _git("worktree", "remove", "--force", str(before))
@@ -155,14 +160,19 @@ def renew_if_same() -> int:
 
 
 def _payloads(root: Path, folder: Path) -> dict[str, dict[str, str]]:
-    """What the tiny run of a checkout makes, in a process of its own."""
+    """What the tiny run of a checkout makes."""
+    made: dict[str, dict[str, str]] = json.loads(_run(root, "tests.results.canonical", str(folder)).splitlines()[-1])
+    return made
+
+
+def _run(root: Path, module: str, argument: str) -> str:
+    """Run a module of a checkout in a process of its own; what it printed. Ends this process where it fails."""
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.results.canonical", str(folder)]
+    command = [sys.executable, "-m", module, argument]
     ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:
-        raise SystemExit(f"the tiny run failed in {root}:\n{ran.stdout}{ran.stderr}")
-    made: dict[str, dict[str, str]] = json.loads(ran.stdout.splitlines()[-1])
-    return made
+        raise SystemExit(f"{module} {argument} failed in {root}:\n{ran.stdout}{ran.stderr}")
+    return ran.stdout
 
 
 def _git(*arguments: str) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 import pooch
 
 from pegasus_ray.perception.assets.catalogue import MANIFEST, Address, Asset, HubFile, NpmPackage, Wheel
+from pegasus_ray.rig.cache import cache_folder
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.progress import Progress
 
@@ -56,10 +57,9 @@ def select(names: Iterable[str]) -> list[Asset]:
     return [asset for asset in MANIFEST if asset.name in wanted]
 
 
-def cache_folder() -> Path:
-    """Where fetched files are kept: `PEGASUS_CACHE`, or the user's cache folder."""
-    root = os.environ.get("PEGASUS_CACHE")
-    return (Path(root) if root else Path(pooch.os_cache("pegasus-ray"))) / "assets"
+def assets_folder() -> Path:
+    """Where fetched files are kept: in the user's cache folder."""
+    return cache_folder() / "assets"
 
 
 def path_of(name: str) -> Path:
@@ -127,7 +127,7 @@ def fetch(names: Iterable[str], progress: Progress | None = None) -> list[Path]:
             first such error, raised after all other assets have been tried.
     """
     assets = select(names)
-    folder = cache_folder()
+    folder = assets_folder()
     failures: list[PegasusError] = []
     with tempfile.TemporaryDirectory(prefix="pegasus-assets-") as scratch:
         for done, asset in enumerate(assets):
@@ -155,7 +155,7 @@ def _mirror_folder() -> Path | None:
 def _possible_paths(asset: Asset) -> list[Path]:
     """Where an asset's file may be: in the cache, or in the mirror if there is one."""
     mirror = _mirror_folder()
-    return [cache_folder() / asset.name, *([mirror / asset.name] if mirror else [])]
+    return [assets_folder() / asset.name, *([mirror / asset.name] if mirror else [])]
 
 
 def _has_right_content(path: Path, asset: Asset) -> bool:

@@ -76,7 +76,7 @@ def test_mirror_serves_path_and_fetch(toy: Asset, mirror: Path) -> None:
     assert assets.path_of("toy.tflite") == mirror / "toy.tflite"
     told: list[tuple[float, str]] = []
     (path,) = assets.fetch(["models"], lambda share, text: told.append((share, text)))
-    assert path == assets.cache_folder() / "toy.tflite"
+    assert path == assets.assets_folder() / "toy.tflite"
     assert path.read_bytes() == CONTENT
     assert told == [(0.0, "toy.tflite"), (1.0, "assets")]
     assert [p.name for p in path.parent.iterdir()] == ["toy.tflite"], "no half file stays behind"
@@ -90,11 +90,11 @@ def test_another_content_never_reaches_the_cache(toy: Asset, mirror: Path) -> No
         assets.fetch(["toy.tflite"])
     assert caught.value.reason is Reason.ASSET_CORRUPT
     assert str(mirror) in caught.value.message
-    assert list(assets.cache_folder().iterdir()) == []
+    assert list(assets.assets_folder().iterdir()) == []
 
 
 def test_corrupt_cache_is_named_and_fetched_again(toy: Asset, mirror: Path) -> None:
-    cached = assets.cache_folder() / "toy.tflite"
+    cached = assets.assets_folder() / "toy.tflite"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"x" * toy.size)
     with pytest.raises(PegasusError) as caught:
