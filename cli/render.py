@@ -131,6 +131,8 @@ def report(
         raise PegasusError(
             Reason.BAD_CONFIG, "the library is elsewhere; say where the page goes with --out", subject="--out"
         )
+    if path == home:
+        library.claim()
     with one_progress("report", place.library) as progress:
         write_report(library, path, progress=progress)
     answer({"report": str(path)}, as_json=place.json, text=[str(path)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pegasus_ray.schemas.parts import Attribute
 
@@ -14,6 +14,7 @@ MAX_TRIANGLES = 10_000_000  # of the rig to which points are bound
 MAX_COMPONENTS = 64  # of the motion basis
 MAX_GROUPS = 64  # of points: one for each person from whom points come, the avatar's own person included
 MAX_AXES = 1024  # of identity, and of expression
+MAX_TRUNK_WEIGHTS = 1 << 26  # width · width · depth of one network: 256 MiB of weights
 
 
 class BlockConfig(BaseModel):
@@ -53,6 +54,21 @@ class FieldSizes(BaseModel):
     chunk: int = Field(ge=1, le=MAX_POINTS)
     choices: dict[str, int] = Field(default_factory=dict, max_length=16)
     """The number of codes of each block."""
+
+    @model_validator(mode="after")
+    def _networks_of_possible_size(self) -> FieldSizes:
+        if name := oversized_network(self):
+            raise ValueError(f"{name}_width² · {name}_depth is over {MAX_TRUNK_WEIGHTS}")
+        return self
+
+
+def oversized_network(sizes: object) -> str:
+    """The name of the first network that has too many weights, of anything with the sizes of `FieldSizes`; empty if none has."""
+    for name in ("field", "deformer", "shading"):
+        width, depth = getattr(sizes, f"{name}_width"), getattr(sizes, f"{name}_depth")
+        if width * width * depth > MAX_TRUNK_WEIGHTS:
+            return name
+    return ""
 
 
 class AvatarConfig(BaseModel):

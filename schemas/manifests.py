@@ -42,6 +42,18 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+LIBRARY_FORMAT = 1
+"""The format of a library as a whole: which folders there are, and how manifests and the ledger are written."""
+
+
+class LibraryMark(_Closed):
+    """`library.json`: says that a folder or a bucket is a library. It is made with the first thing that is written."""
+
+    format: int = LIBRARY_FORMAT
+    id: str = Field(pattern=KEY_PATTERN)  # drawn when the library is made
+    created: float  # seconds since 1970
+
+
 class FileEntry(_Closed):
     """A payload file: the name by which readers ask for it, and the file in the result's folder that holds it."""
 

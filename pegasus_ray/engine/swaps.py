@@ -31,7 +31,7 @@ from pegasus_ray.jobs.work import (
     quarantine,
     set_threads,
 )
-from pegasus_ray.library.ledger import LEDGER, Attempt, write_plan
+from pegasus_ray.library.ledger import LEDGER, MARKS_PREFIX, Attempt, write_plan
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.shards import Shard, missing_shards
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -78,7 +78,7 @@ class ShardMaker:
     def _leave_mark(self, shard: Shard) -> bool:
         """Create a mark that stays if the worker dies before `_remove_marks`; False if there is one for each try already."""
         numbers = range(self._attempts)
-        return any(self._library.storage.create(self._mark(shard, number), b"") for number in numbers)
+        return any(self._library.create(self._mark(shard, number), b"") for number in numbers)
 
     def _remove_marks(self, shard: Shard) -> None:
         for number in range(self._attempts):
@@ -214,4 +214,4 @@ def _as_sharded(job: Job) -> ShardedJob:
 
 
 def _marks_folder(run: str) -> str:
-    return f"{LEDGER}/marks-{run}"
+    return f"{LEDGER}/{MARKS_PREFIX}{run}"

@@ -10,15 +10,16 @@ import torch
 
 from pegasus_ray.avatar.fields.avatar import Fields
 from pegasus_ray.avatar.files.avatar import load_avatar
+from pegasus_ray.avatar.files.checks import check_fits_rig, rig_of_avatar
 from pegasus_ray.avatar.files.fields import NETWORKS, load_fields
 from pegasus_ray.avatar.files.generative import load_generative
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.library.keys import to_json_types
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.payloads import read_payload
 from pegasus_ray.library.track import Track
 from pegasus_ray.library.tracks import load_track
-from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance
 
 AVATAR_FILES = ("avatar.safetensors", "config.json")  # payload files that every avatar has
@@ -29,9 +30,12 @@ def read_avatar(library: Library, key: str, kind: Kind = Kind.AVATARS) -> Avatar
     """Read an avatar; with `Kind.TRANSFERS`, an avatar that wears borrowed attributes.
 
     Raises:
-        PegasusError: BAD_REFERENCE if it is not there or is no avatar, CORRUPT if its content has changed.
+        PegasusError: BAD_REFERENCE if it is not there, is no avatar, or does not fit its rig, CORRUPT if its content has changed.
     """
-    return load_avatar(_files(library, kind, key), name=f"{kind}/{key}")[0]
+    name = f"{kind}/{key}"
+    avatar, _ = load_avatar(_files(library, kind, key), name=name)
+    check_fits_rig(avatar, rig_of_avatar(avatar.rig, name=name), name=name)
+    return avatar
 
 
 def read_fields(library: Library, key: str) -> Fields | None:
@@ -41,20 +45,24 @@ def read_fields(library: Library, key: str) -> Fields | None:
     avatar, config = load_avatar(files, name=name)
     if config.fields is None:
         return None
-    entry = library.read_entry(library.expect(Kind.AVATARS, key), NETWORKS)
-    return load_fields(files | {NETWORKS: entry}, avatar, config, load_rig(avatar.rig), name=name)
+    rig = rig_of_avatar(avatar.rig, name=name)
+    check_fits_rig(avatar, rig, name=name)
+    entry = read_payload(library, library.expect(Kind.AVATARS, key), NETWORKS)
+    return load_fields(files | {NETWORKS: entry}, avatar, config, rig, name=name)
 
 
 def read_generative(library: Library, key: str) -> GenerativeAvatar:
     """Read a generative avatar; errors as `read_avatar`."""
     manifest, name = library.expect(Kind.MODELS, key), f"{Kind.MODELS}/{key}"
-    files = {file.name: library.read_entry(manifest, file.name) for file in manifest.files if file.name in MODEL_FILES}
+    files = {
+        file.name: read_payload(library, manifest, file.name) for file in manifest.files if file.name in MODEL_FILES
+    }
     return load_generative(files, name=name)[0]
 
 
 def _files(library: Library, kind: Kind, key: str) -> dict[str, bytes]:
     manifest = library.expect(kind, key)
-    return {name: library.read_entry(manifest, name) for name in AVATAR_FILES}
+    return {name: read_payload(library, manifest, name) for name in AVATAR_FILES}
 
 
 @lru_cache(maxsize=2)

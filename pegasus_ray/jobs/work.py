@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from pegasus_ray.library.ledger import Attempt, quarantine_of, record
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.library import Library, Standing, written_later
 from pegasus_ray.library.scratch import Scratch, open_scratch
 from pegasus_ray.library.shards import Shard
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -115,13 +115,16 @@ def end_event(outcome: Outcome) -> Event:
 
 
 def outcome_before_run(job: Job, library: Library) -> Outcome | None:
-    """The outcome of a job that need not or must not run: skipped if its result is there, failed if it is quarantined.
+    """The outcome of a job that need not or must not run; None if it is to run.
 
-    None if the job is to run.
+    It is skipped if its result is there, and failed if it is quarantined or a later release has written the result.
     """
-    manifest = library.manifest(job.stage.kind, job.key)
+    standing, manifest = library.examine(job.stage.kind, job.key)
     if manifest is not None:
         return _outcome(job, "skipped", summary=manifest.summary)
+    if standing is Standing.LATER:
+        error = written_later(job.stage.kind, job.key)
+        return _outcome(job, "failed", reason=error.reason, message=error.message)
     event = quarantine_of(library, job.stage, job.key)
     if event is None:
         return None

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pegasus_ray.library.images import Picture, encode_all
+from pegasus_ray.library.images import Picture, PixelForm, decode_all, encode_all, read_png_header
+from pegasus_ray.library.parquet import WAY_OUT
 from pegasus_ray.library.performance import Floats
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.tables import IMAGE
+
+MAX_DECODED_BYTES: Final = 16 << 30
+"""Memory that the decoded pictures of a result may take: 5,400 frames of 768², or 760 of 2048², with matte and parts."""
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -40,6 +45,35 @@ def image_column(pictures: Picture) -> pa.Array:
     return pa.StructArray.from_arrays([data, pa.nulls(len(data), pa.string())], fields=list(IMAGE))
 
 
+def decode_columns(table: pa.Table, forms: Mapping[str, PixelForm], subject: str) -> dict[str, Any]:
+    """Picture columns decoded: (T, S, S) or (T, S, S, 3) each.
+
+    Args:
+        table: T rows.
+        forms: channels and bits of the pictures in each column.
+        subject: for messages.
+
+    Raises:
+        PegasusError: CORRUPT unless all pictures are squares of one size and of their column's form, and not more than
+            `MAX_DECODED_BYTES` together. Their headers are looked at before the first is decoded.
+    """
+    data = {name: image_bytes(table, name) for name in forms}
+    headers = {name: [read_png_header(png, subject) for png in column] for name, column in data.items()}
+    side = next(iter(headers.values()))[0].width
+    for name, column in headers.items():
+        for header in column:
+            if (header.width, header.height, header.form) != (side, side, forms[name]):
+                message = (
+                    f"a picture of its column {name} is {header}, and not a square of {side} pixels and {forms[name]}"
+                )
+                raise PegasusError(Reason.CORRUPT, f"{message}; {WAY_OUT}", subject=subject)
+    size = sum(header.size for column in headers.values() for header in column)
+    if size > MAX_DECODED_BYTES:
+        message = f"its pictures take {size} bytes of memory, more than {MAX_DECODED_BYTES}; {WAY_OUT}"
+        raise PegasusError(Reason.CORRUPT, message, subject=subject)
+    return {name: decode_all(column, subject) for name, column in data.items()}
+
+
 def image_bytes(table: pa.Table, column: str) -> list[bytes]:
     """The PNG bytes of a picture column."""
     data: list[bytes] = pc.struct_field(table[column], "bytes").to_pylist()
@@ -58,19 +92,6 @@ def list_array(table: pa.Table, column: str) -> Floats:
     chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table[column].chunks]
     values: Floats = np.concatenate(chunks).reshape(len(table), length).astype(np.float32)
     return values
-
-
-def check_schema(table: pa.Table, name: str, version: int, subject: str) -> None:
-    """Refuse a table of another kind or version.
-
-    Raises:
-        PegasusError: BAD_LIBRARY, with what to do.
-    """
-    facts = table.schema.metadata or {}
-    found = (facts.get(b"schema", b"?").decode(), facts.get(b"schema_version", b"?").decode())
-    if found != (name, str(version)):
-        message = f"is a table {found[0]} of version {found[1]}, not {name} {version}; use the release that wrote it"
-        raise PegasusError(Reason.BAD_LIBRARY, message, subject=subject)
 
 
 def _leaf_paths(schema: pa.Schema) -> Iterator[str]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.library import Library, is_stale
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Plan, PlannedItem, Stage
 
 LEDGER = "ledger"  # folder in the library
+MARKS_PREFIX = "marks-"  # of the folders in it in which a run marks the shards that it tries
 HEARTBEAT_SECONDS = 30.0
 """Seconds between heartbeats."""
 DEAD_AFTER_SECONDS = 4 * HEARTBEAT_SECONDS
@@ -32,6 +34,7 @@ class StageCounts:
     """How many items of a stage are in each state."""
 
     done: int = 0
+    stale: int = 0  # results of an earlier version of the stage, which a run makes anew
     running: int = 0
     waiting: int = 0
     failed: int = 0
@@ -107,7 +110,7 @@ def write_plan(library: Library, items: Iterable[PlannedItem]) -> Plan:
     """Record what a run is going to do, so that `status` knows which items wait."""
     plan = Plan(time=time.time(), items=tuple(items))
     name = f"{int(plan.time * 1000):013d}-{secrets.token_hex(4)}.json"
-    library.storage.put(f"{LEDGER}/plans/{name}", plan.model_dump_json().encode())
+    library.put(f"{LEDGER}/plans/{name}", plan.model_dump_json().encode())
     return plan
 
 
@@ -124,7 +127,8 @@ def status(library: Library) -> dict[Stage, StageCounts]:
     is waiting. Items that need a failed or quarantined one are not counted: the failure is, in its own stage.
     """
     planned = _planned_items(library)
-    all_done = {stage: set(library.list(stage.kind)) for stage in Stage}
+    made = {stage: list(library.manifests(stage.kind)) for stage in Stage}
+    all_done = {stage: {m.key for m in found if not is_stale(m)} for stage, found in made.items()}
     all_last = {stage: _last_events(library, stage) for stage in Stage}
     blocked = _blocked(planned, all_done, all_last)
     counts = {}
@@ -137,6 +141,7 @@ def status(library: Library) -> dict[Stage, StageCounts]:
         known = {item.key for item in planned.values() if item.stage is stage} | last.keys()
         counts[stage] = StageCounts(
             done=len(done),
+            stale=len(made[stage]) - len(done),
             running=len(running),
             waiting=len(known - done - running - failed - quarantined - blocked),
             failed=len(failed),
@@ -184,7 +189,7 @@ def _path(event: LedgerEvent) -> str:
 
 
 def _write(library: Library, event: LedgerEvent, path: str) -> None:
-    library.storage.put(path, event.model_dump_json().encode())
+    library.put(path, event.model_dump_json().encode())
 
 
 def _read(library: Library, file: _EventFile) -> LedgerEvent | None:
@@ -199,7 +204,7 @@ def _event_files(library: Library, stage: Stage) -> Iterator[_EventFile]:
     folder = f"{LEDGER}/{stage}"
     for entry in library.storage.files(folder):
         fields = entry.name.removesuffix(".json").split("-")
-        if len(fields) == 5:
+        if len(fields) == 5 and fields[3] in tuple(EventKind) and fields[1].isdigit() and fields[2].isdigit():
             key, moment, attempt, event, _ = fields
             yield _EventFile(
                 path=f"{folder}/{entry.name}",
@@ -225,8 +230,9 @@ def _planned_items(library: Library) -> dict[str, PlannedItem]:
     planned: dict[str, PlannedItem] = {}
     for entry in sorted(library.storage.files(f"{LEDGER}/plans"), key=lambda entry: entry.name):
         if entry.name.endswith(".json"):
-            plan = Plan.model_validate_json(library.storage.read(f"{LEDGER}/plans/{entry.name}"))
-            planned |= {item.key: item for item in plan.items}
+            with suppress(FileNotFoundError, ValidationError):  # of another release, or cut off
+                plan = Plan.model_validate_json(library.storage.read(f"{LEDGER}/plans/{entry.name}"))
+                planned |= {item.key: item for item in plan.items}
     return planned
 
 

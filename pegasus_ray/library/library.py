@@ -2,42 +2,41 @@
 
 A result exists only if it has a valid manifest: readers ignore a folder without one, and the next run makes the result
 again. The first valid manifest of a result is kept, so that two drivers at work on one library do no harm; files that
-the second one wrote are leftovers, which `gc` removes.
+the second one wrote are leftovers, which `sweep` removes. A result that a later release wrote is left alone, whatever this
+release can read of it.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pegasus_ray.library.keys import digest, digest_file
-from pegasus_ray.library.storage import TEMPORARY_PREFIX, Entry, Storage, open_storage
+from pegasus_ray.library.mark import claim as claim_place
+from pegasus_ray.library.storage import Storage, open_storage
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance, Stage
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, KEY_PATTERN, FileEntry, Kind, Manifest, Provenance
 
 MANIFEST = "manifest.json"  # file in each result's folder
 CHECKPOINTS = "checkpoints"  # folder in the library
-GRACE_SECONDS = 24 * 3600.0
-"""An unreferenced file that is younger than this may belong to a run that is still at work."""
-
 _DIGEST_DIGITS_IN_NAME = 12  # hex digits of a payload file's sha256 that its name contains
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """What `Library.verify` found."""
+class Standing(StrEnum):
+    """How a result stands."""
 
-    manifests: int
-    bad: tuple[str, ...]  # "kind/key/file: what is wrong"
-    rows_checked: int
+    ABSENT = "absent"  # without a manifest
+    WHOLE = "whole"
+    BROKEN = "broken"  # with a manifest that is invalid, or whose payload is missing or of another size
+    LATER = "later"  # written by a later release
 
 
 class Library:
@@ -45,11 +44,28 @@ class Library:
 
     def __init__(self, location: str | Path) -> None:
         self.storage: Storage = open_storage(location)
+        self._claimed = False
 
     @property
     def location(self) -> str:
         """The folder or URL."""
         return self.storage.location
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        """As `Storage.put`, once it is sure that the place is a library. Errors as `claim`, too."""
+        self.claim()
+        self.storage.put(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """As `Storage.create`, once it is sure that the place is a library. Errors as `claim`, too."""
+        self.claim()
+        return self.storage.create(path, data)
+
+    def claim(self) -> None:
+        """Make sure that the place is a library, once; an empty one becomes one. Errors as `mark.claim`."""
+        if not self._claimed:
+            claim_place(self.storage)
+            self._claimed = True
 
     def exists(self, kind: Kind, key: str) -> bool:
         """Whether the result is there and complete."""
@@ -57,16 +73,26 @@ class Library:
 
     def manifest(self, kind: Kind, key: str) -> Manifest | None:
         """The manifest of a result; None if it is missing or invalid, or a payload file is missing or of another size."""
+        return self.examine(kind, key)[1]
+
+    def examine(self, kind: Kind, key: str) -> tuple[Standing, Manifest | None]:
+        """How a result stands, and its manifest if it is whole."""
         folder = f"{kind}/{key}"
         try:
-            manifest = Manifest.model_validate_json(self.storage.read(f"{folder}/{MANIFEST}"))
-        except (FileNotFoundError, NotADirectoryError, ValidationError):
-            return None
+            data = self.storage.read(f"{folder}/{MANIFEST}")
+        except (FileNotFoundError, NotADirectoryError):
+            return Standing.ABSENT, None
+        try:
+            manifest = Manifest.model_validate_json(data)
+        except ValidationError as error:
+            return (Standing.LATER if _is_later(kind, data, error) else Standing.BROKEN), None
         if manifest.kind is not kind or manifest.key != key:
-            return None
+            return Standing.BROKEN, None
+        if manifest.format_version > FORMAT_VERSIONS[kind]:
+            return Standing.LATER, None
         sizes = {entry.name: entry.size for entry in self.storage.files(folder)}
         whole = all(sizes.get(file.path) == file.size for file in manifest.files)
-        return manifest if whole else None
+        return (Standing.WHOLE, manifest) if whole else (Standing.BROKEN, None)
 
     def commit(self, kind: Kind, key: str, files: Mapping[str, bytes | Path], provenance: Provenance) -> Manifest:
         """Write a result: its files, under names that contain their content's digest, and then its manifest.
@@ -92,20 +118,26 @@ class Library:
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         pure = PurePosixPath(name)
         path = f"{pure.stem}-{sha256[:_DIGEST_DIGITS_IN_NAME]}{pure.suffix}"
-        self.storage.put(f"{kind}/{key}/{path}", data)
+        self.put(f"{kind}/{key}/{path}", data)
         return FileEntry(name=name, path=path, size=size, sha256=sha256)
 
     def seal(self, kind: Kind, key: str, files: Sequence[FileEntry], provenance: Provenance) -> Manifest:
-        """Write the manifest of payload files that are there. Returns as `commit` does."""
+        """Write the manifest of payload files that are there. Returns as `commit` does.
+
+        Raises:
+            PegasusError: BAD_LIBRARY if a later release has written this result.
+        """
         versions = provenance.versions or installed_versions()
         facts = provenance.model_dump() | {"versions": versions}
         made = Manifest(kind=kind, key=key, format_version=FORMAT_VERSIONS[kind], files=tuple(files), **facts)
         path = f"{kind}/{key}/{MANIFEST}"
         data = made.model_dump_json(indent=1).encode()
-        while not self.storage.create(path, data):
-            standing = self.manifest(kind, key)
-            if standing is not None:
-                return standing
+        while not self.create(path, data):
+            standing, there = self.examine(kind, key)
+            if there is not None:
+                return there
+            if standing is Standing.LATER:
+                raise written_later(kind, key)
             self.storage.remove(path)  # invalid, or without its payload, so that nobody can read it
         return made
 
@@ -149,15 +181,19 @@ class Library:
         """Keys of the results of a kind, sorted."""
         return [manifest.key for manifest in self.manifests(kind)]
 
+    def keys(self, kind: Kind) -> Sequence[str]:
+        """The names of a kind's folders that can be keys, sorted, whether or not the results are whole."""
+        return [name for name in self.storage.folders(kind) if is_key(name)]
+
     def manifests(self, kind: Kind) -> Iterator[Manifest]:
-        """The valid manifests of a kind, in order of their keys."""
-        for key in self.storage.folders(kind):
+        """The valid manifests of a kind, in order of their keys; also those that an earlier version of its stage made."""
+        for key in self.keys(kind):
             manifest = self.manifest(kind, key)
             if manifest is not None:
                 yield manifest
 
     def find(self, reference: str, *kinds: Kind) -> Manifest:
-        """The one result that a user refers to.
+        """The one result that a user refers to. One that an earlier version of its stage made counts only if there is no other.
 
         Args:
             reference: a key, the beginning of one, `kind/key`, or the name of its source with or without suffix.
@@ -170,66 +206,40 @@ class Library:
         found = [manifest for kind in kinds or tuple(Kind) for manifest in self.manifests(kind)]
         named = [m for m in found if rest in (m.source, PurePosixPath(m.source).stem) and named_kind in ("", m.kind)]
         fitting = named or [m for m in found if rest and m.key.startswith(rest) and named_kind in ("", m.kind)]
+        fitting = [m for m in fitting if not is_stale(m)] or fitting
         if len(fitting) == 1:
             return fitting[0]
         candidates = ", ".join(f"{m.kind}/{m.key} ({m.source})" for m in (fitting or found)[:8]) or "nothing yet"
         what = "fits more than one result; give more of the key" if fitting else "is no result here"
         raise PegasusError(Reason.BAD_REFERENCE, f"{what}. There is: {candidates}", subject=reference)
 
-    def gc(self, grace: float = GRACE_SECONDS, *, dry_run: bool = False) -> tuple[str, ...]:
-        """Remove files that no valid manifest names and that are older than `grace` seconds, and checkpoints that nobody needs.
 
-        Returns:
-            The paths of what was removed.
-        """
-        leftovers = []
-        for kind in Kind:
-            for key in self.storage.folders(kind):
-                manifest = self.manifest(kind, key)
-                kept = {MANIFEST, *(file.path for file in manifest.files)} if manifest else set()
-                old = self._files_older_than(grace, f"{kind}/{key}")
-                leftovers += [f"{kind}/{key}/{entry.name}" for entry in old if entry.name not in kept]
-        for folder in ("ledger", "ledger/plans"):
-            old = self._files_older_than(grace, folder)
-            leftovers += [f"{folder}/{entry.name}" for entry in old if entry.name.startswith(TEMPORARY_PREFIX)]
-        works = self.storage.folders(CHECKPOINTS)
-        checkpoints = [f"{CHECKPOINTS}/{work}" for work in works if self._is_checkpoint_useless(work, grace)]
-        if not dry_run:
-            for path in leftovers:
-                self.storage.remove(path)
-            for folder in checkpoints:
-                self.storage.remove_tree(folder)
-        return (*leftovers, *checkpoints)
+def is_key(name: str) -> bool:
+    """Whether a name can be that of a result."""
+    return re.fullmatch(KEY_PATTERN, name) is not None
 
-    def verify(self) -> Verification:
-        """Read all payload files and compare them with their manifests; open every table and count its rows."""
-        manifests, rows, bad = 0, 0, []
-        for kind in Kind:
-            for key in self.storage.folders(kind):
-                manifest = self.manifest(kind, key)
-                if manifest is None:
-                    if any(entry.name == MANIFEST for entry in self.storage.files(f"{kind}/{key}")):
-                        bad.append(f"{kind}/{key}/{MANIFEST}: invalid, or a payload file is missing or cut off")
-                    continue
-                manifests += 1
-                for file in manifest.files:
-                    try:
-                        data = self.read_entry(manifest, file.name)
-                        rows += pq.read_metadata(io.BytesIO(data)).num_rows if file.path.endswith(".parquet") else 0
-                    except (PegasusError, OSError) as error:  # the digest rules out ArrowInvalid
-                        bad.append(f"{kind}/{key}/{file.path}: {error}")
-        return Verification(manifests=manifests, bad=tuple(bad), rows_checked=rows)
 
-    def _is_checkpoint_useless(self, work: str, grace: float) -> bool:
-        """Whether nobody needs the checkpoints of `stage-key`: the result is there, or no run has written them for `grace`."""
-        stage, _, key = work.partition("-")
-        if stage in tuple(Stage) and self.exists(Stage(stage).kind, key):
-            return True
-        ages = [entry.age for entry in self.storage.files(f"{CHECKPOINTS}/{work}")]
-        return bool(ages) and min(ages) >= grace
+def is_stale(manifest: Manifest) -> bool:
+    """Whether an earlier version of its stage made a result: a run makes it anew, under another key."""
+    return manifest.format_version < FORMAT_VERSIONS[manifest.kind]
 
-    def _files_older_than(self, seconds: float, folder: str) -> Sequence[Entry]:
-        return [entry for entry in self.storage.files(folder) if entry.age >= seconds]
+
+def written_later(kind: Kind, key: str) -> PegasusError:
+    """The error for a result that a later release wrote."""
+    message = "was written by a later version of pegasus-ray; use that release, or another library"
+    return PegasusError(Reason.BAD_LIBRARY, message, subject=f"{kind}/{key}")
+
+
+def _is_later(kind: Kind, data: bytes, error: ValidationError) -> bool:
+    """Whether a manifest that cannot be read is a later release's: it has a later version, or nothing wrong but more fields."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return False
+    version = found.get("format_version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSIONS[kind]:
+        return True
+    return all(problem["type"] == "extra_forbidden" for problem in error.errors())
 
 
 @cache

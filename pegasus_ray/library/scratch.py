@@ -48,7 +48,7 @@ class LibraryScratch:
         for path in sorted(self.folder.iterdir()):
             stamp = path.stat().st_mtime_ns
             if path.is_file() and not path.name.startswith(".") and self._seen.get(path.name) != stamp:
-                self._library.storage.put(f"{self._remote}/{path.name}", path)
+                self._library.put(f"{self._remote}/{path.name}", path)
                 self._seen[path.name] = stamp
         self._copied = time.monotonic()
 
@@ -56,6 +56,7 @@ class LibraryScratch:
 @contextmanager
 def open_scratch(library: Library, stage: Stage, key: str) -> Iterator[LibraryScratch]:
     """The checkpoint folder of an item: kept if the body raises, removed if it ends well."""
+    library.claim()
     place = f"{CHECKPOINTS}/{stage}-{key}"
     local = library.storage.local(place)
     if local is not None:

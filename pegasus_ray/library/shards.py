@@ -6,17 +6,15 @@ need not make the shards that it finds. Readers use shards only through the mani
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pegasus_ray.library.keys import digest, key_of
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.swaps import Swap, swap_bytes
+from pegasus_ray.library.swaps import Swap, read_swap_table, swap_bytes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, FileEntry, Kind, Manifest, Provenance
 from pegasus_ray.schemas.tables import OK, SCORES
@@ -65,7 +63,7 @@ def write_shard(library: Library, shard: Shard, swap: Swap) -> bool:
         raise PegasusError(
             Reason.INTERNAL, "the swapped frames are not the plan's", subject=f"{Kind.SWAPS}/{shard.swap}"
         )
-    return library.storage.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", swap_bytes(swap))
+    return library.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", swap_bytes(swap))
 
 
 def seal_swap(library: Library, key: str, shards: Sequence[Shard], provenance: Provenance) -> Manifest:
@@ -97,8 +95,10 @@ def _inspect(library: Library, shard: Shard) -> tuple[FileEntry, pa.Table]:
     path = f"{Kind.SWAPS}/{shard.swap}/{shard.name}"
     try:
         data = library.storage.read(path)
-        table = pq.read_table(io.BytesIO(data), columns=["status", "scores"])
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        table = read_swap_table(data, path, ("status", "scores"))
+    except (FileNotFoundError, PegasusError) as error:
+        if isinstance(error, PegasusError) and error.reason is not Reason.CORRUPT:
+            raise
         library.storage.remove(path)
         message = "a shard is missing or cannot be read; run the same command again to make it"
         raise PegasusError(Reason.CORRUPT, message, subject=path) from error

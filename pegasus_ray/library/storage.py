@@ -11,20 +11,20 @@ import errno
 import os
 import secrets
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import fsspec
+from typing import BinaryIO, Protocol
 
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 TEMPORARY_PREFIX = ".part-"
 """The names of unfinished local writes begin with it."""
+
+FOLDER_TRIES = 20
+"""How often a folder is made again that others keep removing."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -70,6 +70,9 @@ class Storage(Protocol):
     def remove_tree(self, folder: str) -> None:
         """Remove a folder and all that is in it, if it exists."""
 
+    def move(self, path: str, to: str) -> None:
+        """Give a file, or a folder with all that is in it, another path under the same root, if it exists."""
+
     def local(self, path: str) -> Path | None:
         """The file's path on this machine; None for remote storage."""
 
@@ -85,11 +88,17 @@ def open_storage(location: str | Path) -> Storage:
         return LocalStorage(Path(text.removeprefix("file://")))
     if "://" not in text:
         return LocalStorage(Path(text))
+    from pegasus_ray.library.remote import RemoteStorage  # here, because it builds on this module
+
     return RemoteStorage(text)
 
 
 class LocalStorage:
-    """A folder of this machine, or of a network file system that all workers mount at the same place."""
+    """A folder of this machine, or of a network file system that all workers mount at the same place.
+
+    Symbolic links below the root are never followed: a library that came from somebody else could point anywhere with them.
+    Listings leave them out, and a path that leads through one is refused.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
@@ -100,11 +109,11 @@ class LocalStorage:
     def put(self, path: str, data: bytes | Path) -> None:
         """See `Storage.put`."""
         with _errors_as_pegasus_errors(self.location), self._temporary(path, data) as (temporary, final):
-            temporary.replace(final)
+            temporary.replace(final)  # replaces a symbolic link too, and not what it points at
 
     def create(self, path: str, data: bytes) -> bool:
         """See `Storage.create`."""
-        if (self.root / path).exists():
+        if self._below(path).exists():
             return False
         with _errors_as_pegasus_errors(self.location), self._temporary(path, data) as (temporary, final):
             try:
@@ -122,50 +131,83 @@ class LocalStorage:
 
     def read(self, path: str) -> bytes:
         """See `Storage.read`."""
-        return (self.root / path).read_bytes()
+        target = self._below(path)
+        if target.is_symlink():
+            raise FileNotFoundError(target)
+        return target.read_bytes()
 
     def files(self, folder: str) -> list[Entry]:
         """See `Storage.files`. Unfinished writes are listed too; their names begin with `TEMPORARY_PREFIX`."""
         now = time.time()
         entries = []
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / folder) as items:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._below(folder, itself=True)) as items:
             for item in items:
                 with suppress(FileNotFoundError):
-                    if item.is_file():
-                        facts = item.stat()
+                    if item.is_file(follow_symlinks=False):
+                        facts = item.stat(follow_symlinks=False)
                         entries.append(Entry(name=item.name, size=facts.st_size, age=now - facts.st_mtime))
         return sorted(entries, key=lambda entry: entry.name)
 
     def folders(self, folder: str) -> list[str]:
         """See `Storage.folders`."""
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / folder) as items:
-            return sorted(item.name for item in items if item.is_dir())
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._below(folder, itself=True)) as items:
+            return sorted(item.name for item in items if item.is_dir(follow_symlinks=False))
         return []
 
     def remove(self, path: str) -> None:
         """See `Storage.remove`. A folder that becomes empty is removed too."""
-        target = self.root / path
+        target = self._below(path)
         with suppress(FileNotFoundError):
             target.unlink()
-        with suppress(OSError):
-            target.parent.rmdir()
+        self._remove_if_empty(target.parent)
 
     def remove_tree(self, folder: str) -> None:
         """See `Storage.remove_tree`."""
-        shutil.rmtree(self.root / folder, ignore_errors=True)
+        shutil.rmtree(self._below(folder), ignore_errors=True)  # which does not follow links either
+
+    def move(self, path: str, to: str) -> None:
+        """See `Storage.move`. A folder that becomes empty is removed."""
+        source, target = self._below(path), self._below(to)
+        with _errors_as_pegasus_errors(self.location):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                source.rename(target)
+        self._remove_if_empty(source.parent)
 
     def local(self, path: str) -> Path | None:
         """See `Storage.local`."""
         return self.root / path
 
+    def _below(self, path: str, *, itself: bool = False) -> Path:
+        """The path under the root.
+
+        Args:
+            path: relative to the root.
+            itself: refuse also a path that is itself a symbolic link, and not only one that leads through one.
+
+        Raises:
+            PegasusError: BAD_LIBRARY for a symbolic link.
+        """
+        place, parts = self.root, Path(path).parts
+        for number, part in enumerate(parts):
+            place = place / part
+            if (itself or number < len(parts) - 1) and place.is_symlink():
+                message = "is a symbolic link, which a library does not follow; move the library as a whole, or remove the link"
+                raise PegasusError(Reason.BAD_LIBRARY, message, subject=str(place))
+        return place
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        if folder != self.root:
+            with suppress(OSError):
+                folder.rmdir()
+
     @contextmanager
     def _temporary(self, path: str, data: bytes | Path) -> Iterator[tuple[Path, Path]]:
         """A temporary file with the content, flushed to disk, and the final path. The temporary file is removed at the end."""
-        final = self.root / path
-        final.parent.mkdir(parents=True, exist_ok=True)
+        final = self._below(path)
         temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
-            with temporary.open("xb") as file:
+            with _open_new(temporary) as file:
                 for block in _blocks(data):
                     file.write(block)
                 file.flush()
@@ -175,97 +217,18 @@ class LocalStorage:
             temporary.unlink(missing_ok=True)
 
 
-class RemoteStorage:
-    """A bucket, or anything else that fsspec reaches by a URL."""
+def _open_new(path: Path) -> BinaryIO:
+    """A new file, open for writing, in a folder that is made.
 
-    _create_lock = threading.Lock()  # memory:// has no conditional put, but is in one process, where a lock replaces it
-
-    def __init__(self, location: str) -> None:
-        self.location = location.rstrip("/")
-        try:
-            self.filesystem, self.root = _filesystem(self.location)
-        except (ImportError, ValueError) as error:
-            way_out = "use a folder, or install what the URL needs (for s3:// `pip install 'pegasus-ray[s3]'`)"
-            raise PegasusError(Reason.BAD_LIBRARY, f"{error}; {way_out}", subject=self.location) from error
-
-    def put(self, path: str, data: bytes | Path) -> None:
-        """See `Storage.put`."""
-        with _errors_as_pegasus_errors(self.location):
-            self._writable()
-            if isinstance(data, Path):
-                self.filesystem.put_file(str(data), f"{self.root}/{path}")
-            else:
-                self.filesystem.pipe_file(f"{self.root}/{path}", data)
-
-    def create(self, path: str, data: bytes) -> bool:
-        """See `Storage.create`."""
-        full = f"{self.root}/{path}"
-        with _errors_as_pegasus_errors(self.location), self._create_lock:
-            self._writable()
-            if self.filesystem.exists(full):
-                return False
-            try:
-                self.filesystem.pipe_file(full, data, mode="create")
-            except OSError:
-                # Another writer was first: fsspec raises FileExistsError or the store's own "precondition failed".
-                self.filesystem.invalidate_cache()
-                if not self.filesystem.exists(full):
-                    raise
-                return False
-        return True
-
-    def read(self, path: str) -> bytes:
-        """See `Storage.read`."""
-        data: bytes = self.filesystem.cat_file(f"{self.root}/{path}")
-        return data
-
-    def files(self, folder: str) -> list[Entry]:
-        """See `Storage.files`."""
-        return [
-            Entry(name=_base_name(item["name"]), size=int(item["size"] or 0), age=_age_seconds(item))
-            for item in self._list(folder)
-            if item["type"] == "file"
-        ]
-
-    def folders(self, folder: str) -> list[str]:
-        """See `Storage.folders`."""
-        return [_base_name(item["name"]) for item in self._list(folder) if item["type"] == "directory"]
-
-    def remove(self, path: str) -> None:
-        """See `Storage.remove`."""
-        with suppress(FileNotFoundError):
-            self.filesystem.rm_file(f"{self.root}/{path}")
-            self.filesystem.invalidate_cache()
-
-    def remove_tree(self, folder: str) -> None:
-        """See `Storage.remove_tree`."""
-        with suppress(FileNotFoundError):
-            # One by one, since `rm` takes brackets in a name for a pattern.
-            for path in self.filesystem.find(f"{self.root}/{folder}"):
-                self.filesystem.rm_file(path)
-            self.filesystem.invalidate_cache()
-
-    def local(self, path: str) -> Path | None:
-        """See `Storage.local`: always None."""
-        return None
-
-    def _list(self, folder: str) -> list[dict[str, Any]]:
-        self.filesystem.invalidate_cache()  # other machines write here too
-        try:
-            items = self.filesystem.ls(f"{self.root}/{folder}".rstrip("/"), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(items, key=lambda item: str(item["name"]))
-
-    def _writable(self) -> None:
-        if self.location.startswith("hf://"):
-            message = "a hub repository can be read as a library but not written; use a folder or a bucket"
-            raise PegasusError(Reason.BAD_LIBRARY, message, subject=self.location)
-
-
-def _filesystem(location: str) -> tuple[Any, str]:
-    filesystem, root = fsspec.core.url_to_fs(location)
-    return filesystem, str(root).rstrip("/")
+    Another process may remove the folder between the two steps, because it has just become empty: then both are done again.
+    """
+    for _ in range(FOLDER_TRIES):
+        with suppress(
+            FileNotFoundError, FileExistsError
+        ):  # the second by `mkdir`, where the folder goes while it looks
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("xb")
+    return path.open("xb")
 
 
 def _blocks(data: bytes | Path, size: int = 1 << 20) -> Iterator[bytes]:
@@ -287,21 +250,5 @@ def _errors_as_pegasus_errors(location: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
-        message = "the disk is full; make room (`pegasus gc` sweeps leftovers) and run the same command again"
+        message = "the disk is full; make room (`pegasus gc --empty` removes leftovers) and run the same command again"
         raise PegasusError(Reason.DISK_FULL, message, subject=location) from error
-
-
-def _base_name(path: str) -> str:
-    return path.rstrip("/").rsplit("/", 1)[-1]
-
-
-def _age_seconds(item: dict[str, Any]) -> float:
-    """Seconds since a remote file was written. Stores name the time differently; it is 0 where a store has none."""
-    for name in ("LastModified", "mtime", "updated", "created", "last_modified"):
-        moment = item.get(name)
-        if isinstance(moment, int | float):
-            return time.time() - moment
-        stamp: Callable[[], float] | None = getattr(moment, "timestamp", None)
-        if stamp is not None:
-            return time.time() - stamp()
-    return 0.0

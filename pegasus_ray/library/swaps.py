@@ -5,7 +5,6 @@ Legend: T frames, S side in pixels, K shape axes, E expressions.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pegasus_ray.library.columns import (
-    check_schema,
-    image_bytes,
-    image_column,
-    list_array,
-    list_column,
-    parquet_bytes,
-)
-from pegasus_ray.library.images import decode_all
+from pegasus_ray.library.columns import decode_columns, image_column, list_array, list_column, parquet_bytes
+from pegasus_ray.library.images import GREY, RGB
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.parquet import WAY_OUT, check_complete, join_tables, list_length, read_table
+from pegasus_ray.library.payloads import read_payload
 from pegasus_ray.library.performance import DRIVING, Floats, Performance
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -34,6 +27,7 @@ from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.tables import IMAGE, OK, SCORES, SWAP_SCHEMA_VERSION, swap_schema
 
 _PICTURES = {"image": "images", "part_mask": "part_masks", "object_mask": "object_masks"}  # column → field
+_FORMS = {"image": RGB, "part_mask": GREY, "object_mask": GREY}
 _NORMALS = ("target_normals", "source_normals")
 _LISTS = ("shape", *DRIVING)
 
@@ -79,24 +73,25 @@ def swap_table(swap: Swap) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def swap_of_table(table: pa.Table) -> Swap:
+def swap_of_table(table: pa.Table, subject: str = "") -> Swap:
     """The frames of a table, in its order.
 
     Raises:
-        PegasusError: TOO_FEW_FRAMES if there is none.
+        PegasusError: TOO_FEW_FRAMES if there is none, CORRUPT where they are not a swap's.
     """
     good = table.filter(pc.equal(table["status"], OK))
     if len(good) == 0:
         raise PegasusError(Reason.TOO_FEW_FRAMES, "this swap has no frames; leave it out of the plan")
-    pictures: dict[str, Any] = {name: decode_all(image_bytes(good, column)) for column, name in _PICTURES.items()}
-    normals: dict[str, Any] = {
-        name: None if good[name].null_count else decode_all(image_bytes(good, name)) for name in _NORMALS
-    }
+    check_complete(good, subject, optional=_NORMALS)
+    known = [name for name in _NORMALS if not good[name].null_count]
+    decoded = decode_columns(good, _FORMS | dict.fromkeys(known, RGB), subject)
+    pictures: dict[str, Any] = {name: decoded[column] for column, name in _PICTURES.items()}
+    normals: dict[str, Any] = {name: decoded.get(name) for name in _NORMALS}
     lists: dict[str, Any] = {name: list_array(good, name) for name in _LISTS}
     return Swap(
         target=good["target"][0].as_py(),
         avatar=good["avatar"][0].as_py(),
-        attribute=Attribute(good["attribute"][0].as_py()),
+        attribute=_attribute_of(good, subject),
         indices=good["index"].to_numpy().copy(),
         scores={name: np.array(pc.struct_field(good["scores"], name), np.float32) for name in SCORES},
         **pictures,
@@ -122,15 +117,33 @@ def load_swap(library: Library, key: str, *, frames: Collection[int] | None = No
         PegasusError: BAD_REFERENCE if it is not there, CORRUPT if its content has changed, TOO_FEW_FRAMES if none is
             left.
     """
-    manifest = library.expect(Kind.SWAPS, key)
+    manifest, subject = library.expect(Kind.SWAPS, key), f"{Kind.SWAPS}/{key}"
     tables = []
     for file in manifest.files:
-        table = pq.read_table(io.BytesIO(library.read_entry(manifest, file.name)))
-        check_schema(table, "swap", SWAP_SCHEMA_VERSION, f"{Kind.SWAPS}/{key}")
+        table = read_swap_table(read_payload(library, manifest, file.name), f"{subject}/{file.path}")
         if frames is not None:
             table = table.filter(pc.is_in(table["index"], pa.array(sorted(frames), pa.int32())))
         tables.append(table)
-    return swap_of_table(pa.concat_tables(tables).sort_by("index"))
+    return swap_of_table(join_tables(tables, subject).sort_by("index"), subject)
+
+
+def read_swap_table(data: bytes, subject: str, columns: Collection[str] = ()) -> pa.Table:
+    """The table of a shard's file, with all columns by default; raises as `read_table`."""
+    return read_table(
+        data, kind="swap", version=SWAP_SCHEMA_VERSION, wanted=_wanted_schema, subject=subject, columns=columns
+    )
+
+
+def _wanted_schema(found: pa.Schema) -> pa.Schema:
+    """The schema of a swap whose lists are as long as those that were found. Raises ValueError where one is missing."""
+    return swap_schema(shape=list_length(found, "shape"), expression=list_length(found, "expression"))
+
+
+def _attribute_of(table: pa.Table, subject: str) -> Attribute:
+    name = table["attribute"][0].as_py()
+    if name not in tuple(Attribute):
+        raise PegasusError(Reason.CORRUPT, f"its attribute is {str(name)[:64]!r}; {WAY_OUT}", subject=subject)
+    return Attribute(name)
 
 
 def _optional_images(pictures: Bytes | None, count: int) -> pa.Array:

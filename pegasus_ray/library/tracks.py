@@ -5,18 +5,18 @@ Legend: T frames, S side in pixels.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pegasus_ray.library.columns import check_schema, image_bytes, image_column, list_array, list_column, parquet_bytes
-from pegasus_ray.library.images import decode_all, depth_to_steps, steps_to_depth
+from pegasus_ray.library.columns import decode_columns, image_column, list_array, list_column, parquet_bytes
+from pegasus_ray.library.images import DEPTH, GREY, RGB, depth_to_steps, steps_to_depth
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.parquet import check_complete, join_tables, list_length, read_table
+from pegasus_ray.library.payloads import read_payload
 from pegasus_ray.library.performance import DRIVING, Floats
 from pegasus_ray.library.track import Bytes, Track
 from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance
@@ -26,6 +26,7 @@ FRAMES_PER_FILE = 256
 """Frames of a track in one Parquet file, at most."""
 
 _PICTURES = {"image": "images", "matte": "mattes", "parts": "parts"}  # column → field
+_FORMS = {"image": RGB, "matte": GREY, "parts": GREY}
 _LISTS = ("landmarks", "blendshapes", *DRIVING)
 _NUMBERS = {"index": "indices", "time": "times", "quality": "quality"}  # column → field
 
@@ -59,11 +60,13 @@ def load_track(library: Library, key: str) -> Track:
     """Read a track.
 
     Raises:
-        PegasusError: BAD_REFERENCE if it is not there, CORRUPT if its content has changed.
+        PegasusError: BAD_REFERENCE if it is not there, CORRUPT if its content has changed or is not a track's.
     """
-    table = _read(library, key)
+    table, subject = _read(library, key), f"{Kind.TRACKS}/{key}"
+    check_complete(table, subject, optional=("depth", "normals"))
     facts = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
-    pictures: dict[str, Any] = {field: decode_all(image_bytes(table, name)) for name, field in _PICTURES.items()}
+    decoded = decode_columns(table, _FORMS, subject)
+    pictures: dict[str, Any] = {field: decoded[name] for name, field in _PICTURES.items()}
     lists: dict[str, Any] = {name: list_array(table, name) for name in _LISTS}
     lists["landmarks"] = lists["landmarks"].reshape(len(table), -1, 2)
     numbers: dict[str, Any] = {field: table[name].to_numpy().copy() for name, field in _NUMBERS.items()}
@@ -77,9 +80,8 @@ def load_truth(library: Library, key: str) -> Truth | None:
     table = _read(library, key, columns=["depth", "normals"])
     if table["depth"].null_count:
         return None
-    steps: Any = decode_all(image_bytes(table, "depth"))
-    normals: Any = decode_all(image_bytes(table, "normals"))
-    return Truth(depth=steps_to_depth(steps), normals=normals)
+    decoded = decode_columns(table, {"depth": DEPTH, "normals": RGB}, f"{Kind.TRACKS}/{key}")
+    return Truth(depth=steps_to_depth(decoded["depth"]), normals=decoded["normals"])
 
 
 def _table(track: Track, truth: Truth | None, frames: slice) -> pa.Table:
@@ -113,11 +115,33 @@ def _repeated_column(name: str, values: Floats, count: int) -> dict[str, pa.Arra
     return {name: list_column(np.broadcast_to(values, (count, *values.shape)))}
 
 
-def _read(library: Library, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+def _read(library: Library, key: str, columns: Collection[str] = ()) -> pa.Table:
     manifest = library.expect(Kind.TRACKS, key)
-    tables = []
-    for file in manifest.files:
-        table = pq.read_table(io.BytesIO(library.read_entry(manifest, file.name)), columns=columns)
-        check_schema(table, "track", TRACK_SCHEMA_VERSION, f"{Kind.TRACKS}/{key}")
-        tables.append(table)
-    return pa.concat_tables(tables)
+    subject = f"{Kind.TRACKS}/{key}"
+    tables = [
+        read_table(
+            read_payload(library, manifest, file.name),
+            kind="track",
+            version=TRACK_SCHEMA_VERSION,
+            wanted=_wanted_schema,
+            subject=f"{subject}/{file.path}",
+            columns=columns,
+        )
+        for file in manifest.files
+    ]
+    return join_tables(tables, subject)
+
+
+def _wanted_schema(found: pa.Schema) -> pa.Schema:
+    """The schema of a track whose lists are as long as those that were found. Raises ValueError where one is missing."""
+    facts = found.metadata or {}
+    if b"source" not in facts or b"rig" not in facts:
+        raise ValueError("it names no source or no rig")
+    return track_schema(
+        shape=list_length(found, "shape"),
+        expression=list_length(found, "expression"),
+        blendshapes=list_length(found, "blendshapes"),
+        source=facts[b"source"].decode(),
+        rig=facts[b"rig"].decode(),
+        identity=list_length(found, "identity") if "identity" in found.names else 0,
+    )

@@ -14,7 +14,10 @@ Legend: V vertices, F faces, K = 300 shape axes, E expressions, J = 5 joints.
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +49,8 @@ EXPRESSION_AXES: Final = 100  # its other columns
 JOINTS: Final = ("root", "head", "jaw", "eye.L", "eye.R")
 """The rig's names of FLAME's joints, in FLAME's order; FLAME calls the second one the neck."""
 PARENTS: Final = (0, 1, 1, 1)  # number of the parent of each joint after the root
+NPY_HEADERS: Final = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""What reads the header of an array in an .npz, by the version of its format."""
 MAX_VERTICES: Final = 50_000  # of a model that is accepted; FLAME has 5,023
 
 TURNED_BONES: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {
@@ -93,24 +98,11 @@ class FlameArrays:
 
     @staticmethod
     def _checked(arrays: dict[str, Array]) -> FlameArrays:
-        vertices, faces = len(arrays["v_template"]), len(arrays["f"])
-        expected = {
-            "v_template": (vertices, 3),
-            "f": (faces, 3),
-            "shapedirs": (vertices, 3, SHAPE_AXES + EXPRESSION_AXES),
-            "posedirs": (vertices, 3, 9 * len(PARENTS)),
-            "J_regressor": (len(JOINTS), vertices),
-            "weights": (vertices, len(JOINTS)),
-            "kintree_table": (2, len(JOINTS)),
-        }
-        if not 0 < vertices <= MAX_VERTICES or faces > 3 * MAX_VERTICES:
-            raise ValueError(f"{vertices} vertices and {faces} faces")
-        for name, shape in expected.items():
-            if arrays[name].shape != shape:
-                raise ValueError(f"{name} is {arrays[name].shape}, where {shape} is wanted")
+        _check_shapes({name: array.shape for name, array in arrays.items()})
+        for name in ARRAYS:
             if not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} is not finite")
-        if arrays["f"].min() < 0 or arrays["f"].max() >= vertices:
+        if arrays["f"].min() < 0 or arrays["f"].max() >= len(arrays["v_template"]):
             raise ValueError("f names vertices that are not there")
         if tuple(arrays["kintree_table"][0, 1:]) != PARENTS:
             raise ValueError("kintree_table is not root, neck, jaw and eyes")
@@ -127,17 +119,60 @@ class FlameArrays:
         )
 
 
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError unless the shapes are those of a FLAME model's arrays."""
+    vertices, faces = (shapes[name][0] if shapes[name] else 0 for name in ("v_template", "f"))
+    expected = {
+        "v_template": (vertices, 3),
+        "f": (faces, 3),
+        "shapedirs": (vertices, 3, SHAPE_AXES + EXPRESSION_AXES),
+        "posedirs": (vertices, 3, 9 * len(PARENTS)),
+        "J_regressor": (len(JOINTS), vertices),
+        "weights": (vertices, len(JOINTS)),
+        "kintree_table": (2, len(JOINTS)),
+    }
+    if not 0 < vertices <= MAX_VERTICES or not 0 < faces <= 3 * MAX_VERTICES:
+        raise ValueError(f"{vertices} vertices and {faces} faces")
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise ValueError(f"{name} is {shapes[name]}, where {shape} is wanted")
+
+
 def _read_npz(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise PegasusError(Reason.NOT_FOUND, "there is no such file", subject=str(path))
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(member.file_size for member in packed.infolist()) > MAX_FILE_BYTES:
-                raise PegasusError(Reason.CORRUPT, "larger than any head model once unpacked", subject=str(path))
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in ARRAYS}
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+                raise ValueError("larger than any head model once unpacked")
+            # The headers first: they cost nothing to read, and memory is taken only for shapes that are possible.
+            _check_shapes({name: _read_npy_header(packed, name)[0] for name in ARRAYS})
+            return {name: _read_npy(packed, name) for name in ARRAYS}
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, NotImplementedError) as error:
         raise PegasusError(Reason.CORRUPT, f"not an .npz of a FLAME model: {error}", subject=str(path)) from error
+
+
+def _read_npy_header(packed: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, column order, type and first byte of an array of an .npz. Raises ValueError unless its bytes are as many."""
+    with packed.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in NPY_HEADERS:
+            raise ValueError(f"{name} is of version {version}")
+        shape, by_columns, dtype = NPY_HEADERS[version](stream)
+        start = stream.tell()
+    size = packed.getinfo(f"{name}.npy").file_size - start
+    if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"{name} says that it is {dtype} {shape}, and has {size} bytes")
+    return shape, by_columns, dtype, start
+
+
+def _read_npy(packed: zipfile.ZipFile, name: str) -> Array:
+    """An array of an .npz, as `np.load` gives it. Raises ValueError where it is cut off."""
+    shape, by_columns, dtype, start = _read_npy_header(packed, name)
+    with packed.open(f"{name}.npy") as stream:
+        stream.read(start)
+        content = bytearray(stream.read(math.prod(shape) * dtype.itemsize))
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
 
 
 def flame_rig(arrays: FlameArrays, name: str) -> Rig:

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from pegasus_ray.rig.cache import cache_folder, digest_of_tensors, written_whole
 from pegasus_ray.rig.model import LandmarkEmbedding, Rig
+from pegasus_ray.schemas.avatars import MAX_AXES
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 FORMAT: Final = "1"  # version of the file format; other versions are refused
@@ -38,7 +38,8 @@ TENSORS: Final = {  # dtype and shape of each tensor; equal letters stand for eq
     "landmarks.weights": ("F32", "L"),
 }
 OPTIONAL_TENSORS: Final = {"landmarks.drift": ("F32", "DL3")}  # as `TENSORS`; they may be missing
-DTYPES: Final = {"F32": torch.float32, "I64": torch.int64}
+MOST: Final = {"V": 50_000, "F": 150_000, "K": MAX_AXES, "E": MAX_AXES, "J": 64}
+"""The largest number of vertices, faces, shape axes, expressions and joints."""
 
 
 def rig_file(name: str) -> Path:
@@ -84,9 +85,10 @@ def load_imported(name: str) -> Rig:
         PegasusError: BAD_REFERENCE where there is none; ASSET_CORRUPT where its file is damaged or of another format.
     """
     with _open(name) as (header, file):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         words = {name: tuple(_list_of_strings(header[name])) for name in NAME_LISTS}
-        _check(tensors, words, header)
+        _check_shapes(file, words)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _check_contents(tensors, header)
     places = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith("landmarks.")}
     own = {name: tensor.clone() for name, tensor in tensors.items() if not name.startswith("landmarks.")}
     return Rig(
@@ -131,20 +133,30 @@ def _list_of_strings(text: str) -> list[str]:
     return names
 
 
-def _check(tensors: dict[str, Tensor], words: dict[str, tuple[str, ...]], header: dict[str, str]) -> None:
-    """Raises ValueError unless types, sizes, indices, names and digest are as they were written."""
-    if header["format"] != FORMAT or header["digest"] != digest_of_tensors(tensors):
-        raise ValueError("its format or digest is another")
+def _check_shapes(file: Any, words: dict[str, tuple[str, ...]]) -> None:
+    """Raises ValueError unless the header gives types, shapes and lists of names that fit together and are of possible size."""
     sizes = {"3": 3, "2": 2, "B": 52, "L": 478}
-    for name, tensor in tensors.items():
+    for name in file.keys():  # noqa: SIM118 - not a mapping
+        found = file.get_slice(name)
         dtype, sides = (TENSORS | OPTIONAL_TENSORS)[name]
-        expected = tuple(sizes.setdefault(side, given) for side, given in zip(sides, tensor.shape, strict=False))
-        if tensor.dtype != DTYPES[dtype] or tensor.dim() != len(sides) or tuple(tensor.shape) != expected:
-            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+        shape = tuple(found.get_shape())
+        expected = tuple(sizes.setdefault(side, given) for side, given in zip(sides, shape, strict=False))
+        if found.get_dtype() != dtype or len(shape) != len(sides) or shape != expected:
+            raise ValueError(f"{name} is {found.get_dtype()} {shape}")
     for name, side in zip(NAME_LISTS, "KEJ", strict=True):
         if len(words[name]) != sizes[side]:
             raise ValueError(f"{len(words[name])} {name}")
-    if tensors["faces"].min() < 0 or tensors["faces"].max() >= sizes["V"]:
+    for side, most in MOST.items():
+        if not 0 < sizes[side] <= most:
+            raise ValueError(f"a size of {sizes[side]}, where 1 to {most} is possible")
+
+
+def _check_contents(tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Raises ValueError unless the digest is as it was written, and no index names what is not there."""
+    if header["format"] != FORMAT or header["digest"] != digest_of_tensors(tensors):
+        raise ValueError("its format or digest is another")
+    vertices, faces = len(tensors["template"]), len(tensors["faces"])
+    if tensors["faces"].min() < 0 or tensors["faces"].max() >= vertices:
         raise ValueError("its faces name vertices that are not there")
-    if tensors["landmarks.triangles"].min() < 0 or tensors["landmarks.triangles"].max() >= sizes["F"]:
+    if tensors["landmarks.triangles"].min() < 0 or tensors["landmarks.triangles"].max() >= faces:
         raise ValueError("its landmarks name faces that are not there")

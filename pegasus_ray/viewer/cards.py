@@ -10,6 +10,7 @@ from pegasus_ray.jobs.preview import PREVIEW_FILE
 from pegasus_ray.jobs.results import read_track
 from pegasus_ray.library.images import decode_png
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.payloads import read_payload
 from pegasus_ray.library.swaps import load_swap
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.schemas.errors import PegasusError
@@ -137,7 +138,7 @@ _CONTENT_OF: dict[Kind, Callable[[Library, Manifest, Names], _Content]] = {
 def _preview(library: Library, manifest: Manifest) -> _Content:
     """The stored preview; nothing if there is none that can be read."""
     try:
-        image = decode_png(library.read_entry(manifest, PREVIEW_FILE)).astype("uint8")
+        image = decode_png(read_payload(library, manifest, PREVIEW_FILE)).astype("uint8")
     except PegasusError:
         return _Content()
     return _Content(pictures=[("", image if image.ndim == 3 else tint_mask(image))])

@@ -117,7 +117,7 @@ def test_what_cannot_be_is_told_in_a_sentence(made: Made, arguments: list[str], 
 
 def test_status_lists_what_is_there(made: Made) -> None:
     said = run("status", "--library", made.library, "--json")
-    assert said.json["fit"] == {"done": 2, "running": 0, "waiting": 0, "failed": 0, "quarantined": 0}
+    assert said.json["fit"] == {"done": 2, "stale": 0, "running": 0, "waiting": 0, "failed": 0, "quarantined": 0}
     assert {item["source"] for item in said.json["results"]["avatars"]} == {"painted-0", "painted-1"}
     assert "painted-0" in run("status", "--library", made.library).out
 
@@ -201,8 +201,7 @@ def test_what_was_set_aside_is_released_by_key_or_input(tmp_path: Path) -> None:
 
 def test_gc_says_what_it_would_sweep_before_it_does(tmp_path: Path) -> None:
     left = tmp_path / "tracks" / ("a" * 16) / "frames-x.parquet"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
+    Library(tmp_path).put("tracks/" + "a" * 16 + "/frames-x.parquet", b"half")
     place = ["--grace", "0", "--library", tmp_path, "--json"]
     assert len(run("gc", "--plan", *place).json["swept"]) == 1
     assert left.exists()

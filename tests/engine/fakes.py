@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Sequence
@@ -11,17 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pegasus_ray.engine import train
 from pegasus_ray.jobs.work import Summary
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.shards import Shard, plan_shards, seal_swap
+from pegasus_ray.library.shards import Shard, plan_shards, seal_swap, write_shard
+from pegasus_ray.library.swaps import Swap
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
+from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.schemas.tables import OK, SCORES
+from pegasus_ray.schemas.tables import SCORES
 
 Behaviour = Literal["do", "fail", "fail late", "slow", "crash", "die always", "hungry", "resume", "patient resume"]
 
@@ -91,13 +90,7 @@ class FakeSwapJob(FakeJob):
             raise PegasusError(Reason.MISSING_ATTRIBUTE, "no hat to lend")
         if self.deadly_frame in shard.frames:
             os._exit(1)
-        scores = pa.StructArray.from_arrays(
-            [pa.array([0.5] * len(shard.frames), pa.float32())] * len(SCORES), list(SCORES)
-        )
-        table = pa.table({"index": np.array(shard.frames), "status": [OK] * len(shard.frames), "scores": scores})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        library.storage.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", buffer.getvalue())
+        write_shard(library, shard, _frames(shard))
 
     def seal(self, library: Library) -> Summary:
         return seal_swap(library, self.key, self.shards(library), Provenance()).summary
@@ -110,3 +103,20 @@ class FakeSwapJob(FakeJob):
 
 def key(number: int) -> str:
     return f"{number:016x}"
+
+
+def _frames(shard: Shard) -> Swap:
+    """The frames of a shard, of two pixels a side and with nothing to see."""
+    count = len(shard.frames)
+    pictures = {name: np.zeros((count, 2, 2), np.uint8) for name in ("part_masks", "object_masks")}
+    numbers = {"shape": 1, "expression": 1, "head": 6, "torso": 6, "jaw": 3, "eyes": 6, "camera": 3}
+    return Swap(
+        target=key(0),
+        avatar=key(0),
+        attribute=Attribute.HAIR,
+        indices=np.array(shard.frames, np.int32),
+        images=np.zeros((count, 2, 2, 3), np.uint8),
+        scores={name: np.full(count, 0.5, np.float32) for name in SCORES},
+        **pictures,
+        **{name: np.zeros((count, width), np.float32) for name, width in numbers.items()},
+    )

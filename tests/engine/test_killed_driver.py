@@ -14,6 +14,7 @@ import pytest
 from pegasus_ray.engine.inline import InlineExecutor
 from pegasus_ray.library.ledger import status
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.manifests import Kind, Stage
 from tests.engine.fakes import FakeJob, key
 
@@ -43,7 +44,7 @@ def test_the_same_command_completes_what_a_killed_one_began(tmp_path: Path, engi
     time.sleep(0.0 if engine == "inline" else 5.0)  # Ray's workers follow their driver
     stood = library.list(Kind.AVATARS)
     assert 2 <= len(stood) < len(JOBS)
-    assert library.verify().bad == ()
+    assert verify(library).bad == ()
     counts = status(library)[Stage.FIT]
     assert counts.done + counts.running + counts.waiting == len(JOBS)
     outcomes = {outcome.key: outcome.status for outcome in InlineExecutor(library).run(JOBS, lambda event: None)}

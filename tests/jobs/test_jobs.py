@@ -20,7 +20,10 @@ from pegasus_ray.jobs.personalize import PersonalizeJob
 from pegasus_ray.jobs.swap import SwapJob
 from pegasus_ray.jobs.work import Job, attempt
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.mark import MARK
 from pegasus_ray.library.shards import missing_shards
+from pegasus_ray.library.verify import verify
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Manifest
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
@@ -53,6 +56,7 @@ def payload(manifest: Manifest | None) -> list[tuple[str, str]]:
 def copy(library: Library, folder: Path, *kinds: Kind) -> Library:
     for kind in kinds:
         shutil.copytree(Path(library.location) / kind, folder / kind)
+    shutil.copy(Path(library.location) / MARK, folder)
     return Library(folder)
 
 
@@ -60,7 +64,7 @@ def test_the_whole_way_leaves_valid_results_that_name_their_inputs(made) -> None
     library, fits, swaps, trained = made
     counts = {kind: len(library.list(kind)) for kind in Kind}
     assert counts == {Kind.TRACKS: 2, Kind.AVATARS: 2, Kind.SWAPS: 2, Kind.MODELS: 1, Kind.TRANSFERS: 2}
-    found = library.verify()
+    found = verify(library)
     assert found.bad == ()
     assert found.rows_checked == 2 * 8 + 2 * 4
     avatar = library.manifest(Kind.AVATARS, fits[0].key)
@@ -109,6 +113,26 @@ def test_killed_in_the_middle_it_goes_on_and_ends_at_the_same_bytes(made, tmp_pa
     assert run(again, job) == ["done"]
     assert payload(again.manifest(job.stage.kind, job.key)) == payload(library.manifest(job.stage.kind, job.key))
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("which", ["fit", "personalize"])
+def test_a_full_disk_at_the_commit_costs_the_commit_alone(made, tmp_path: Path, which: str) -> None:
+    library, fits, _, trained = made
+    job = fits[0] if which == "fit" else trained
+    kinds = (Kind.TRACKS,) if which == "fit" else (Kind.TRACKS, Kind.AVATARS, Kind.SWAPS)
+    again = copy(library, tmp_path, *kinds)
+
+    def full(*_: object) -> None:
+        raise PegasusError(Reason.DISK_FULL, "the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Library, "commit", full)
+        assert attempt(job, again, _silent).reason is Reason.DISK_FULL
+    first: list[str] = []
+    assert attempt(job, again, lambda share, text: first.append(text), number=2).status == "done"
+    assert payload(again.manifest(job.stage.kind, job.key)) == payload(library.manifest(job.stage.kind, job.key))
+    assert not any("loss" in text for text in first), "it does not begin anew"
+    assert not (tmp_path / "checkpoints" / f"{job.stage}-{job.key}").exists()
 
 
 def test_a_swap_that_lost_a_shard_makes_only_that_one(made, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from pegasus_ray.library.keys import digest
 from pegasus_ray.library.library import MANIFEST, Library
+from pegasus_ray.library.sweep import sweep
+from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance
 
@@ -65,8 +67,8 @@ def test_a_crash_between_payload_and_manifest_leaves_nothing_and_is_redone(libra
     assert caught.value.reason is Reason.BAD_REFERENCE
     library.commit(Kind.AVATARS, KEY, {"a.bin": b"payload of the next"}, Provenance())
     assert library.read(Kind.AVATARS, KEY, "a.bin") == b"payload of the next"
-    assert len(library.gc(grace=0)) == 1
-    assert library.gc(grace=0) == ()
+    assert len(sweep(library, grace=0).moved) == 1
+    assert sweep(library, grace=0).moved == ()
     assert library.read(Kind.AVATARS, KEY, "a.bin") == b"payload of the next"
 
 
@@ -85,10 +87,10 @@ def test_damage_makes_a_result_not_exist_and_the_next_commit_heals_it(library: L
     else:
         library.storage.remove(payload)
     assert not library.exists(Kind.AVATARS, KEY)
-    assert len(library.verify().bad) == 1
+    assert len(verify(library).bad) == 1
     assert library.commit(Kind.AVATARS, KEY, FILES, Provenance()) == made
     assert library.read(Kind.AVATARS, KEY, "avatar.safetensors") == FILES["avatar.safetensors"]
-    assert library.verify().bad == ()
+    assert verify(library).bad == ()
 
 
 def test_a_payload_of_the_right_size_but_other_content_is_refused(library: Library) -> None:
@@ -97,7 +99,7 @@ def test_a_payload_of_the_right_size_but_other_content_is_refused(library: Libra
     with pytest.raises(PegasusError) as caught:
         library.read(Kind.AVATARS, KEY, "config.json")
     assert caught.value.reason is Reason.CORRUPT
-    found = library.verify()
+    found = verify(library)
     assert found.manifests == 1
     assert len(found.bad) == 1
 
@@ -160,11 +162,11 @@ def test_gc_keeps_young_files_and_files_that_a_manifest_names(library: Library) 
     library.commit(Kind.AVATARS, KEY, FILES, Provenance())
     library.store(Kind.AVATARS, KEY, "loser.bin", b"x")
     library.store(Kind.SWAPS, OTHER, "part.parquet", b"x")
-    assert library.gc(grace=1000) == ()
-    planned = library.gc(grace=0, dry_run=True)
+    assert sweep(library, grace=1000).moved == ()
+    planned = sweep(library, grace=0, dry_run=True).moved
     assert len(planned) == 2
-    assert library.gc(grace=0) == planned
-    assert library.verify().manifests == 1
+    assert sweep(library, grace=0).moved == planned
+    assert verify(library).manifests == 1
 
 
 def test_find_takes_keys_their_beginnings_and_names(library: Library) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pegasus_ray.library import scratch
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.scratch import open_scratch
+from pegasus_ray.library.sweep import sweep
 from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
 
 KEY = "00000000000000aa"
@@ -46,8 +47,8 @@ def test_a_remote_library_gets_copies_while_the_work_goes_on(tmp_path: Path, mon
 
 def test_gc_removes_checkpoints_of_finished_results(library: Library) -> None:
     leave(library, "step 5")
-    assert library.gc(grace=1000) == ()
+    assert sweep(library, grace=1000).moved == ()
     library.commit(Kind.AVATARS, KEY, {"a": b"1"}, Provenance())
-    assert library.gc(grace=1000) == (f"checkpoints/fit-{KEY}",)
+    assert sweep(library, grace=1000).moved == (f"checkpoints/fit-{KEY}",)
     with open_scratch(library, Stage.FIT, KEY) as kept:
         assert list(kept.folder.iterdir()) == []

@@ -14,6 +14,7 @@ from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Track
 from pegasus_ray.library.tracks import FRAMES_PER_FILE, Truth, load_track, load_truth, save_track
+from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance
 from pegasus_ray.schemas.tables import IMAGE
@@ -126,7 +127,7 @@ def test_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PegasusError) as caught:
         load_track(library, KEY)
     assert caught.value.reason is Reason.CORRUPT
-    assert len(library.verify().bad) == 1
+    assert len(verify(library).bad) == 1
 
 
 def test_the_table_reads_as_any_parquet_with_pictures(tmp_path: Path) -> None:

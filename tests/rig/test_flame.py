@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from pegasus_ray.rig.annotate import annotate
@@ -199,6 +201,20 @@ def test_an_imported_rig_is_loaded_by_name_and_refused_when_damaged(
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1]), b"text", whole.replace(b"uvs", b"uvz", 1)):
         path.write_bytes(damaged)
+        with pytest.raises(PegasusError, match="import it again") as caught:
+            load_imported("mine")
+        assert caught.value.reason is Reason.ASSET_CORRUPT
+    path.write_bytes(whole)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = load(whole)
+    for name, change in {
+        "uvs": torch.zeros(1, 3, 2),
+        "template": torch.zeros(0, 3),
+        "shape_basis": torch.zeros(2000, len(head.template), 3),
+        "faces": head.faces.int(),
+    }.items():
+        save_file(tensors | {name: change}, path, metadata=header)
         with pytest.raises(PegasusError, match="import it again") as caught:
             load_imported("mine")
         assert caught.value.reason is Reason.ASSET_CORRUPT

@@ -65,7 +65,7 @@ class FieldAvatar(nn.Module):
         components = len(points.position_basis)
         # PyTorch draws initial weights from its global generator. It is seeded from ours here, and restored afterwards.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device="cpu")))
             self.codes = CodeBook(choices or {}, config.code, generator)
             z = self.codes.width
             self.deformer = Deformer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pegasus_ray.schemas.avatars import MAX_TRUNK_WEIGHTS, oversized_network
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 MAX_GRID_LEVELS = 12
@@ -35,6 +36,9 @@ class FieldConfig:
     def __post_init__(self) -> None:
         if min(self.code, self.field_width, self.field_depth, self.deformer_width, self.deformer_depth, self.chunk) < 1:
             raise PegasusError(Reason.BAD_CONFIG, "sizes of networks must be one at least", subject="fit.fields")
+        if name := oversized_network(self):
+            message = f"width² · depth of a network may be {MAX_TRUNK_WEIGHTS}; make it narrower"
+            raise PegasusError(Reason.BAD_CONFIG, message, subject=f"fit.fields.{name}_width")
         if not 0 <= self.grid_levels <= MAX_GRID_LEVELS:
             message = f"there can be 0 to {MAX_GRID_LEVELS} levels of the grid"
             raise PegasusError(Reason.BAD_CONFIG, message, subject="fit.fields.grid_levels")

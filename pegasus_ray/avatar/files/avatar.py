@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from safetensors.torch import save
 
-from pegasus_ray.avatar.files.checks import CONFIG, POINTS, check_tensors, expected_shapes, read_config, read_tensors
+from pegasus_ray.avatar.files.checks import CONFIG, POINTS, expected_shapes, read_config, read_tensors
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.motion import POSE_SIGNALS
 from pegasus_ray.avatar.points.tensors import avatar_tensors, rebuild_avatar
@@ -39,12 +39,13 @@ def dump_config(config: AvatarConfig) -> bytes:
 
 
 def load_avatar(files: Mapping[str, bytes], *, name: str = "avatar") -> tuple[Avatar, AvatarConfig]:
-    """An avatar from its files, which need not be trusted: everything is checked.
+    """An avatar from its files, which need not be trusted: everything is checked but whether it fits its rig.
+
+    `check_fits_rig` checks that, where the rig is at hand.
 
     Raises:
         PegasusError: BAD_REFERENCE where the files are not an avatar of this format, with what is wrong.
     """
     config = read_config(files, "avatar", name=name)
-    tensors = read_tensors(files, POINTS, name=name)
-    check_tensors(tensors, expected_shapes(config), name=name)
+    tensors = read_tensors(files, POINTS, expected_shapes(config), name=name)
     return rebuild_avatar(config.rig, tensors), config

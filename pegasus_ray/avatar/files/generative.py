@@ -19,10 +19,11 @@ from pegasus_ray.avatar.files.checks import (
     ANOTHER_KIND,
     CONFIG,
     POINTS,
-    check_tensors,
+    check_fits_rig,
     expected_shapes,
     read_config,
     read_tensors,
+    rig_of_avatar,
 )
 from pegasus_ray.avatar.files.fields import NETWORKS, dump_networks, load_networks, sizes_of
 from pegasus_ray.avatar.fit.training_file import tensors_under
@@ -31,7 +32,7 @@ from pegasus_ray.avatar.generative.field_avatar import FieldGenerative
 from pegasus_ray.avatar.points.frames import Parameters
 from pegasus_ray.avatar.points.tensors import avatar_tensors, rebuild_avatar
 from pegasus_ray.library.performance import DRIVING
-from pegasus_ray.rig.load import load_rig
+from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.avatars import AvatarConfig, BlockConfig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
@@ -89,7 +90,6 @@ def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple
         raise PegasusError(Reason.BAD_REFERENCE, ANOTHER_KIND["generative"], subject=name)
     if any(block.sources[0] != OWN for block in config.blocks.values()):
         raise PegasusError(Reason.BAD_REFERENCE, f"a block's first code is not {OWN!r}", subject=name)
-    tensors = read_tensors(files, POINTS, name=name)
     shapes: dict[str, tuple[int, ...]] = {}
     for label, block in config.blocks.items():
         count, codes = block.points, len(block.sources)
@@ -98,15 +98,18 @@ def load_generative(files: Mapping[str, bytes], *, name: str = "model") -> tuple
         shapes[f"{label}.basis"] = (config.code_size, count, sum(STATE.values()))
         shapes[f"{label}.codes"] = (codes, config.code_size)
         shapes[f"{label}.shapes"] = (codes, config.axes)
-    check_tensors(tensors, shapes, name=name)
+    tensors = read_tensors(files, POINTS, shapes, name=name)
     blocks = {label: _coded(config, label, block, tensors) for label, block in config.blocks.items()}
+    rig = rig_of_avatar(config.rig, name=name)
+    for coded in blocks.values():
+        check_fits_rig(coded.points, rig, name=name)
     identity = blocks.pop(IDENTITY)
     avatar = GenerativeAvatar(identity=identity, blocks={Attribute(label): b for label, b in blocks.items()})
-    return _with_networks(avatar, files, config, name), config
+    return _with_networks(avatar, files, config, rig, name), config
 
 
 def _with_networks(
-    avatar: GenerativeAvatar, files: Mapping[str, bytes], config: AvatarConfig, name: str
+    avatar: GenerativeAvatar, files: Mapping[str, bytes], config: AvatarConfig, rig: Rig, name: str
 ) -> GenerativeAvatar:
     """The avatar with the networks that its configuration describes, if any."""
     sizes = config.fields
@@ -116,7 +119,7 @@ def _with_networks(
     if not fits or sizes.code != config.code_size or config.performance == 0:
         message = "its networks have other codes than its points, or no performance to be decoded over"
         raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
-    rig, widths = load_rig(config.rig), {"expression": config.expressions, **FRAME_WIDTHS}
+    widths = {"expression": config.expressions, **FRAME_WIDTHS}
     frames = {PERFORMANCE + key: torch.Size((config.performance, width)) for key, width in widths.items()}
     networks, beside = load_networks(files, avatar.identity.points, sizes, rig, beside=frames, name=name)
     performance = Parameters(**tensors_under(beside, PERFORMANCE))

@@ -75,7 +75,9 @@ class FitContext:
     """What a fit needs besides its data and its configuration."""
 
     progress: Progress | None = None
-    checkpoint: Path | None = None  # a file to resume from and to save to; removed when the fit is done
+    checkpoint: Path | None = (
+        None  # a file to resume from and to save to; the caller removes it once the result is safe
+    )
     device: str = "cpu"  # where to compute
     perceptual: nn.Module | None = None  # network of the perceptual term; without it there is no such term
 
@@ -167,8 +169,6 @@ def fit_avatar(
                 context.progress((before + step) / total, text)
         figures[f"loss_{sizes[number]}"] = round(run.smoothed_loss, 5)
     avatar, fields = _finish(run, frames[sizes[-1]], config)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     return Fitted(
         avatar=avatar,
         parameters=run.corrections.corrected(),

@@ -105,8 +105,6 @@ def fit_field_generative(
                     progress((before + step) / total, text)
             figures["loss_target" if number == 0 else "loss_swaps"] = round(run.smoothed_loss, 5)
         before += stage.steps
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     seen = torch.from_numpy(evenly(len(clips[0]), MAX_PERFORMANCE_FRAMES))
     return learner.generative(clips[0].parameters.rows(seen)), figures
 

@@ -88,8 +88,6 @@ def fit_generative(
             progress(step / total, f"{'target alone' if alone else 'all swaps'}, loss {run.smooth:.3f}")
         if step + 1 in (config.target_steps, total):
             run.figures["loss_target" if step + 1 == config.target_steps else "loss_swaps"] = round(run.smooth, 5)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     return run.avatar(), run.figures
 
 

@@ -76,11 +76,10 @@ def path_of(name: str) -> Path:
                 return path
             corrupt = path
     if corrupt:
-        raise PegasusError(
-            Reason.ASSET_CORRUPT,
-            f"{corrupt} has not the content that is expected; run `pegasus assets fetch {asset.name}`",
-            subject=asset.name,
-        )
+        unknown = not asset.sha256 and not _recorded_digest(corrupt)
+        what = "has no record of what should be in it" if unknown else "has not the content that is expected"
+        message = f"{corrupt} {what}; run `pegasus assets fetch {asset.name}`"
+        raise PegasusError(Reason.ASSET_CORRUPT, message, subject=asset.name)
     raise PegasusError(
         Reason.ASSET_MISSING, f"is not on this machine; run `pegasus assets fetch {asset.name}`", subject=asset.name
     )
@@ -161,12 +160,17 @@ def _possible_paths(asset: Asset) -> list[Path]:
 def _has_right_content(path: Path, asset: Asset) -> bool:
     """Whether a file has the asset's content, by the manifest's sha256 or by the record made when it was fetched.
 
-    A file with neither, such as one just downloaded from the Hub, is taken as it is.
+    A file with neither is not taken: nothing says what should be in it.
     """
     if asset.sha256:
         return path.stat().st_size == asset.size and _sha256_of(path) == asset.sha256
+    return _recorded_digest(path) == _sha256_of(path)
+
+
+def _recorded_digest(path: Path) -> str:
+    """The sha256 in the record beside a file; empty where there is no record."""
     record = _record_path(path)
-    return not record.is_file() or _sha256_of(path) == record.read_text().strip()
+    return record.read_text().strip() if record.is_file() else ""
 
 
 def _record_path(path: Path) -> Path:
@@ -195,19 +199,29 @@ def _store(source: Path, target: Path, asset: Asset) -> None:
     part = Path(name)
     try:
         shutil.copyfile(source, part)
-        if not _has_right_content(part, asset):
-            raise PegasusError(
-                Reason.ASSET_CORRUPT,
-                f"{source if _in_mirror(source) else asset.source} gives another content than the manifest's sha256; "
-                "put the right file into a folder and name the folder in PEGASUS_ASSET_MIRROR",
-                subject=asset.name,
-            )
+        # What the Hub gave has been held against the Hub's own record; a file of the mirror has its record beside it.
+        expected = asset.sha256 or (_recorded_digest(source) if _in_mirror(source) else _sha256_of(source))
+        if _sha256_of(part) != expected:
+            raise PegasusError(Reason.ASSET_CORRUPT, _refusal(source, asset), subject=asset.name)
         part.chmod(0o644)
         if not asset.sha256:
             _record_path(target).write_text(_sha256_of(part))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refusal(source: Path, asset: Asset) -> str:
+    """Why a file is not taken, and the way out."""
+    if not asset.sha256 and not _recorded_digest(source):
+        return (
+            f"nothing says what should be in {source}; copy {_record_path(source).name} too, which `pegasus assets fetch` "
+            "wrote beside it on the machine that has fetched it from the Hub"
+        )
+    return (
+        f"{source if _in_mirror(source) else asset.source} gives another content than the manifest's sha256; "
+        "put the right file into a folder and name the folder in PEGASUS_ASSET_MIRROR"
+    )
 
 
 def _in_mirror(path: Path) -> bool:

@@ -14,11 +14,14 @@ from typing import Final
 import cv2
 import numpy as np
 
+from pegasus_ray.perception.footage.container import check_container, restrict_ffmpeg
 from pegasus_ray.perception.nets.square import Bytes
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
-_SIGNATURES: Final = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"), (4, b"moov"), (4, b"mdat"))
-"""(offset, bytes) near the beginning of container files: mp4 and mov, Matroska and webm, avi, ogg, and old mov."""
+MAX_PIXELS: Final = 36_000_000
+"""Of one picture: 8K, 7680 × 4320, has 33 million."""
+MAX_FRAMES: Final = 1_000_000
+"""Of one video: eleven hours at 25 a second."""
 _MIN_FPS: Final = 0.1  # frames per second; rates outside of these bounds are taken for errors in the file
 _MAX_FPS: Final = 1000.0
 _ASSUMED_FPS: Final = 25.0  # frames per second in place of such an error
@@ -80,23 +83,32 @@ def open_video(path: Path, *, least: int = 1) -> VideoFile:
         least: how many frames must decode.
 
     Raises:
-        PegasusError: NOT_FOUND, EMPTY_FILE, NOT_A_VIDEO; where fewer than `least` frames decode, TRUNCATED if the file
-            announces more frames than decode, else TOO_FEW_FRAMES.
+        PegasusError: NOT_FOUND, EMPTY_FILE; NOT_A_VIDEO for what is none, or one too large; where fewer than `least` frames
+            decode, TRUNCATED if the file announces more frames than decode, else TOO_FEW_FRAMES.
     """
     subject = str(path)
     if not path.is_file():
         raise PegasusError(Reason.NOT_FOUND, "there is no such file; check the path", subject=subject)
     if path.stat().st_size == 0:
         raise PegasusError(Reason.EMPTY_FILE, "the file is empty; copy it again", subject=subject)
+    check_container(path)
     video = _open(path)
     try:
-        if not video.isOpened() or not video.grab():
+        if not video.isOpened():
+            raise _unreadable(path)
+        _check_size(video, path)
+        if not video.grab():
             raise _unreadable(path)
         fps = float(video.get(cv2.CAP_PROP_FPS))
         announced = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         frames = announced if _decodes_to_the_end(video, announced) else _count_frames(path)
     finally:
         video.release()
+    if frames > MAX_FRAMES:
+        message = (
+            f"has more than {MAX_FRAMES} frames; cut a part out of it: ffmpeg -ss START -t SECONDS -i FILE out.mp4"
+        )
+        raise PegasusError(Reason.NOT_A_VIDEO, message, subject=subject)
     announced = max(announced, frames)
     if frames < least:
         cut = announced > frames
@@ -122,7 +134,8 @@ def _reduce(image: Bytes, longest: int | None) -> tuple[Bytes, float]:
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    restrict_ffmpeg()
+    video = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)  # absolute: no name reads as the name of a protocol
     video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones record sideways and say how to rotate
     return video
 
@@ -133,20 +146,24 @@ def _decodes_to_the_end(video: cv2.VideoCapture, announced: int) -> bool:
 
 
 def _count_frames(path: Path) -> int:
-    """How many frames decode, by decoding all of them."""
+    """How many frames decode, by decoding all of them; it stops counting after `MAX_FRAMES`."""
     video = _open(path)
     frames = 0
-    while video.grab():
+    while frames <= MAX_FRAMES and video.grab():
         frames += 1
     video.release()
     return frames
 
 
+def _check_size(video: cv2.VideoCapture, path: Path) -> None:
+    """Refuse a video whose header gives pictures too large, before one is decoded. Raises PegasusError NOT_A_VIDEO."""
+    width, height = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        message = f"has pictures of {width}×{height} pixels, more than {MAX_PIXELS}; make them smaller: "
+        raise PegasusError(Reason.NOT_A_VIDEO, message + "ffmpeg -i FILE -vf scale=1920:-2 out.mp4", subject=str(path))
+
+
 def _unreadable(path: Path) -> PegasusError:
-    """The error for a file that does not open: by its first bytes a damaged video, or no video."""
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
-        message = "begins like a video but does not decode: cut short or in a codec that is not known; copy it again"
-        return PegasusError(Reason.TRUNCATED, message, subject=str(path))
-    return PegasusError(Reason.NOT_A_VIDEO, "is not a video, whatever its name says", subject=str(path))
+    """The error for a file that begins like a video and does not open."""
+    message = "begins like a video but does not decode: cut short or in a codec that is not known; copy it again"
+    return PegasusError(Reason.TRUNCATED, message, subject=str(path))

@@ -44,6 +44,13 @@ def test_an_explicit_avatar_has_no_networks() -> None:
     assert load_fields(files, avatar, config.model_copy(update={"fields": None}), load_rig()) is None
 
 
+def test_networks_beyond_all_bounds_are_refused_before_a_fit() -> None:
+    with pytest.raises(PegasusError) as caught:
+        FieldConfig(shading_width=8192)
+    assert caught.value.reason is Reason.BAD_CONFIG and "shading_width" in caught.value.subject
+    assert FieldConfig(field_width=1024, field_depth=64).field_width == 1024
+
+
 @pytest.mark.parametrize("fault", ["gone", "broken", "other sizes", "unknown", "not finite", "codes"])
 def test_networks_of_strangers_are_refused(fault: str) -> None:
     _, files = _files()

@@ -219,6 +219,24 @@ def test_a_file_of_the_hub_is_held_against_the_hubs_record(toy: Asset, monkeypat
         assert not path.exists()
 
 
+def test_a_file_that_only_the_hub_has_on_record_needs_a_record(
+    toy: Asset, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = HubFile(repository="somebody/toy", revision="0" * 40, file="toy.json")
+    monkeypatch.setattr(assets, "MANIFEST", (replace(toy, source=source, size=0, sha256=""),))
+    (mirror / "toy.tflite").write_bytes(CONTENT)
+    assert not assets.available("toy.tflite")
+    for read in (lambda: assets.path_of("toy.tflite"), lambda: assets.fetch(["toy.tflite"])):
+        with pytest.raises(PegasusError) as caught:
+            read()
+        assert caught.value.reason is Reason.ASSET_CORRUPT
+    (mirror / ".toy.tflite.sha256").write_text(hashlib.sha256(CONTENT).hexdigest())
+    assert assets.path_of("toy.tflite") == mirror / "toy.tflite"
+    (path,) = assets.fetch(["toy.tflite"])
+    (mirror / "toy.tflite").unlink()
+    assert assets.path_of("toy.tflite") == path
+
+
 def test_a_hub_out_of_reach_is_told(toy: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 

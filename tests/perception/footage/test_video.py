@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pegasus_ray.perception.footage import video
 from pegasus_ray.perception.footage.video import open_video
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from tests.perception.videos import hasten, turn, write_video
@@ -95,6 +96,17 @@ def test_missing_empty_and_text(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "empty.mp4") is Reason.EMPTY_FILE
     (tmp_path / "text.mp4").write_text("this is a letter\n" * 200)
     assert reason_of(tmp_path / "text.mp4") is Reason.NOT_A_VIDEO
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MAX_PIXELS", 64 * 48 - 1), ("MAX_FRAMES", 9)])
+def test_a_video_beyond_a_bound_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=10)
+    monkeypatch.setattr(video, bound, most + 1)
+    assert open_video(path).frames == 10
+    monkeypatch.setattr(video, bound, most)
+    assert reason_of(path) is Reason.NOT_A_VIDEO
 
 
 def test_one_frame_is_too_few_where_more_are_needed(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Reading a whole library: comparing it with its manifests, and taking over one that an earlier release made."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from pegasus_ray.library.library import MANIFEST, Library, Standing, is_key
+from pegasus_ray.library.mark import expect_ours, names_in_short, read_mark, write_mark
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What `verify` found."""
+
+    manifests: int
+    bad: tuple[str, ...]  # "kind/key/file: what is wrong"
+    later: tuple[str, ...]  # "kind/key" of what a later release wrote, which is not looked into
+    rows_checked: int
+
+
+def verify(library: Library) -> Verification:
+    """Read all payload files and compare them with their manifests; open every table and count its rows.
+
+    Raises:
+        PegasusError: BAD_LIBRARY for a place that holds other things and does not say that it is a library.
+    """
+    expect_ours(library.storage)
+    manifests, rows, bad, later = 0, 0, [], []
+    for kind in Kind:
+        for key in library.keys(kind):
+            standing, manifest = library.examine(kind, key)
+            if standing is Standing.LATER:
+                later.append(f"{kind}/{key}")
+            if standing is Standing.BROKEN:
+                bad.append(f"{kind}/{key}/{MANIFEST}: invalid, or a payload file is missing or cut off")
+            if manifest is None:
+                continue
+            manifests += 1
+            for file in manifest.files:
+                try:
+                    data = library.read_entry(manifest, file.name)
+                    rows += pq.read_metadata(io.BytesIO(data)).num_rows if file.path.endswith(".parquet") else 0
+                except (PegasusError, OSError) as error:  # the digest rules out ArrowInvalid
+                    bad.append(f"{kind}/{key}/{file.path}: {error}")
+    return Verification(manifests=manifests, bad=tuple(bad), later=tuple(later), rows_checked=rows)
+
+
+def adopt(library: Library) -> None:
+    """Mark a library that was made by a release that did not mark them.
+
+    Raises:
+        PegasusError: BAD_LIBRARY if it holds no result, or among its results something that is none.
+    """
+    if read_mark(library.storage) is not None:
+        return
+    foreign = [f"{kind}/{name}" for kind in Kind for name in library.storage.folders(kind) if not is_key(name)]
+    if foreign:
+        message = f"holds {names_in_short(foreign)}, which no release made; move it away, or give another place"
+        raise PegasusError(Reason.BAD_LIBRARY, message, subject=library.location)
+    if not any(library.examine(kind, key)[0] is Standing.WHOLE for kind in Kind for key in library.keys(kind)):
+        message = "holds no result and cannot be taken for a library; give an empty folder"
+        raise PegasusError(Reason.BAD_LIBRARY, message, subject=library.location)
+    write_mark(library.storage)
