@@ -152,7 +152,7 @@ class RemoteStorage:
         return []
 
     def _find_s3(self, full: str, **options: Any) -> dict[str, dict[str, Any]]:
-        """What lies in a folder, by path: one request for each thousand files. `ls` of an empty folder would list its parent, too."""
+        """What lies in a folder, by path: a request for each thousand files. `ls` of an empty folder lists its parent too."""
         parent, _, name = full.rpartition("/")
         found: dict[str, dict[str, Any]] = self.filesystem.find(parent, prefix=f"{name}/", detail=True, **options)
         return found

@@ -1,23 +1,59 @@
-"""What other processes do to a library on S3 in `test_s3`."""
+"""What several writers, in other processes too, do to a library on S3 in `test_s3`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING
 
 from s3fs import S3FileSystem
 
+from pegasus_ray.engine.inline import InlineExecutor
+from pegasus_ray.jobs.work import Summary
+from pegasus_ray.library.keys import digest
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.storage import open_storage
-from pegasus_ray.schemas.manifests import Kind, Provenance
-
-if TYPE_CHECKING:
-    from tests.engine.fakes import FakeJob
+from pegasus_ray.schemas.manifests import FileEntry, Kind, Provenance, Stage
+from pegasus_ray.schemas.progress import Progress
 
 PART_BYTES = 5 << 20  # the least that S3 takes
 _start: Barrier | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallJob:
+    """Makes a result of a file that each driver writes otherwise; a swap in parts, of which the first that is written stays."""
+
+    key: str
+    stage: Stage
+    needs: tuple[str, ...] = ()
+    threads: int = 0
+
+    @property
+    def subject(self) -> str:
+        return self.key
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+        progress(0.5, "half way")
+        assert all(library.exists(Kind.TRACKS, need) for need in self.needs)
+        mine = b"%d" % os.getpid()
+        if self.stage is not Stage.SWAP:
+            library.commit(self.stage.kind, self.key, {"x": mine, "y": b"the same"}, Provenance())
+            return {}
+        entries = []
+        for name in ("part-0", "part-1"):
+            path = f"{Kind.SWAPS}/{self.key}/{name}"
+            library.create(path, mine)
+            data = library.storage.read(path)
+            entries.append(FileEntry(name=name, path=name, size=len(data), sha256=digest(data)))
+        library.seal(Kind.SWAPS, self.key, entries, Provenance())
+        return {}
+
+    def smaller(self) -> None:
+        """There is no smaller one."""
 
 
 def wait_here(start: Barrier) -> None:
@@ -36,10 +72,8 @@ def create_all(location: str, names: Sequence[str], number: int) -> list[bool]:
     return made
 
 
-def drive(location: str, jobs: Sequence[FakeJob]) -> dict[str, str]:
+def drive(location: str, jobs: Sequence[SmallJob]) -> dict[str, str]:
     """Run jobs beside another driver; the outcome of each, and why it failed if it did."""
-    from pegasus_ray.engine.inline import InlineExecutor
-
     _start.wait(60)
     outcomes = InlineExecutor(Library(location)).run(jobs, lambda event: None)
     return {outcome.key: f"{outcome.status} {outcome.message}".strip() for outcome in outcomes}

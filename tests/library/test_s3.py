@@ -35,12 +35,16 @@ from pegasus_ray.studio.film.render import render_track
 from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.sampling import sample_person
 from tests.cli.conftest import TINY, run
-from tests.engine.fakes import FakeJob, FakeSwapJob, key
 from tests.library import s3_writers
 from tests.library.s3_server import Refusal, Request, S3Server, running_s3
+from tests.library.s3_writers import SmallJob
 from tests.painted import painted_track
 
 _bucket_numbers = count()
+
+
+def key(number: int) -> str:
+    return f"{number:016x}"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def others(server: S3Server) -> Iterator[ProcessPoolExecutor]:
 
 
 def test_of_threads_that_create_a_file_one_succeeds(storage: Storage) -> None:
-    for turn in range(20):
+    for turn in range(12):
         start = Barrier(8)
 
         def create(number: int, name: str = f"marks/{turn}", start: Barrier = start) -> tuple[bool, bytes]:
@@ -86,7 +90,7 @@ def test_of_threads_that_create_a_file_one_succeeds(storage: Storage) -> None:
 
 
 def test_of_processes_that_create_a_file_one_succeeds(storage: Storage, others: ProcessPoolExecutor) -> None:
-    names = [f"marks/{turn}" for turn in range(30)]
+    names = [f"marks/{turn}" for turn in range(15)]
     running = [others.submit(s3_writers.create_all, storage.location, names, number) for number in (0, 1)]
     first, second = (process.result(60) for process in running)
     assert [a + b for a, b in zip(first, second, strict=True)] == [1] * len(names)
@@ -175,9 +179,9 @@ def test_an_upload_whose_client_is_killed_leaves_nothing_that_can_be_seen(server
 def test_two_drivers_on_one_library_make_each_result_once(
     server: S3Server, location: str, others: ProcessPoolExecutor
 ) -> None:
-    tracks = [FakeJob(key=key(number), stage=Stage.TRACK) for number in range(3)]
-    fits = [FakeJob(key=key(10 + number), needs=(key(number),)) for number in range(3)]
-    swaps = [FakeSwapJob(key=key(20 + number)) for number in range(2)]
+    tracks = [SmallJob(key=key(number), stage=Stage.TRACK) for number in range(4)]
+    fits = [SmallJob(key=key(10 + number), stage=Stage.FIT, needs=(key(number),)) for number in range(4)]
+    swaps = [SmallJob(key=key(20 + number), stage=Stage.SWAP) for number in range(4)]
     jobs = [*tracks, *fits, *swaps]
     server.answered.clear()
     running = [others.submit(s3_writers.drive, location, jobs) for _ in range(2)]
@@ -200,7 +204,7 @@ def test_two_drivers_on_one_library_make_each_result_once(
 
 
 def test_a_library_can_be_listed_while_another_process_writes(location: str, others: ProcessPoolExecutor) -> None:
-    keys = [key(number) for number in range(25)]
+    keys = [key(number) for number in range(16)]
     library, seen = Library(location), []
     writer = others.submit(s3_writers.commit_all, location, keys)
     while not writer.done():
