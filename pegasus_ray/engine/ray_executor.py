@@ -16,6 +16,7 @@ from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.engine.swaps import run_on_data
 from pegasus_ray.engine.train import run_on_train
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, outcome_before_run
+from pegasus_ray.library.ledger import LastEvents
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
@@ -40,7 +41,10 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
         """See `Executor.run`."""
         config = self._config
-        if all(outcome_before_run(job, self._library) for job in jobs):  # nothing is to run: no cluster is needed
+        events = LastEvents(self._library)
+        if all(
+            outcome_before_run(job, self._library, events) for job in jobs
+        ):  # nothing is to run: no cluster is needed
             return Schedule(jobs, self._library, attempts=config.attempts, on_event=on_event).outcomes
         outcomes: list[Outcome] = []
         on_event = one_at_a_time(on_event)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, end_event, outcome_before_run, planned_item, quarantine
-from pegasus_ray.library.ledger import write_plan
+from pegasus_ray.library.ledger import LastEvents, write_plan
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import Reason
 
@@ -38,8 +38,9 @@ class Schedule:
         self._waiting: deque[Try] = deque()
         self._unfinished: set[str] = set()  # keys of jobs that wait or run
         self._lost: set[str] = set()  # keys of jobs that failed, or that need one that did
+        events = LastEvents(library)
         for job in {job.key: job for job in jobs}.values():
-            outcome = outcome_before_run(job, library)
+            outcome = outcome_before_run(job, library, events)
             if outcome is None:
                 self._waiting.append(Try(job=job))
                 self._unfinished.add(job.key)

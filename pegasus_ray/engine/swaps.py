@@ -8,7 +8,9 @@ Ray Data would try it for ever.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import ray
@@ -31,7 +33,7 @@ from pegasus_ray.jobs.work import (
     quarantine,
     set_threads,
 )
-from pegasus_ray.library.ledger import LEDGER, MARKS_PREFIX, Attempt, write_plan
+from pegasus_ray.library.ledger import LEDGER, MARKS_PREFIX, Attempt, LastEvents, write_plan
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.shards import Shard, missing_shards
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -62,17 +64,18 @@ class ShardMaker:
         """Make one shard unless it is there; reason and message of its failure, or two empty texts."""
         shard = Shard(swap=swap, frames=tuple(int(frame) for frame in frames.split(",")))
         job = self._jobs[swap]
-        if not missing_shards(self._library, [shard]):
-            return "", ""
-        if not self._leave_mark(shard):
-            return Reason.WORKER_DIED, f"shard {shard.name} has ended {self._attempts} workers"
-        set_threads(job)
         try:
-            _as_sharded(job).make(self._library, shard)
-        except Exception as error:  # noqa: BLE001 - one bad shard must not end the run; its status row names the error
+            if not missing_shards(self._library, [shard]):
+                return "", ""
+            if not self._leave_mark(shard):
+                return Reason.WORKER_DIED, f"shard {shard.name} has ended {self._attempts} workers"
+            set_threads(job)
+            try:
+                _as_sharded(job).make(self._library, shard)
+            finally:
+                self._remove_marks(shard)
+        except Exception as error:  # noqa: BLE001 - one bad shard or request must not end the run; its row names the error
             return describe_error(error)
-        finally:
-            self._remove_marks(shard)
         return "", ""
 
     def _leave_mark(self, shard: Shard) -> bool:
@@ -81,8 +84,10 @@ class ShardMaker:
         return any(self._library.create(self._mark(shard, number), b"") for number in numbers)
 
     def _remove_marks(self, shard: Shard) -> None:
+        """Remove the shard's marks; one that cannot be removed costs a later try at the shard, and no more."""
         for number in range(self._attempts):
-            self._library.storage.remove(self._mark(shard, number))
+            with suppress(PegasusError, OSError):
+                self._library.storage.remove(self._mark(shard, number))
 
     def _mark(self, shard: Shard, number: int) -> str:
         return f"{_marks_folder(self._run)}/{shard.name}.{number}"
@@ -100,7 +105,8 @@ def run_on_data(
         on_event: told how far each swap is.
         run: a name for this run; the marks that dead workers leave are kept under it.
     """
-    outcomes = [outcome for outcome in (outcome_before_run(job, library) for job in jobs) if outcome is not None]
+    events = LastEvents(library)
+    outcomes = [found for found in (outcome_before_run(job, library, events) for job in jobs) if found is not None]
     known = {outcome.key for outcome in outcomes}
     todo = {job.key: job for job in jobs if job.key not in known}
     write_plan(library, [planned_item(job) for job in todo.values()])
@@ -164,7 +170,7 @@ def _make_shards(
     )
     failed: dict[str, tuple[Reason, str]] = {}
     ended = dict.fromkeys(jobs, 0)
-    planned = {key: sum(row["swap"] == key for row in rows) for key in jobs}
+    planned = Counter(row["swap"] for row in rows)
     try:
         for row in dataset.iter_rows():
             key = str(row["swap"])
@@ -175,9 +181,12 @@ def _make_shards(
             text = f"{ended[key]} of {planned[key]} shards"
             on_event(progress_event(jobs[key], ended[key] / planned[key], text))
     except ray.exceptions.RayError as error:
-        # Ray Data ended the whole run. Committed shards stay; each swap that still lacks a shard is reported as failed.
+        # Ray Data ended the whole run. Committed shards stay; each swap that still lacks a shard is reported as failed. It is no
+        # swap's own fault, so none is quarantined, and the next run goes on.
         for key in (key for key in jobs if ended[key] < planned[key]):
-            failed.setdefault(key, (Reason.WORKER_DIED, f"Ray Data ended early: {type(error).__name__}"))
+            failed.setdefault(
+                key, (Reason.INTERNAL, f"Ray Data ended early ({type(error).__name__}); run the command again")
+            )
     return failed
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from pegasus_ray.library.ledger import Attempt, quarantine_of, record
+from pegasus_ray.library.ledger import Attempt, LastEvents, record
 from pegasus_ray.library.library import Library, Standing, written_later
 from pegasus_ray.library.scratch import Scratch, open_scratch
 from pegasus_ray.library.shards import Shard
@@ -114,8 +114,10 @@ def end_event(outcome: Outcome) -> Event:
     return Event(stage=outcome.stage, key=outcome.key, subject=outcome.subject, share=1.0, outcome=outcome)
 
 
-def outcome_before_run(job: Job, library: Library) -> Outcome | None:
+def outcome_before_run(job: Job, library: Library, events: LastEvents | None = None) -> Outcome | None:
     """The outcome of a job that need not or must not run; None if it is to run.
+
+    Callers with many jobs give `events`, so that the ledger is listed once for all of them.
 
     It is skipped if its result is there, and failed if it is quarantined or a later release has written the result.
     """
@@ -125,7 +127,7 @@ def outcome_before_run(job: Job, library: Library) -> Outcome | None:
     if standing is Standing.LATER:
         error = written_later(job.stage.kind, job.key)
         return _outcome(job, "failed", reason=error.reason, message=error.message)
-    event = quarantine_of(library, job.stage, job.key)
+    event = (events or LastEvents(library)).quarantine_of(job.stage, job.key)
     if event is None:
         return None
     message = f"set aside: {event.message}; `pegasus retry {job.key}` lets it be tried again"

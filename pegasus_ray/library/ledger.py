@@ -162,10 +162,19 @@ def failures(library: Library) -> list[LedgerEvent]:
     return sorted(found, key=lambda event: event.time)
 
 
-def quarantine_of(library: Library, stage: Stage, key: str) -> LedgerEvent | None:
-    """The event that quarantined an item; None if it is not quarantined."""
-    file = _last_events(library, stage).get(key)
-    return _read(library, file) if file is not None and file.event is EventKind.QUARANTINED else None
+class LastEvents:
+    """The last event of each item. A stage's events are listed once, when first asked for, however many items follow."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._files: dict[Stage, Mapping[str, _EventFile]] = {}
+
+    def quarantine_of(self, stage: Stage, key: str) -> LedgerEvent | None:
+        """The event that quarantined an item; None if it was not quarantined when the stage was listed."""
+        if stage not in self._files:
+            self._files[stage] = _last_events(self._library, stage)
+        file = self._files[stage].get(key)
+        return _read(self._library, file) if file is not None and file.event is EventKind.QUARANTINED else None
 
 
 def history(library: Library, stage: Stage) -> Iterator[LedgerEvent]:

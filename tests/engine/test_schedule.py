@@ -7,13 +7,14 @@ from pathlib import Path
 from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.jobs.work import Outcome, failed_outcome
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.storage import Entry, LocalStorage
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import Stage
 from tests.engine.fakes import FakeJob, key
 
 
 def test_thousands_of_jobs_whose_need_failed_end_without_a_try(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("pegasus_ray.engine.schedule.outcome_before_run", lambda job, library: None)
+    monkeypatch.setattr("pegasus_ray.engine.schedule.outcome_before_run", lambda job, library, events: None)
     need = FakeJob(key=key(1), stage=Stage.TRACK)
     jobs = [need, *(FakeJob(key=key(number), needs=(need.key,)) for number in range(2, 3002))]
     schedule = Schedule(jobs, Library(tmp_path), attempts=1, on_event=lambda event: None)
@@ -37,3 +38,17 @@ def test_a_chain_in_any_order_is_taken_needs_first(tmp_path: Path) -> None:
             tried, Outcome(stage=Stage.FIT, key=tried.job.key, subject=tried.job.subject, status="done")
         )
     assert taken == [job.key for job in jobs]
+
+
+def test_the_ledger_is_listed_once_for_all_jobs(tmp_path: Path, monkeypatch) -> None:
+    listed: list[str] = []
+
+    def files(storage: LocalStorage, folder: str) -> list[Entry]:
+        listed.append(folder)
+        return list_files(storage, folder)
+
+    list_files = LocalStorage.files
+    monkeypatch.setattr(LocalStorage, "files", files)
+    jobs = [FakeJob(key=key(number)) for number in range(300)]
+    Schedule(jobs, Library(tmp_path), attempts=1, on_event=lambda event: None)
+    assert [folder for folder in listed if folder.startswith("ledger")] == ["ledger/fit"]

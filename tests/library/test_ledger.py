@@ -11,10 +11,10 @@ import pytest
 from pegasus_ray.library import ledger
 from pegasus_ray.library.ledger import (
     Attempt,
+    LastEvents,
     StageCounts,
     failures,
     history,
-    quarantine_of,
     record,
     status,
     write_plan,
@@ -77,14 +77,14 @@ def test_items_that_need_a_failed_one_are_not_waiting(library: Library) -> None:
 
 
 def test_quarantine_lasts_until_release(library: Library) -> None:
-    assert quarantine_of(library, Stage.FIT, item(1).key) is None
+    assert LastEvents(library).quarantine_of(Stage.FIT, item(1).key) is None
     Attempt(library, item(1), number=3).failed(Reason.WORKER_DIED, "died")
     set_aside(library, 1)
-    event = quarantine_of(library, Stage.FIT, item(1).key)
+    event = LastEvents(library).quarantine_of(Stage.FIT, item(1).key)
     assert event is not None
     assert (event.reason, event.attempt) == (Reason.WORKER_DIED, 3)
     ledger.release(library, item(1))
-    assert quarantine_of(library, Stage.FIT, item(1).key) is None
+    assert LastEvents(library).quarantine_of(Stage.FIT, item(1).key) is None
     assert status(library)[Stage.FIT] == StageCounts(waiting=1)
 
 
