@@ -9,12 +9,9 @@ release can read of it.
 from __future__ import annotations
 
 import json
-import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import cache
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -22,6 +19,7 @@ from pydantic import ValidationError
 from pegasus_ray.library.keys import digest, digest_file
 from pegasus_ray.library.mark import claim as claim_place
 from pegasus_ray.library.storage import Storage, open_storage
+from pegasus_ray.library.versions import installed_versions
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, KEY_PATTERN, FileEntry, Kind, Manifest, Provenance
 
@@ -240,22 +238,3 @@ def _is_later(kind: Kind, data: bytes, error: ValidationError) -> bool:
     if isinstance(version, int) and version > FORMAT_VERSIONS[kind]:
         return True
     return all(problem["type"] == "extra_forbidden" for problem in error.errors())
-
-
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    names = ("pegasus-ray", "torch", "numpy", "pyarrow", "opencv-contrib-python", "warp-lang", "ray")
-    found = {distribution: _version(distribution) for distribution in names}
-    return (("python", platform.python_version()), *((name, version) for name, version in found.items() if version))
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the software that may influence a result, for its manifest."""
-    return dict(_versions())
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
