@@ -128,7 +128,7 @@ def gc(
 ) -> None:
     """Sweep what killed runs left behind: files that no manifest names, checkpoints of no use.
 
-    They go to the library's trash, which is emptied of what has lain there for the grace period.
+    They go to the library's trash, which is emptied of what has lain there for a day.
 
     Example: pegasus gc --plan --library demo/library
     """

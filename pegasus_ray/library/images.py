@@ -27,9 +27,8 @@ UNREADABLE: Final = "a frame's picture cannot be decoded; `pegasus verify` finds
 
 _THREADS = 2  # OpenCV releases Python's global lock while it encodes and decodes
 _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 3)
-_PNG_HEADER: Final = struct.Struct(
-    ">16sII5B"
-)  # signature and IHDR, width, height, bits, colour type, and three settings
+_PNG_HEADER: Final = struct.Struct(">16sII5B")
+"""Signature and the beginning of IHDR, width, height, bits, colour type, and three settings."""
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _CHANNELS: Final = {0: 1, 2: 3}  # by PNG's colour type: grey, RGB
 _MOST_SHRINKING: Final = 1100

@@ -19,7 +19,9 @@ from pegasus_ray.schemas.manifests import Kind, Stage
 
 TRASH = "trash"
 GRACE_SECONDS = 24 * 3600.0
-"""What is younger may belong to a run that is still at work; what has lain in the trash for less may be wanted back."""
+"""What is younger may belong to a run that is still at work."""
+TRASH_SECONDS = 24 * 3600.0
+"""What has lain in the trash for less may be wanted back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +33,11 @@ class Sweep:
 
 
 def sweep(library: Library, grace: float = GRACE_SECONDS, *, empty: bool = False, dry_run: bool = False) -> Sweep:
-    """Move to the trash what no valid manifest names and no run needs, and remove what has lain there for long.
+    """Move to the trash what no valid manifest names and no run needs, and remove what has lain there for a day.
 
     Args:
         library: the library.
-        grace: seconds; younger files and younger trash are left alone.
+        grace: seconds; younger files are left alone.
         empty: remove all of the trash, however young, with what is moved there now.
         dry_run: only say what would be done.
 
@@ -52,7 +54,9 @@ def sweep(library: Library, grace: float = GRACE_SECONDS, *, empty: bool = False
         folder = f"{TRASH}/{int(time.time()):012d}-{secrets.token_hex(4)}"
         for path in leftovers:
             library.storage.move(path, f"{folder}/{path}")
-    emptied = tuple(f"{TRASH}/{name}" for name in library.storage.folders(TRASH) if empty or _trash_age(name) >= grace)
+    emptied = tuple(
+        f"{TRASH}/{name}" for name in library.storage.folders(TRASH) if empty or _trash_age(name) >= TRASH_SECONDS
+    )
     if not dry_run:
         for old in emptied:
             library.storage.remove_tree(old)
