@@ -14,7 +14,7 @@ from pegasus_ray.jobs.swap import SwapJob
 from pegasus_ray.jobs.track import TrackJob
 from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job, Outcome
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.library import Library, is_stale
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Manifest, Stage
 from pegasus_ray.schemas.parts import Attribute
@@ -142,7 +142,7 @@ def plan_swaps(
         PegasusError: BAD_REFERENCE for an avatar that there is not; MISSING_ATTRIBUTE if there is nothing to borrow.
     """
     wearer = library.find(target, Kind.AVATARS)
-    lenders = [library.find(name, Kind.AVATARS) for name in avatars] or list(library.manifests(Kind.AVATARS))
+    lenders = [library.find(name, Kind.AVATARS) for name in avatars] or _all_lenders(library)
     track = wearer.input("track")
     pairs = [
         (lender, attribute)
@@ -167,6 +167,12 @@ def plan_swaps(
         for lender, attribute in pairs
     )
     return WorkPlan(stage=Stage.SWAP, jobs=jobs)
+
+
+def _all_lenders(library: Library) -> list[Manifest]:
+    """All avatars; those that an earlier version made only if there are no others, for a person would lend twice."""
+    found = list(library.manifests(Kind.AVATARS))
+    return [manifest for manifest in found if not is_stale(manifest)] or found
 
 
 def plan_personalize(

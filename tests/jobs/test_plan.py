@@ -18,7 +18,7 @@ from pegasus_ray.jobs.plan import (
 from pegasus_ray.jobs.studio import StudioConfig
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance, Stage
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, InputEntry, Kind, Provenance, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig
 
@@ -54,6 +54,16 @@ def test_pairs_are_what_others_may_give(library: Library) -> None:
     assert pairs(library) == {(2, HAIR), (2, NOSE), (3, HAT)}
     assert pairs(library, attributes=[HAIR]) == {(2, HAIR)}
     assert pairs(library, avatars=["person-3"]) == {(3, HAT)}
+
+
+def test_nobody_lends_twice_for_having_been_fitted_by_an_earlier_version(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setitem(FORMAT_VERSIONS, Kind.AVATARS, FORMAT_VERSIONS[Kind.AVATARS] - 1)
+        avatar(library, 12, (HAIR, NOSE))
+    assert pairs(library) == {(2, HAIR), (2, NOSE), (3, HAT)}
+    assert pairs(library, avatars=["person-12"]) == {(12, HAIR), (12, NOSE)}, "whoever is named lends"
 
 
 def test_nobody_gives_it(library: Library) -> None:
