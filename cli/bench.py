@@ -8,6 +8,7 @@ import typer
 
 from pegasus_ray.cli.options import JsonFlag, PictureSize, Settings, command, group_of
 from pegasus_ray.cli.output import answer, one_progress, table
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.manifests import Kind
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def bench_render(
         timing = bench.bench_render_plain_head(settings.pipeline().fit, points=points, frames=frames, size=size)
     else:
         library = settings.open()
-        manifest = library.find(key, Kind.AVATARS)
-        avatar = read_avatar(library, manifest.key)
-        track = read_track(library.location, manifest.input("track"))
-        timing = bench.bench_render(avatar, track, frames=frames, size=size, fields=read_fields(library, manifest.key))
+        entry = Catalogue(library).find(key, Kind.AVATARS)
+        avatar = read_avatar(library, entry.key)
+        track = read_track(library.location, entry.inputs.get("track", ""))
+        timing = bench.bench_render(avatar, track, frames=frames, size=size, fields=read_fields(library, entry.key))
     _answer_figures(timing.facts(), as_json=settings.json)
 
 
@@ -149,7 +150,7 @@ def _find_track(library: Library, reference: str) -> Track:
     """The track of a key or name."""
     from pegasus_ray.jobs.results import read_track
 
-    return read_track(library.location, library.find(reference, Kind.TRACKS).key)
+    return read_track(library.location, Catalogue(library).find(reference, Kind.TRACKS).key)
 
 
 def _answer_figures(facts: dict[str, Any], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from pegasus_ray.cli.evaluate_recombining import FilmFrames, evaluate_generative
 from pegasus_ray.cli.options import JsonFlag, PictureSize, Place, Run, Settings, command, group_of
 from pegasus_ray.cli.output import answer, one_progress, table
 from pegasus_ray.cli.running import prepare
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.manifests import Kind
 
 PANEL = "Measure"  # heading of these commands in `pegasus --help`
@@ -56,7 +57,7 @@ def evaluate_avatar(
     from pegasus_ray.rig.load import load_rig
 
     library = place.open()
-    manifest = library.find(key, Kind.AVATARS)
+    manifest = library.expect(Kind.AVATARS, Catalogue(library).find(key, Kind.AVATARS).key)
     track, avatar = read_track(library.location, manifest.input("track")), read_avatar(library, manifest.key)
     score, sheet = evaluate.evaluate_avatar(track, avatar)
     facts: dict[str, Any] = {}

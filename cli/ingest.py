@@ -13,7 +13,7 @@ from pegasus_ray.cli.running import carry_out
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 if TYPE_CHECKING:
-    from pegasus_ray.jobs.plan import Source
+    from pegasus_ray.jobs.sources import Source
 
 PANEL = "People into the library"  # heading of these commands in `pegasus --help`
 
@@ -82,7 +82,7 @@ def render_studio(
         if export_videos(library, keys, out, config.fps):
             draw_contact_sheet(library, keys, out / "contact.png")
 
-    carry_out(plan, run, after=export)
+    carry_out(plan, run.catalogue(), run, after=export)
 
 
 @command
@@ -109,14 +109,15 @@ def track(
     from pegasus_ray.jobs.plan import plan_tracks
 
     config = run.pipeline(_observe_changes(max_frames, size))
-    plan = plan_tracks(_sources(videos, table, "", ""), config)
+    catalogue = run.catalogue()
+    plan = plan_tracks(_sources(videos, table, "", ""), catalogue, config, keep_stale=run.keep_stale)
     if overlay is None:
-        carry_out(plan, run)
+        carry_out(plan, catalogue, run)
         return
     from pegasus_ray.viewer.overlay import overlay_paths, write_overlays
 
     paths = overlay_paths({job.key: job.subject for job in plan.jobs}, overlay)
-    carry_out(plan, run, after=lambda: write_overlays(run.open(), paths))
+    carry_out(plan, catalogue, run, after=lambda: write_overlays(run.open(), paths))
 
 
 @command
@@ -140,7 +141,8 @@ def build_db(
     from pegasus_ray.jobs.plan import plan_avatars
 
     config = run.pipeline(_observe_changes(max_frames, size))
-    carry_out(plan_avatars(_sources(videos, table, attributes, consent), run.open(), config), run)
+    catalogue, sources = run.catalogue(), _sources(videos, table, attributes, consent)
+    carry_out(plan_avatars(sources, catalogue, config, keep_stale=run.keep_stale), catalogue, run)
 
 
 def _observe_changes(max_frames: int | None, size: int | None) -> dict[str, Any]:
@@ -155,9 +157,10 @@ def _sources(videos: list[str] | None, table: Path | None, attributes: str, cons
     Raises:
         PegasusError: BAD_CONFIG where there are none.
     """
-    from pegasus_ray.jobs.plan import Source, read_sources
+    from pegasus_ray.jobs.sources import ALL, Source, read_sources
+    from pegasus_ray.library.records.recordings import EVERYTHING
 
-    shared = attributes_of(attributes)
+    shared = EVERYTHING if attributes == ALL else attributes_of(attributes)
     named = [Source(reference=video, attributes=shared, consent=consent) for video in videos or []]
     found = [*named, *(read_sources(table) if table else [])]
     if not found:

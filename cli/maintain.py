@@ -9,14 +9,17 @@ import typer
 
 from pegasus_ray.cli.options import SOME_FAILED, Place, command
 from pegasus_ray.cli.output import answer, note, table
-from pegasus_ray.library.ledger import failures, status
-from pegasus_ray.library.library import is_stale
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger, status
 from pegasus_ray.library.sweep import GRACE_SECONDS, sweep
 from pegasus_ray.library.verify import adopt
 from pegasus_ray.library.verify import verify as verify_library
-from pegasus_ray.schemas.manifests import Kind
+from pegasus_ray.schemas.manifests import Kind, ResultEntry
+from pegasus_ray.schemas.parts import Attribute
 
 PANEL = "The library"  # heading of these commands in `pegasus --help`
+RESULTS_SHOWN = 50
+"""Results of a kind, and failures, that `status` shows to people; `--json` lists all."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,37 +34,58 @@ def print_status(place: Place) -> None:
 
     Example: pegasus status --library demo/library
     """
-    library = place.open()
-    counts = {stage.value: asdict(found) for stage, found in status(library).items()}
-    held = {kind: list(library.manifests(kind)) for kind in Kind}
-    results = {
-        kind.value: [
-            {
-                "key": m.key,
-                "source": m.source,
-                "attributes": [attribute.value for attribute in m.attributes],
-                "stale": is_stale(m),
-            }
-            for m in held[kind]
-        ]
-        for kind in Kind
-    }
+    catalogue = place.catalogue()
+    ledger = Ledger(catalogue.library)
+    counts = {stage.value: asdict(found) for stage, found in status(catalogue, ledger).items()}
+    held = {kind: catalogue.entries(kind) for kind in Kind}
     failed = [
         {"input": e.subject, "stage": e.stage.value, "reason": e.reason, "message": e.message, "key": e.key}
-        for e in failures(library)
+        for e in ledger.failures(catalogue)
     ]
-    columns = ("stage", "#done", "#stale", "#running", "#waiting", "#failed", "#quarantined")
+    if place.json:
+        results = {kind.value: [_result_facts(catalogue, entry) for entry in held[kind]] for kind in Kind}
+        answer({**counts, "results": results, "failures": failed}, as_json=True)
+        return
+    columns = ("stage", *(f"#{name}" for name in next(iter(counts.values()))))
     text: list[object] = [table(columns, ([stage, *numbers.values()] for stage, numbers in counts.items()))]
-    rows = [
-        (m.kind.value, m.key, f"{m.source} (stale)" if is_stale(m) else m.source, ", ".join(m.attributes))
-        for kind in Kind
-        for m in held[kind]
-    ]
+    rows = [_result_row(catalogue, entry) for kind in Kind for entry in held[kind][:RESULTS_SHOWN]]
     if rows:
-        text += ["", table(("kind", "key", "source", "attributes"), rows)]
+        text += ["", table(("kind", "key", "name", "attributes"), rows)]
+    text += [
+        f"… and {len(held[kind]) - RESULTS_SHOWN:,} more {kind}; --json lists them all"
+        for kind in Kind
+        if len(held[kind]) > RESULTS_SHOWN
+    ]
     if failed:
-        text += ["", table(("input", "stage", "reason", "message", "key"), (item.values() for item in failed))]
-    answer({**counts, "results": results, "failures": failed}, as_json=place.json, text=text)
+        shown = failed[:RESULTS_SHOWN]
+        text += ["", table(("input", "stage", "reason", "message", "key"), (item.values() for item in shown))]
+        if len(failed) > RESULTS_SHOWN:
+            text.append(f"… and {len(failed) - RESULTS_SHOWN:,} more failures; --json lists them all")
+    answer({}, as_json=False, text=text)
+
+
+def _result_facts(catalogue: Catalogue, entry: ResultEntry) -> dict[str, object]:
+    """For `--json`: what people need to know of a result."""
+    return {
+        "key": entry.key,
+        "name": catalogue.name(entry),
+        "source": entry.source,
+        "people": [{"name": person.name, "consent": person.consent} for person in catalogue.people(entry)],
+        "attributes": [attribute.value for attribute in _gives(catalogue, entry)],
+        "stale": entry.is_stale,
+        "smaller": bool(entry.instead_of),
+    }
+
+
+def _result_row(catalogue: Catalogue, entry: ResultEntry) -> tuple[str, ...]:
+    """A result in the table for people."""
+    marks = [word for word, holds in (("stale", entry.is_stale), ("smaller", entry.instead_of)) if holds]
+    name = catalogue.name(entry) + (f" ({', '.join(marks)})" if marks else "")
+    return entry.kind.value, entry.key, name, ", ".join(_gives(catalogue, entry))
+
+
+def _gives(catalogue: Catalogue, entry: ResultEntry) -> tuple[Attribute, ...]:
+    return catalogue.lends(entry) if entry.kind is Kind.AVATARS else entry.attributes
 
 
 @command

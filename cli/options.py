@@ -17,6 +17,7 @@ import typer
 from pegasus_ray.cli.output import note, report_error
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.settings import merge, override, parse_assignments, read_changes
@@ -58,6 +59,10 @@ class Place:
     def open(self) -> Library:
         """The library, which need not exist yet."""
         return Library(self.library)
+
+    def catalogue(self) -> Catalogue:
+        """What the library holds. A command asks for it once."""
+        return Catalogue(self.open())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,12 @@ class Run(Settings):
     ] = None
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would be done and how much of it there is, and do nothing.")
+    ] = False
+    keep_stale: Annotated[
+        bool,
+        typer.Option(
+            "--keep-stale", help="Take what an earlier release made of the same work, and say so in what follows."
+        ),
     ] = False
 
     def engine_config(self) -> EngineConfig:

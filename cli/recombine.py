@@ -35,7 +35,9 @@ def synthesize(target: Target, attributes: AttributesOption = "", avatars: Avata
     from pegasus_ray.jobs.plan import plan_swaps
 
     wanted, lenders = attributes_of(attributes), _names(avatars)
-    carry_out(plan_swaps(run.open(), target, run.pipeline(), attributes=wanted, avatars=lenders), run)
+    catalogue = run.catalogue()
+    plan = plan_swaps(catalogue, target, run.pipeline(), attributes=wanted, avatars=lenders, keep_stale=run.keep_stale)
+    carry_out(plan, catalogue, run)
 
 
 @command
@@ -49,7 +51,11 @@ def personalize(target: Target, attributes: AttributesOption = "", avatars: Avat
     from pegasus_ray.jobs.plan import plan_personalize
 
     wanted, lenders = attributes_of(attributes), _names(avatars)
-    carry_out(plan_personalize(run.open(), target, run.pipeline(), attributes=wanted, avatars=lenders), run)
+    catalogue = run.catalogue()
+    plan = plan_personalize(
+        catalogue, target, run.pipeline(), attributes=wanted, avatars=lenders, keep_stale=run.keep_stale
+    )
+    carry_out(plan, catalogue, run)
 
 
 @command
@@ -79,7 +85,11 @@ def transfer(
     from pegasus_ray.jobs.plan import plan_transfer
 
     wanted, codes = attributes_of(attributes), assignments_of(code or [])
-    carry_out(plan_transfer(run.open(), source, _names(user), run.pipeline(), attributes=wanted, codes=codes), run)
+    catalogue, users = run.catalogue(), _names(user)
+    plan = plan_transfer(
+        catalogue, source, users, run.pipeline(), attributes=wanted, codes=codes, keep_stale=run.keep_stale
+    )
+    carry_out(plan, catalogue, run)
 
 
 def _names(text: str) -> list[str]:

@@ -81,7 +81,8 @@ def render(
 
     if out.suffix not in (".mp4", ".png", ".ply"):
         raise PegasusError(Reason.BAD_CONFIG, "give a name that ends in .mp4, .png or .ply", subject=str(out))
-    library = settings.open()
+    catalogue = settings.catalogue()
+    library = catalogue.library
     mixes = {name: parse_code_mix(text) for name, text in assignments_of(mix or []).items()}
     outfit = Outfit(wear=assignments_of(wear or []), mixes=mixes)
     if strip:
@@ -91,17 +92,17 @@ def render(
                 Reason.BAD_CONFIG, "a strip is a picture: give a name that ends in .png", subject=str(out)
             )
         with one_progress("render", who) as progress:
-            driver = library.find(drive, Kind.TRACKS).key if drive else None
+            driver = catalogue.find(drive, Kind.TRACKS).key if drive else None
             strips = Strips(person=who, ends=ends, steps=steps, outfit=outfit, driver=driver, size=size)
-            drawn = draw_strips(library, strips, settings.pipeline().transfer, out, progress=progress)
+            drawn = draw_strips(catalogue, strips, settings.pipeline().transfer, out, progress=progress)
         answer({"out": str(out), "frames": drawn}, as_json=settings.json, text=[f"{out}: {drawn} pictures"])
         return
-    person = dress_person(library, who, outfit, settings.pipeline().transfer)
+    person = dress_person(catalogue, who, outfit, settings.pipeline().transfer)
     if out.suffix == ".ply":
         count = export_points(person, out)
         answer({"out": str(out), "points": count}, as_json=settings.json, text=[f"{out}: {count} points"])
         return
-    driver = library.find(drive, Kind.TRACKS).key if drive else person.track
+    driver = catalogue.find(drive, Kind.TRACKS).key if drive else person.track
     most = frames or (FRAMES_OF_SHEET if out.suffix == ".png" else None)
     shot = Shot(driver=driver, unseen=unseen, turntable=turntable, most=most, size=size)
     with one_progress("render", person.name) as progress:
@@ -124,7 +125,8 @@ def report(
     """
     from pegasus_ray.viewer.report import write_report
 
-    library = place.open()
+    catalogue = place.catalogue()
+    library = catalogue.library
     home = library.storage.local("report.html")
     path = out or home
     if path is None:
@@ -134,5 +136,5 @@ def report(
     if path == home:
         library.claim()
     with one_progress("report", place.library) as progress:
-        write_report(library, path, progress=progress)
+        write_report(catalogue, path, progress=progress)
     answer({"report": str(path)}, as_json=place.json, text=[str(path)])

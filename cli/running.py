@@ -16,27 +16,31 @@ from pegasus_ray.schemas.manifests import Stage
 if TYPE_CHECKING:
     from pegasus_ray.jobs.plan import WorkPlan
     from pegasus_ray.jobs.work import Outcome
+    from pegasus_ray.library.records.catalogue import Catalogue
 
 
-def carry_out(plan: WorkPlan, run: Run, *, after: Callable[[], object] | None = None) -> None:
+def carry_out(plan: WorkPlan, catalogue: Catalogue, run: Run, *, after: Callable[[], object] | None = None) -> None:
     """Carry out a plan and print the outcomes; with `--plan` only print the plan.
 
     Args:
         plan: what to do.
+        catalogue: what there is, by which it was planned.
         run: where and how.
         after: called between carrying out and printing.
 
     Raises:
         Exit: with code 1 if some items failed.
     """
+    for remark in plan.remarks:
+        note(escape(remark))
     if run.plan:
-        print_plan(plan, run)
+        print_plan(plan, catalogue, run)
         return
     from pegasus_ray.engine.run_plan import run_plan
 
     began = time.monotonic()
     with jobs_progress() as on_event:
-        outcomes = run_plan(plan, run.open(), run.engine_config(), on_event)
+        outcomes = run_plan(plan, catalogue, run.engine_config(), on_event)
     if after is not None:
         after()
     print_outcomes(outcomes, plan.stage, time.monotonic() - began, run)
@@ -51,13 +55,14 @@ def prepare(plan: WorkPlan, run: Run) -> bool:
     Raises:
         Exit: with code 1 where some items failed, after naming them: the others alone are not examined.
     """
+    catalogue = run.catalogue()
     if run.plan:
-        print_plan(plan, run)
+        print_plan(plan, catalogue, run)
         return False
     from pegasus_ray.engine.run_plan import run_plan
 
     with jobs_progress() as on_event:
-        outcomes = run_plan(plan, run.open(), run.engine_config(), on_event)
+        outcomes = run_plan(plan, catalogue, run.engine_config(), on_event)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         print_failures(failed)
@@ -65,19 +70,18 @@ def prepare(plan: WorkPlan, run: Run) -> bool:
     return True
 
 
-def print_plan(plan: WorkPlan, run: Run) -> None:
+def print_plan(plan: WorkPlan, catalogue: Catalogue, run: Run) -> None:
     """Print which items of a plan are done and which are to do, and their counts by stage."""
-    library = run.open()
     items = [
         {
             "stage": job.stage.value,
             "key": job.key,
             "input": job.subject,
-            "state": "done" if library.exists(job.stage.kind, job.key) else "to do",
+            "state": "done" if catalogue.get(job.stage.kind, job.key) else "to do",
         }
         for job in plan.jobs
     ]
-    counts = {stage.value: {"to_do": todo, "done": done} for stage, (todo, done) in plan.counts(library).items()}
+    counts = {stage.value: {"to_do": todo, "done": done} for stage, (todo, done) in plan.counts(catalogue).items()}
     text = [table(("stage", "key", "input", "state"), (item.values() for item in items))] if items else []
     lines = [f"{stage}: {count['to_do']} to do, {count['done']} done" for stage, count in counts.items()]
     facts = {"plan": items, "counts": counts, "failed": _failure_facts(plan.failed)}

@@ -1,4 +1,4 @@
-"""What a library writes beside its payload files: manifests, ledger events and plans.
+"""What a library writes beside its payload files: manifests, the catalogue, the recordings, ledger events and plans.
 
 The models are closed: an unknown field is an error.
 """
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 FORMAT_VERSIONS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {
     Kind.TRACKS: 3,
-    Kind.AVATARS: 4,
+    Kind.AVATARS: 5,
     Kind.SWAPS: 4,
     Kind.MODELS: 3,
     Kind.TRANSFERS: 3,
@@ -42,7 +42,7 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-LIBRARY_FORMAT = 1
+LIBRARY_FORMAT = 2
 """The format of a library as a whole: which folders there are, and how manifests and the ledger are written."""
 
 
@@ -69,6 +69,29 @@ class InputEntry(_Closed):
     name: str
     key: str = ""
     sha256: str = ""
+    stale: bool = False  # an earlier version of its stage made it, and the user asked to keep it
+
+
+class SeenPerson(_Closed):
+    """Somebody who can be seen in a result. Name and consent are as they were when it was made; see `Recording`."""
+
+    track: Key  # of the recording that shows this person
+    name: str = ""
+    consent: str = ""
+
+
+class Recording(_Closed):
+    """What people say about a recording: whom it shows, under what consent, and what it is there to give.
+
+    It is no part of any key and lies beside the results, so that a word can be mended without making anything anew. What is said
+    here goes before what the manifests say.
+    """
+
+    track: Key
+    name: str = ""  # of the person
+    consent: str = ""
+    lends: tuple[Attribute, ...] = ()  # empty: whatever it shows
+    time: float = 0.0  # when it was said, seconds since 1970; what was said last counts
 
 
 class Provenance(_Closed):
@@ -77,16 +100,19 @@ class Provenance(_Closed):
     Timings and attempts are in the ledger instead.
     """
 
-    source: str = ""  # name of the video or person that it shows, by which users refer to it
+    source: str = ""  # name of the video that it was made from, or a description of what was recombined
     inputs: tuple[InputEntry, ...] = ()
+    work: str = ""  # digest of inputs and configuration without the version of the stage: equal in results of other versions
     config: dict[str, JsonValue] = {}  # as it was in effect: steps taken when memory ran out may have changed it
     versions: dict[str, str] = {}
     seed: int = 0
     device: str = "cpu"  # class of the device: cpu, or the accelerator's name
     threads: int = 1
     rig: str = ""
-    attributes: tuple[Attribute, ...] = ()  # those that others may borrow from it
-    consent: str = ""
+    attributes: tuple[Attribute, ...] = ()  # those that it shows and others can borrow from it
+    seen: tuple[SeenPerson, ...] = ()  # everybody who can be seen in it
+    instead_of: str = ""  # key of the finer result that was planned and for which there was not enough memory
+    room: int = 0  # bytes of memory that the machine had where that was so
     summary: dict[str, float | int | str] = {}
 
 
@@ -105,6 +131,55 @@ class Manifest(Provenance):
     def input(self, name: str) -> str:
         """The key of an input by its name; empty if there is no such input, or it is a file."""
         return next((entry.key for entry in self.inputs if entry.name == name), "")
+
+
+class ResultEntry(_Closed):
+    """A result as the catalogue lists it: what planning and people need to know of it."""
+
+    key: Key
+    kind: Kind
+    format_version: int
+    source: str = ""
+    name: str = ""  # of the person, as its manifest has it; empty in results that show several
+    consent: str = ""  # of that person
+    seen: tuple[Key, ...] = ()  # tracks of everybody who can be seen in it
+    attributes: tuple[Attribute, ...] = ()
+    rig: str = ""
+    inputs: dict[str, Key] = {}  # other results, by name
+    work: str = ""
+    instead_of: str = ""
+    room: int = 0
+    summary: dict[str, float | int | str] = {}
+    files: int = 0
+    size: int = 0  # bytes of all payload files
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an earlier version of its stage made it: a run makes it anew, under another key."""
+        return self.format_version < FORMAT_VERSIONS[self.kind]
+
+
+def entry_of(manifest: Manifest) -> ResultEntry:
+    """A manifest's entry in the catalogue."""
+    alone = manifest.seen[0] if len(manifest.seen) == 1 else None
+    return ResultEntry(
+        key=manifest.key,
+        kind=manifest.kind,
+        format_version=manifest.format_version,
+        source=manifest.source,
+        name=alone.name if alone else "",
+        consent=alone.consent if alone else "",
+        seen=tuple(person.track for person in manifest.seen),
+        attributes=manifest.attributes,
+        rig=manifest.rig,
+        inputs={entry.name: entry.key for entry in manifest.inputs if entry.key},
+        work=manifest.work,
+        instead_of=manifest.instead_of,
+        room=manifest.room,
+        summary=manifest.summary,
+        files=len(manifest.files),
+        size=sum(file.size for file in manifest.files),
+    )
 
 
 class Stage(StrEnum):

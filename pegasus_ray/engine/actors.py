@@ -18,6 +18,7 @@ from pegasus_ray.engine.relay import progress_by_post, relay_events
 from pegasus_ray.engine.schedule import Schedule, Try
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, describe_error, failed_outcome
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.errors import Reason
 
 WAIT_SECONDS = 1.0
@@ -36,14 +37,14 @@ class Worker:
         return attempt(job, self._library, progress_by_post(job, self._events), number=number)
 
 
-def run_on_actors(jobs: Sequence[Job], library: Library, config: EngineConfig, on_event: OnEvent) -> list[Outcome]:
+def run_on_actors(jobs: Sequence[Job], catalogue: Catalogue, config: EngineConfig, on_event: OnEvent) -> list[Outcome]:
     """Run jobs on a pool of actors, each after those that it needs. See `Schedule` for further tries and quarantine."""
-    schedule = Schedule(jobs, library, attempts=config.attempts, on_event=on_event)
+    schedule = Schedule(jobs, catalogue, attempts=config.attempts, on_event=on_event)
     if schedule.finished():
         return schedule.outcomes
     size = min(config.workers or worker_capacity(config.cpus, config.gpus), len(jobs))
     with relay_events(on_event) as events:
-        pool = _Pool(library.location, config, events, size)
+        pool = _Pool(catalogue.library.location, config, events, size)
         try:
             while not schedule.finished():
                 while pool.has_room and (tried := schedule.take()) is not None:

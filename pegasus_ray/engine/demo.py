@@ -10,10 +10,12 @@ from pathlib import Path
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.run_plan import is_done, run_plan
-from pegasus_ray.jobs.plan import Source, WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
+from pegasus_ray.jobs.plan import WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
+from pegasus_ray.jobs.sources import Source
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob, film_video
 from pegasus_ray.jobs.work import Event, OnEvent, Outcome
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.perception.assets.files import available, fetch
 from pegasus_ray.perception.nets.landmarks import FACE_MODEL
 from pegasus_ray.perception.nets.matte import MATTE_MODEL
@@ -56,7 +58,7 @@ class DemoResult:
 class _Run:
     """One run of the demo. Ray starts with the first plan that is not done, and stops at the end of the run."""
 
-    library: Library
+    catalogue: Catalogue
     engine: EngineConfig
     config: PipelineConfig
     on_event: OnEvent
@@ -65,11 +67,11 @@ class _Run:
 
     def make(self, plan: WorkPlan) -> list[str]:
         """Run a plan and return the keys of its stage's results, without those that failed."""
-        if self.engine.kind == "ray" and not is_done(plan, self.library):
+        if self.engine.kind == "ray" and not is_done(plan, self.catalogue):
             from pegasus_ray.engine.cluster import connect  # imported here, because inline runs need no Ray
 
             self.ray.enter_context(connect(self.engine.address))
-        outcomes = run_plan(plan, self.library, self.engine, self.on_event)
+        outcomes = run_plan(plan, self.catalogue, self.engine, self.on_event)
         self.outcomes.extend(outcomes)
         return [outcome.key for outcome in outcomes if outcome.stage is plan.stage and outcome.status != "failed"]
 
@@ -86,29 +88,30 @@ def run_demo(folder: Path, engine: EngineConfig, on_event: OnEvent) -> DemoResul
         PegasusError: INTERNAL if a result failed without which there is nothing to show.
     """
     began = time.monotonic()
-    library, cast = Library(folder / "library"), demo_people()
+    catalogue, cast = Catalogue(Library(folder / "library")), demo_people()
+    library = catalogue.library
     config = override(preset("draft"), {"track": {"observe": {"size": TRACK_SIDE_PIXELS}}})
     with ExitStack() as ray:
-        run = _Run(library=library, engine=engine, config=config, on_event=on_event, ray=ray)
+        run = _Run(catalogue=catalogue, engine=engine, config=config, on_event=on_event, ray=ray)
         avatars = _make_avatars(run, cast, folder / "videos")
         target, user = (_expect_avatar(avatars, person, run) for person in (cast.target, cast.user))
         lenders = [avatars[person.name] for person in cast.sources if person.name in avatars]
         if not lenders:
             raise _nothing_to_show("the avatar of anybody who lends", run)
-        run.make(plan_swaps(library, target, config, avatars=lenders))
-        models = run.make(plan_personalize(library, target, config, avatars=lenders))
+        run.make(plan_swaps(catalogue, target, config, avatars=lenders))
+        models = run.make(plan_personalize(catalogue, target, config, avatars=lenders))
         if not models:
             raise _nothing_to_show(f"the generative avatar of {cast.target.name}", run)
         codes = {TRANSFERRED: lenders[0]}
-        run.make(plan_transfer(library, models[0], [user], config, attributes=[TRANSFERRED], codes=codes))
+        run.make(plan_transfer(catalogue, models[0], [user], config, attributes=[TRANSFERRED], codes=codes))
     picture, video, report = (folder / name for name in ("borrowed.png", "borrowed.mp4", "report.html"))
     changed = any(outcome.status == "done" for outcome in run.outcomes)
     if changed or not all(path.exists() for path in (picture, video, report)):
         outfit = Outfit(wear={TRANSFERRED: lenders[0]})
-        person = dress_person(library, f"{Kind.MODELS}/{models[0]}", outfit, config.transfer)
+        person = dress_person(catalogue, f"{Kind.MODELS}/{models[0]}", outfit, config.transfer)
         draw_person(library, person, Shot(driver=person.track, most=PICTURE_FRAMES), picture)
         draw_person(library, person, Shot(driver=person.track), video)
-        write_report(library, report)
+        write_report(catalogue, report)
     return DemoResult(
         library=folder / "library",
         report=report,
@@ -129,7 +132,7 @@ def _make_avatars(run: _Run, cast: Cast, videos: Path) -> dict[str, str]:
     _fetch_models()
     references = {name: job.key for name, job in studio.items()} | {filmed.name: str(video.result())}
     sources = [Source(reference=references[person.name], subject=person.name) for person in cast.everyone]
-    plan = plan_avatars(sources, run.library, run.config)
+    plan = plan_avatars(sources, run.catalogue, run.config)
     made = set(run.make(plan))
     return {job.subject: job.key for job in plan.jobs if job.stage is Stage.FIT and job.key in made}
 

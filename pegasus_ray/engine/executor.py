@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.inline import Executor, InlineExecutor
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 
 
-def executor(library: Library, config: EngineConfig) -> Executor:
-    """The executor that is to run jobs over a library.
+def executor(catalogue: Catalogue, config: EngineConfig) -> Executor:
+    """The executor that is to run jobs over a library, whose catalogue it keeps up.
 
     Raises:
         PegasusError: BAD_LIBRARY for a library in memory with Ray, whose workers are other processes and cannot see it.
     """
     if config.kind == "inline":
-        return InlineExecutor(library, config)
+        return InlineExecutor(catalogue, config)
     from pegasus_ray.engine.ray_executor import RayExecutor
 
-    return RayExecutor(library, config)
+    return RayExecutor(catalogue, config)

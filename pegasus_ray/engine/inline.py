@@ -11,7 +11,7 @@ from typing import Protocol
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, progress_event
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.progress import Progress
 
 
@@ -28,17 +28,17 @@ class Executor(Protocol):
 class InlineExecutor:
     """Runs one job at a time in this process."""
 
-    def __init__(self, library: Library, config: EngineConfig | None = None) -> None:
-        self._library = library
+    def __init__(self, catalogue: Catalogue, config: EngineConfig | None = None) -> None:
+        self._catalogue = catalogue
         self._config = config or EngineConfig(kind="inline")
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
         """See `Executor.run`."""
-        schedule = Schedule(jobs, self._library, attempts=self._config.attempts, on_event=on_event)
+        schedule = Schedule(jobs, self._catalogue, attempts=self._config.attempts, on_event=on_event)
         while (tried := schedule.take()) is not None:
             progress = progress_by_events(tried.job, on_event)
             progress(0.0, "begins")
-            outcome = attempt(tried.job, self._library, progress, number=tried.number)
+            outcome = attempt(tried.job, self._catalogue.library, progress, number=tried.number)
             schedule.record_outcome(tried, outcome)
         return schedule.outcomes
 

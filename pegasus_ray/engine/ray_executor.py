@@ -16,8 +16,8 @@ from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.engine.swaps import run_on_data
 from pegasus_ray.engine.train import run_on_train
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, outcome_before_run
-from pegasus_ray.library.ledger import LastEvents
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Stage
 
@@ -31,21 +31,20 @@ class RayExecutor:
     The stages run one after the other, because the jobs of each need results of the one before.
     """
 
-    def __init__(self, library: Library, config: EngineConfig | None = None) -> None:
-        if library.location.startswith("memory://"):
+    def __init__(self, catalogue: Catalogue, config: EngineConfig | None = None) -> None:
+        location = catalogue.library.location
+        if location.startswith("memory://"):
             message = "workers of other processes cannot see it; use a folder or a bucket"
-            raise PegasusError(Reason.BAD_LIBRARY, message, subject=library.location)
-        self._library = library
+            raise PegasusError(Reason.BAD_LIBRARY, message, subject=location)
+        self._catalogue = catalogue
         self._config = config or EngineConfig()
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
         """See `Executor.run`."""
-        config = self._config
-        events = LastEvents(self._library)
-        if all(
-            outcome_before_run(job, self._library, events) for job in jobs
-        ):  # nothing is to run: no cluster is needed
-            return Schedule(jobs, self._library, attempts=config.attempts, on_event=on_event).outcomes
+        config, catalogue = self._config, self._catalogue
+        ledger = Ledger(catalogue.library)
+        if all(outcome_before_run(job, catalogue, ledger) for job in jobs):  # nothing is to run: no cluster is needed
+            return Schedule(jobs, catalogue, attempts=config.attempts, on_event=on_event).outcomes
         outcomes: list[Outcome] = []
         on_event = one_at_a_time(on_event)
         # Ray prints messages about its nodes to standard output, where only the command's answer may be.
@@ -56,11 +55,11 @@ class RayExecutor:
                     continue
                 if phase == (Stage.SWAP,):
                     run = secrets.token_hex(4)
-                    outcomes += run_on_data(chosen, self._library, config, on_event, run=run)
+                    outcomes += run_on_data(chosen, catalogue, config, on_event, run=run)
                 elif phase == (Stage.PERSONALIZE,):
-                    outcomes += run_on_train(chosen, self._library, config, on_event)
+                    outcomes += run_on_train(chosen, catalogue, config, on_event)
                 else:
-                    outcomes += run_on_actors(chosen, self._library, config, on_event)
+                    outcomes += run_on_actors(chosen, catalogue, config, on_event)
         return outcomes
 
 

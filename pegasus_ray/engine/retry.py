@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pegasus_ray.library.ledger import failures, release
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import release
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, PlannedItem
 
@@ -20,7 +22,9 @@ def find_quarantined(library: Library, references: Sequence[str]) -> list[Ledger
     Raises:
         PegasusError: BAD_REFERENCE for a reference that fits no quarantined item; the message names those that there are.
     """
-    quarantined = [event for event in failures(library) if event.event is EventKind.QUARANTINED]
+    quarantined = [
+        event for event in Ledger(library).failures(Catalogue(library)) if event.event is EventKind.QUARANTINED
+    ]
     for reference in references:
         if not any(_fits(reference, event) for event in quarantined):
             names = ", ".join(f"{event.key} ({event.subject})" for event in quarantined) or "nothing"

@@ -8,20 +8,29 @@ from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.executor import executor
 from pegasus_ray.jobs.plan import WorkPlan
 from pegasus_ray.jobs.work import OnEvent, Outcome
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import put_ledger_together, write_events
+from pegasus_ray.schemas.manifests import Kind
 
 
-def run_plan(plan: WorkPlan, library: Library, engine: EngineConfig, on_event: OnEvent) -> list[Outcome]:
-    """Run a plan's jobs; the answer begins with the inputs for which no job could be planned.
+def run_plan(plan: WorkPlan, catalogue: Catalogue, engine: EngineConfig, on_event: OnEvent) -> list[Outcome]:
+    """Note what the plan says about recordings, and run its jobs.
 
-    If all results are there already, Ray is not started.
+    The answer begins with the inputs for which no job could be planned. If all results are there already, Ray is not started.
     """
-    if is_done(plan, library):
+    catalogue.say(plan.recordings)
+    if is_done(plan, catalogue):
         engine = replace(engine, kind="inline")
-    outcomes = executor(library, engine).run(plan.jobs, on_event) if plan.jobs else []
+    try:
+        outcomes = executor(catalogue, engine).run(plan.jobs, on_event) if plan.jobs else []
+    finally:
+        catalogue.save()
+        write_events(catalogue.library)
+    if any(outcome.status == "done" for outcome in outcomes):
+        put_ledger_together(catalogue.library, {entry.key for kind in Kind for entry in catalogue.entries(kind)})
     return [*plan.failed, *outcomes]
 
 
-def is_done(plan: WorkPlan, library: Library) -> bool:
+def is_done(plan: WorkPlan, catalogue: Catalogue) -> bool:
     """Whether the results of all jobs are there."""
-    return all(library.exists(job.stage.kind, job.key) for job in plan.jobs)
+    return all(catalogue.get(job.stage.kind, job.key) for job in plan.jobs)

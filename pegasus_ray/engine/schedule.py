@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, end_event, outcome_before_run, planned_item, quarantine
-from pegasus_ray.library.ledger import LastEvents, write_plan
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import write_plan
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.errors import Reason
 
 
@@ -20,6 +21,7 @@ class Try:
     """One try at a job. After running out of memory, the job is a smaller form (`Job.smaller`) of the one that was planned."""
 
     job: Job
+    planned: Job
     number: int = 1
 
 
@@ -30,24 +32,24 @@ class Schedule:
     the next run can go on from there.
     """
 
-    def __init__(self, jobs: Sequence[Job], library: Library, *, attempts: int, on_event: OnEvent) -> None:
-        self._library = library
+    def __init__(self, jobs: Sequence[Job], catalogue: Catalogue, *, attempts: int, on_event: OnEvent) -> None:
+        self._catalogue = catalogue
         self._attempts = attempts
         self._on_event = on_event
         self._outcomes: dict[str, Outcome] = {}
         self._waiting: deque[Try] = deque()
         self._unfinished: set[str] = set()  # keys of jobs that wait or run
         self._lost: set[str] = set()  # keys of jobs that failed, or that need one that did
-        events = LastEvents(library)
+        ledger = Ledger(catalogue.library)
         for job in {job.key: job for job in jobs}.values():
-            outcome = outcome_before_run(job, library, events)
+            outcome = outcome_before_run(job, catalogue, ledger)
             if outcome is None:
-                self._waiting.append(Try(job=job))
+                self._waiting.append(Try(job=job, planned=job))
                 self._unfinished.add(job.key)
             else:
-                self._end(outcome)
+                self._end(job, outcome)
         if self._waiting:
-            write_plan(library, [planned_item(waiting.job) for waiting in self._waiting])
+            write_plan(catalogue.library, [planned_item(waiting.job) for waiting in self._waiting])
 
     def finished(self) -> bool:
         """Whether no job waits and none runs."""
@@ -89,20 +91,23 @@ class Schedule:
                 self._waiting.append(following)
                 return
             if outcome.reason in (Reason.WORKER_DIED, Reason.OUT_OF_MEMORY):
-                quarantine(self._library, tried.job, outcome, number=tried.number)
-        self._end(outcome)
+                quarantine(self._catalogue.library, tried.planned, outcome, number=tried.number)
+        self._end(tried.planned, outcome)
 
     def _next_try(self, tried: Try, outcome: Outcome) -> Try | None:
         if outcome.reason is Reason.OUT_OF_MEMORY:
             smaller = tried.job.smaller()
-            return None if smaller is None else Try(job=smaller, number=tried.number + 1)
+            return None if smaller is None else replace(tried, job=smaller, number=tried.number + 1)
         if outcome.reason is Reason.WORKER_DIED and tried.number < self._attempts:
-            return Try(job=tried.job, number=tried.number + 1)
+            return replace(tried, number=tried.number + 1)
         return None
 
-    def _end(self, outcome: Outcome) -> None:
-        self._unfinished.discard(outcome.key)
-        self._outcomes[outcome.key] = outcome
-        if outcome.status == "failed":
-            self._lost.add(outcome.key)
+    def _end(self, planned: Job, outcome: Outcome) -> None:
+        """A job has ended. One that was made smaller is another result, so that jobs that need it are not tried in this run."""
+        self._unfinished.discard(planned.key)
+        self._outcomes[planned.key] = outcome
+        if outcome.entry is not None:
+            self._catalogue.add(outcome.entry)
+        if self._catalogue.get(planned.stage.kind, planned.key) is None:
+            self._lost.add(planned.key)
         self._on_event(end_event(outcome))

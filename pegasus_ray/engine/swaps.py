@@ -8,9 +8,10 @@ Ray Data would try it for ever.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import ray
@@ -24,21 +25,24 @@ from pegasus_ray.jobs.work import (
     Outcome,
     ShardedJob,
     describe_error,
-    done_outcome,
     end_event,
     failed_outcome,
+    made_outcome,
     outcome_before_run,
     planned_item,
     progress_event,
     quarantine,
     set_threads,
 )
-from pegasus_ray.library.ledger import LEDGER, MARKS_PREFIX, Attempt, LastEvents, write_plan
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.shards import Shard, missing_shards
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import LEDGER, MARKS_PREFIX, Attempt, write_plan
+from pegasus_ray.library.records.status import Ledger
+from pegasus_ray.library.shards import Shard, ShardReport, find_shard
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 _Rows = dict[str, np.ndarray]
+_TOLD: Final = ("report", "reason", "message")  # what a worker tells about a shard
 
 
 class ShardMaker:
@@ -53,39 +57,46 @@ class ShardMaker:
     def __call__(self, rows: _Rows) -> _Rows:
         """Make the shards of some rows.
 
-        The rows given have the columns `swap` and `frames` (comma-separated). The rows returned have `swap`, `reason` and
-        `message`; the last two are empty if the shard is there.
+        The rows given have the columns `swap` and `frames` (comma-separated). The rows returned have `swap`, `report` (see
+        `ShardReport`), `reason` and `message`; the last two are empty if the shard is there.
         """
         found = [self._make(str(swap), str(frames)) for swap, frames in zip(rows["swap"], rows["frames"], strict=True)]
-        reasons, messages = zip(*found, strict=True)
-        return {"swap": rows["swap"], "reason": np.array(reasons, object), "message": np.array(messages, object)}
+        columns = zip(*found, strict=True)
+        told = {name: np.array(texts, object) for name, texts in zip(_TOLD, columns, strict=True)}
+        return {"swap": rows["swap"], **told}
 
-    def _make(self, swap: str, frames: str) -> tuple[str, str]:
-        """Make one shard unless it is there; reason and message of its failure, or two empty texts."""
+    def _make(self, swap: str, frames: str) -> tuple[str, str, str]:
+        """Make one shard unless it is there; its report, and reason and message of its failure."""
         shard = Shard(swap=swap, frames=tuple(int(frame) for frame in frames.split(",")))
         job = self._jobs[swap]
         try:
-            if not missing_shards(self._library, [shard]):
-                return "", ""
-            if not self._leave_mark(shard):
-                return Reason.WORKER_DIED, f"shard {shard.name} has ended {self._attempts} workers"
+            report = find_shard(self._library, shard)
+            if report is not None:
+                return report.to_json(), "", ""
+            marks = self._leave_mark(shard)
+            if not marks:
+                return "", Reason.WORKER_DIED, f"shard {shard.name} has ended {self._attempts} workers"
             set_threads(job)
             try:
-                _as_sharded(job).make(self._library, shard)
+                report = _as_sharded(job).make(self._library, shard)
             finally:
-                self._remove_marks(shard)
+                self._remove_marks(shard, marks)
         except Exception as error:  # noqa: BLE001 - one bad shard or request must not end the run; its row names the error
-            return describe_error(error)
-        return "", ""
+            return "", *describe_error(error)
+        return report.to_json(), "", ""
 
-    def _leave_mark(self, shard: Shard) -> bool:
-        """Create a mark that stays if the worker dies before `_remove_marks`; False if there is one for each try already."""
+    def _leave_mark(self, shard: Shard) -> int:
+        """Create a mark that stays if the worker dies before `_remove_marks`.
+
+        Returns:
+            how many marks the shard has now; 0 if there is one for each try already.
+        """
         numbers = range(self._attempts)
-        return any(self._library.create(self._mark(shard, number), b"") for number in numbers)
+        return next((n + 1 for n in numbers if self._library.create(self._mark(shard, n), b"")), 0)
 
-    def _remove_marks(self, shard: Shard) -> None:
+    def _remove_marks(self, shard: Shard, count: int) -> None:
         """Remove the shard's marks; one that cannot be removed costs a later try at the shard, and no more."""
-        for number in range(self._attempts):
+        for number in range(count):
             with suppress(PegasusError, OSError):
                 self._library.storage.remove(self._mark(shard, number))
 
@@ -93,39 +104,52 @@ class ShardMaker:
         return f"{_marks_folder(self._run)}/{shard.name}.{number}"
 
 
+@dataclass(slots=True, kw_only=True)
+class _Swap:
+    """A swap of this run, and what the workers have told about its shards."""
+
+    job: Job
+    attempt: Attempt
+    shards: Sequence[Shard]
+    ended: int = 0  # shards that were made or failed
+    reports: list[ShardReport] = field(default_factory=list)
+    failure: tuple[Reason, str] | None = None  # the first
+
+
 def run_on_data(
-    jobs: Sequence[Job], library: Library, config: EngineConfig, on_event: OnEvent, *, run: str
+    jobs: Sequence[Job], catalogue: Catalogue, config: EngineConfig, on_event: OnEvent, *, run: str
 ) -> list[Outcome]:
     """Make the missing shards of all swaps on a pool of actors, then seal each swap whose shards are all there.
 
+    The workers look which shards are there and report on all of them, so that the driver reads none.
+
     Args:
         jobs: each a `ShardedJob`.
-        library: holds the inputs and takes the shards.
+        catalogue: of the library that holds the inputs and takes the shards.
         config: number of actors, resources of each, tries at a shard.
         on_event: told how far each swap is.
         run: a name for this run; the marks that dead workers leave are kept under it.
     """
-    events = LastEvents(library)
-    outcomes = [found for found in (outcome_before_run(job, library, events) for job in jobs) if found is not None]
+    library, ledger = catalogue.library, Ledger(catalogue.library)
+    outcomes = [found for found in (outcome_before_run(job, catalogue, ledger) for job in jobs) if found is not None]
     known = {outcome.key for outcome in outcomes}
     todo = {job.key: job for job in jobs if job.key not in known}
     write_plan(library, [planned_item(job) for job in todo.values()])
     attempts = {key: Attempt(library, planned_item(job)) for key, job in todo.items()}
     shards_of, unplanned = _plan_shards(todo, library)
     outcomes += unplanned.values()
-    rows = [
-        {"swap": shard.swap, "frames": ",".join(map(str, shard.frames))}
-        for shards in shards_of.values()
-        for shard in missing_shards(library, shards)
-    ]
+    swaps = {key: _Swap(job=todo[key], attempt=attempts[key], shards=shards) for key, shards in shards_of.items()}
     try:
-        failed = _make_shards(rows, todo, attempts, library, config, on_event, run) if rows else {}
+        if swaps:
+            _make_shards(swaps, library, config, on_event, run)
     finally:
         library.storage.remove_tree(_marks_folder(run))
-    outcomes += [_seal(todo[key], library, failed.get(key), attempts[key]) for key in shards_of]
+    outcomes += [_seal(swap, library) for swap in swaps.values()]
     for outcome in outcomes:
         if outcome.status == "failed" and outcome.key in attempts:
             _record_failure(outcome, attempts[outcome.key], library, todo[outcome.key])
+        if outcome.entry is not None:
+            catalogue.add(outcome.entry)
         on_event(end_event(outcome))
     return outcomes
 
@@ -143,18 +167,17 @@ def _plan_shards(jobs: Mapping[str, Job], library: Library) -> tuple[dict[str, S
 
 
 def _make_shards(
-    rows: Sequence[dict[str, str]],
-    jobs: Mapping[str, Job],
-    attempts: Mapping[str, Attempt],
-    library: Library,
-    config: EngineConfig,
-    on_event: OnEvent,
-    run: str,
-) -> dict[str, tuple[Reason, str]]:
-    """Make the shards of all rows; the answer is the first failure of each swap that has one, by key."""
+    swaps: Mapping[str, _Swap], library: Library, config: EngineConfig, on_event: OnEvent, run: str
+) -> None:
+    """Have the shards of all swaps made, and note what the workers tell."""
     _silence_ray_data()
+    rows = [
+        {"swap": key, "frames": ",".join(map(str, shard.frames))}
+        for key, swap in swaps.items()
+        for shard in swap.shards
+    ]
     size = min(config.workers or worker_capacity(config.cpus, config.gpus), len(rows))
-    dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map_batches(
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         ShardMaker,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
@@ -164,30 +187,28 @@ def _make_shards(
         fn_constructor_kwargs={
             "location": library.location,
             "run": run,
-            "jobs": dict(jobs),
+            "jobs": {key: swap.job for key, swap in swaps.items()},
             "attempts": config.attempts,
         },
     )
-    failed: dict[str, tuple[Reason, str]] = {}
-    ended = dict.fromkeys(jobs, 0)
-    planned = Counter(row["swap"] for row in rows)
     try:
         for row in dataset.iter_rows():
-            key = str(row["swap"])
-            ended[key] += 1
-            attempts[key].beat()
+            swap = swaps[str(row["swap"])]
+            swap.ended += 1
+            swap.attempt.beat()
             if row["reason"]:
-                failed.setdefault(key, (Reason(row["reason"]), str(row["message"])))
-            text = f"{ended[key]} of {planned[key]} shards"
-            on_event(progress_event(jobs[key], ended[key] / planned[key], text))
+                swap.failure = swap.failure or (Reason(row["reason"]), str(row["message"]))
+            else:
+                swap.reports.append(ShardReport.from_json(str(row["report"])))
+            share = swap.ended / len(swap.shards)
+            on_event(progress_event(swap.job, share, f"{swap.ended} of {len(swap.shards)} shards"))
     except ray.exceptions.RayError as error:
         # Ray Data ended the whole run. Committed shards stay; each swap that still lacks a shard is reported as failed. It is no
         # swap's own fault, so none is quarantined, and the next run goes on.
-        for key in (key for key in jobs if ended[key] < planned[key]):
-            failed.setdefault(
-                key, (Reason.INTERNAL, f"Ray Data ended early ({type(error).__name__}); run the command again")
-            )
-    return failed
+        message = f"Ray Data ended early ({type(error).__name__}); run the command again"
+        for swap in swaps.values():
+            if swap.ended < len(swap.shards):
+                swap.failure = swap.failure or (Reason.INTERNAL, message)
 
 
 def _silence_ray_data() -> None:
@@ -196,16 +217,17 @@ def _silence_ray_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _seal(job: Job, library: Library, failed: tuple[Reason, str] | None, attempt: Attempt) -> Outcome:
+def _seal(swap: _Swap, library: Library) -> Outcome:
     """Write the swap's manifest, unless one of its shards failed."""
-    if failed is not None:
-        return failed_outcome(job, *failed, seconds=attempt.seconds)
+    seconds = swap.attempt.seconds
+    if swap.failure is not None:
+        return failed_outcome(swap.job, *swap.failure, seconds=seconds)
     try:
-        summary = _as_sharded(job).seal(library)
+        manifest = _as_sharded(swap.job).seal(library, swap.reports)
     except PegasusError as error:
-        return failed_outcome(job, error.reason, error.message, seconds=attempt.seconds)
-    attempt.done()
-    return done_outcome(job, summary, seconds=attempt.seconds)
+        return failed_outcome(swap.job, error.reason, error.message, seconds=seconds)
+    swap.attempt.done()
+    return made_outcome(swap.job, manifest, seconds=seconds)
 
 
 def _record_failure(outcome: Outcome, attempt: Attempt, library: Library, job: Job) -> None:

@@ -25,6 +25,7 @@ from pegasus_ray.engine.relay import progress_by_post, relay_events
 from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, failed_outcome
 from pegasus_ray.library.library import CHECKPOINTS, Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.errors import Reason
 
 CHECKPOINT_SECONDS = 20.0
@@ -33,14 +34,14 @@ CHECKPOINTS_KEPT = 2
 """Ray Train keeps the last checkpoint, and the one before in case writing the last was interrupted."""
 
 
-def run_on_train(jobs: Sequence[Job], library: Library, config: EngineConfig, on_event: OnEvent) -> list[Outcome]:
+def run_on_train(jobs: Sequence[Job], catalogue: Catalogue, config: EngineConfig, on_event: OnEvent) -> list[Outcome]:
     """Run jobs one after another, each as a run of Ray Train. See `Schedule` for further tries and quarantine."""
-    schedule = Schedule(jobs, library, attempts=config.attempts, on_event=on_event)
+    schedule = Schedule(jobs, catalogue, attempts=config.attempts, on_event=on_event)
     if schedule.finished():
         return schedule.outcomes
     with relay_events(on_event) as events:
         while (tried := schedule.take()) is not None:
-            schedule.record_outcome(tried, _run(tried.job, tried.number, library, config, events))
+            schedule.record_outcome(tried, _run(tried.job, tried.number, catalogue.library, config, events))
     return schedule.outcomes
 
 

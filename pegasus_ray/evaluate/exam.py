@@ -17,7 +17,7 @@ from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.jobs.fit import FitJob
 from pegasus_ray.jobs.personalize import PersonalizeJob
 from pegasus_ray.jobs.plan import WorkPlan
-from pegasus_ray.jobs.results import read_avatar, read_track
+from pegasus_ray.jobs.results import join_seen, read_avatar, read_track
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob
 from pegasus_ray.jobs.swap import SwapJob
 from pegasus_ray.jobs.work import Job
@@ -25,7 +25,7 @@ from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Track
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.evenly import evenly
-from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.manifests import SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig
 from pegasus_ray.studio.counterfactual import swap_attribute
@@ -154,7 +154,8 @@ class Exam:
 
     def fit_job(self, someone: Person) -> FitJob:
         """The job that makes somebody's avatar."""
-        return FitJob.plan(self.track_job(someone).key, self.pipeline.fit, subject=someone.name)
+        track = self.track_job(someone)
+        return FitJob.plan(track.key, self.pipeline.fit, subject=someone.name, seen=track.seen)
 
     def swap_jobs(self, target: Person) -> list[SwapJob]:
         """The jobs that make the target's swaps: every attribute of every source."""
@@ -170,6 +171,7 @@ class Exam:
                 attribute,
                 self.pipeline.swap,
                 subject=f"{attribute} of {lender.name} on {target.name}",
+                seen=self._seen(target, lender),
             )
             for attribute, lender in lenders
         ]
@@ -178,14 +180,27 @@ class Exam:
         """The job that makes the target's generative avatar."""
         swaps = [job.key for job in self.swap_jobs(target)]
         track, own = self.track_job(target).key, self.fit_job(target).key
-        return PersonalizeJob.plan(track, own, swaps, self.pipeline.personalize, subject=target.name)
+        seen = self._seen(target, *self.lenders)
+        return PersonalizeJob.plan(track, own, swaps, self.pipeline.personalize, subject=target.name, seen=seen)
 
     def unswapped_job(self, target: Person) -> PersonalizeJob:
         """The job that makes the target's model from the lenders' whole videos, without any swap."""
         people = [(self.track_job(lender).key, self.fit_job(lender).key) for lender in self.lenders]
         config = replace(self.pipeline.personalize, synthesis=False)
         track, own = self.track_job(target).key, self.fit_job(target).key
-        return PersonalizeJob.plan(track, own, [], config, subject=f"{target.name}, no synthesis", people=people)
+        return PersonalizeJob.plan(
+            track,
+            own,
+            [],
+            config,
+            subject=f"{target.name}, no synthesis",
+            people=people,
+            seen=self._seen(target, *self.lenders),
+        )
+
+    def _seen(self, *people: Person) -> tuple[SeenPerson, ...]:
+        """Some people as they can be seen in a result."""
+        return join_seen(*(self.track_job(someone).seen for someone in people))
 
     def track(self, library: Library, someone: Person) -> Track:
         """Somebody's track; BAD_REFERENCE where it is not made."""

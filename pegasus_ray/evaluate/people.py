@@ -62,7 +62,8 @@ class PeopleExam:
 
     def fit_job(self, someone: Person) -> FitJob:
         """The job that makes somebody's avatar."""
-        return FitJob.plan(self.track_job(someone).key, self.fit, subject=someone.name)
+        track = self.track_job(someone)
+        return FitJob.plan(track.key, self.fit, subject=someone.name, seen=track.seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

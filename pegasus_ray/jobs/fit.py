@@ -11,13 +11,11 @@ from pegasus_ray.avatar.files.avatar import dump_avatar
 from pegasus_ray.avatar.files.fields import dump_fields
 from pegasus_ray.avatar.fit.config import FitConfig
 from pegasus_ray.jobs.preview import PREVIEW_FILE, draw_preview
-from pegasus_ray.jobs.results import provenance, read_track, visible_device
-from pegasus_ray.jobs.stage_job import StageJob, plan_key
-from pegasus_ray.jobs.work import Summary
+from pegasus_ray.jobs.results import device_class, read_track, visible_device
+from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.library import Library
 from pegasus_ray.rig.load import load_rig
-from pegasus_ray.schemas.manifests import Stage
-from pegasus_ray.schemas.parts import Attribute
+from pegasus_ray.schemas.manifests import Manifest, SeenPerson, Stage
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.fit import fit
 
@@ -35,29 +33,19 @@ class FitJob(StageJob):
     stage: ClassVar[Stage] = Stage.FIT
     track: str
     config: FitConfig
-    lends: tuple[Attribute, ...] = ()  # what the avatar is there to give; empty: whatever the track shows
-    consent: str = ""
 
     @classmethod
-    def plan(
-        cls,
-        track: str,
-        config: FitConfig,
-        *,
-        subject: str,
-        lends: Sequence[Attribute] = (),
-        consent: str = "",
-    ) -> FitJob:
-        """The job for a track, which may still have to be made."""
-        settings = {"fit": config, "lends": sorted(lends), "consent": consent}
+    def plan(cls, track: str, config: FitConfig, *, subject: str, seen: Sequence[SeenPerson] = ()) -> FitJob:
+        """The job for a track, which may still have to be made; `seen` is whom it shows."""
+        key, work = identify(cls.stage, {"track": track}, {"fit": config})
         return cls(
-            key=plan_key(cls.stage, {"track": track}, settings),
+            key=key,
+            work=work,
             subject=subject,
             threads=config.threads,
+            seen=tuple(seen) or (SeenPerson(track=track),),
             track=track,
             config=config,
-            lends=tuple(sorted(lends)),
-            consent=consent,
         )
 
     @property
@@ -65,36 +53,35 @@ class FitJob(StageJob):
         """The track."""
         return {"track": self.track}
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Fit the avatar, draw a preview on the first unseen frame, commit."""
         track, device = read_track(library.location, self.track), visible_device()
         result = fit(track, self.config, progress=progress, checkpoint=scratch / CHECKPOINT_FILE, device=device)
-        gives = tuple(a for a in result.attributes if not self.lends or a in self.lends)
         points = result.fields.canonical(load_rig(track.rig)) if result.fields else None
         preview = draw_preview(result.avatar, track, points)
-        facts = provenance(
-            self.inputs,
+        facts = self.provenance(
             self.config,
             source=track.source,
             rig=track.rig,
             seed=self.config.seed,
-            threads=self.threads,
-            device=device,
-            attributes=gives,
-            consent=self.consent,
+            device=device_class(device),
+            attributes=result.attributes,
             summary=result.figures,
         )
         avatar = (
-            dump_fields(result.avatar, result.fields, gives) if result.fields else dump_avatar(result.avatar, gives)
+            dump_fields(result.avatar, result.fields, result.attributes)
+            if result.fields
+            else dump_avatar(result.avatar, result.attributes)
         )
-        return library.commit(self.stage.kind, self.key, avatar | {PREVIEW_FILE: preview}, facts).summary
+        return library.commit(self.stage.kind, self.key, avatar | {PREVIEW_FILE: preview}, facts)
 
     def smaller(self) -> FitJob | None:
-        """The fit with smaller pictures and fewer points; None once the pictures would be too small."""
+        """The fit with smaller pictures and fewer points, a result of its own; None once the pictures would be too small."""
         stages = tuple(
             replace(stage, scale=stage.scale * SHRINK_FACTOR, points=int(stage.points * SHRINK_FACTOR))
             for stage in self.config.stages
         )
         if stages[-1].scale < MIN_LAST_SCALE:
             return None
-        return replace(self, config=replace(self.config, stages=stages))
+        coarser = FitJob.plan(self.track, replace(self.config, stages=stages), subject=self.subject, seen=self.seen)
+        return replace(coarser, stale=self.stale, instead_of=self.instead_of or self.key)

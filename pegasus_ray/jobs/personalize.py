@@ -9,12 +9,11 @@ from typing import ClassVar
 
 from pegasus_ray.avatar.files.generative import dump_generative
 from pegasus_ray.jobs.preview import PREVIEW_FILE, draw_preview
-from pegasus_ray.jobs.results import join_consents, provenance, read_avatar, read_track
-from pegasus_ray.jobs.stage_job import StageJob, plan_key
-from pegasus_ray.jobs.work import Summary
+from pegasus_ray.jobs.results import read_avatar, read_track
+from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.swaps import load_swap
-from pegasus_ray.schemas.manifests import Kind, Stage
+from pegasus_ray.schemas.manifests import Manifest, SeenPerson, Stage
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.personalize import PersonalizeConfig, personalize, personalize_unswapped
 from pegasus_ray.stages.transfer import dressed
@@ -43,19 +42,23 @@ class PersonalizeJob(StageJob):
         *,
         subject: str,
         people: Sequence[tuple[str, str]] = (),
+        seen: Sequence[SeenPerson] = (),
     ) -> PersonalizeJob:
         """The job for a target and its swaps, or, for training without synthesis, for other people's tracks and avatars.
 
-        The order of `swaps` and of `people` does not matter.
+        The order of `swaps` and of `people` does not matter. `seen` is everybody who can be seen in them.
         """
         ordered, lenders = tuple(sorted(swaps)), tuple(sorted(people))
         inputs = {"track": track, "target": target, "swaps": ",".join(ordered)}
         if lenders:
             inputs["people"] = ",".join("+".join(pair) for pair in lenders)
+        key, work = identify(cls.stage, inputs, config)
         return cls(
-            key=plan_key(cls.stage, inputs, config),
+            key=key,
+            work=work,
             subject=subject,
             threads=config.training.threads,
+            seen=tuple(seen),
             track=track,
             target=target,
             swaps=ordered,
@@ -74,12 +77,11 @@ class PersonalizeJob(StageJob):
             **{f"avatar {number}": avatar for number, (_, avatar) in enumerate(self.people)},
         }
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Train, draw a preview under the target's own codes, commit."""
         track, target = read_track(library.location, self.track), read_avatar(library, self.target)
         checkpoint = scratch / CHECKPOINT_FILE
         if self.people:
-            lenders = [avatar for _, avatar in self.people]
             people = {
                 avatar: (read_track(library.location, video), read_avatar(library, avatar))
                 for video, avatar in self.people
@@ -87,20 +89,16 @@ class PersonalizeJob(StageJob):
             result = personalize_unswapped(track, target, people, self.config, progress=progress, checkpoint=checkpoint)
         else:
             swaps = [load_swap(library, key) for key in self.swaps]
-            lenders = sorted({swap.avatar for swap in swaps})
-            avatars = {key: read_avatar(library, key) for key in lenders}
+            avatars = {key: read_avatar(library, key) for key in sorted({swap.avatar for swap in swaps})}
             result = personalize(track, target, swaps, avatars, self.config, progress=progress, checkpoint=checkpoint)
-        facts = provenance(
-            self.inputs,
+        facts = self.provenance(
             self.config,
             source=track.source,
             rig=track.rig,
             seed=self.config.training.seed,
-            threads=self.threads,
             attributes=tuple(result.avatar.blocks),
-            consent=join_consents(library.expect(Kind.AVATARS, key).consent for key in (self.target, *lenders)),
             summary=result.figures,
         )
         preview = draw_preview(dressed(result.avatar, {}), track)
         files = dump_generative(result.avatar) | {PREVIEW_FILE: preview}
-        return library.commit(self.stage.kind, self.key, files, facts).summary
+        return library.commit(self.stage.kind, self.key, files, facts)

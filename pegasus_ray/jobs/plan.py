@@ -1,75 +1,52 @@
-"""Plans the jobs of each command from videos, manifests and a configuration. Nothing is run here."""
+"""Plans the jobs of each command from videos, the catalogue and a configuration. Nothing is run here."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
 
 from pegasus_ray.jobs.fit import FitJob
 from pegasus_ray.jobs.personalize import PersonalizeJob
+from pegasus_ray.jobs.results import join_seen
+from pegasus_ray.jobs.sources import Source
+from pegasus_ray.jobs.stage_job import StageJob
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob
 from pegasus_ray.jobs.swap import SwapJob
 from pegasus_ray.jobs.track import TrackJob
 from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job, Outcome
-from pegasus_ray.library.library import Library, is_stale
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.recordings import with_what_is_said
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import Kind, Manifest, Stage
+from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig
 from pegasus_ray.studio.cast import find_person
 from pegasus_ray.studio.counterfactual import swap_attribute
 from pegasus_ray.studio.sampling import sample_person
 
-COLUMNS = ("path", "attributes", "subject", "consent")
-"""Columns of a table of videos (`videos.csv`); all but the first may be left out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A video, or a track that the library holds, and which attributes it is there to give."""
-
-    reference: str  # a path, or a track's key or name
-    attributes: tuple[Attribute, ...] = ()  # empty: whatever it shows
-    subject: str = ""  # name of the person it shows; empty: the file's name
-    consent: str = ""
+_AnyJob = TypeVar("_AnyJob", bound=StageJob)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkPlan:
-    """Jobs to run, and the inputs for which no job could be planned."""
+    """Jobs to run, the inputs for which no job could be planned, and what is said about recordings."""
 
     stage: Stage  # the stage whose results the command answers with
     jobs: tuple[Job, ...] = ()
     failed: tuple[Outcome, ...] = ()
+    recordings: tuple[Recording, ...] = ()  # only those about which something new is said
+    remarks: tuple[str, ...] = ()  # what the user should know before it runs
 
-    def counts(self, library: Library) -> dict[Stage, tuple[int, int]]:
+    def counts(self, catalogue: Catalogue) -> dict[Stage, tuple[int, int]]:
         """For each stage of the plan, how many results are still to be made and how many are there."""
         keys: dict[Stage, set[str]] = {}
         for job in self.jobs:
             keys.setdefault(job.stage, set()).add(job.key)
-        made = {stage: {key for key in keys[stage] if library.exists(stage.kind, key)} for stage in keys}
+        made = {stage: {key for key in keys[stage] if catalogue.get(stage.kind, key)} for stage in keys}
         return {stage: (len(keys[stage]) - len(made[stage]), len(made[stage])) for stage in Stage if stage in keys}
-
-
-def read_sources(path: Path) -> list[Source]:
-    """Read a table of videos (`path, attributes, subject, consent`; attributes separated by spaces or semicolons).
-
-    Paths are relative to the table.
-
-    Raises:
-        PegasusError: NOT_FOUND; BAD_CONFIG for unknown columns or attributes, with the line.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-    except OSError as error:
-        raise PegasusError(
-            Reason.NOT_FOUND, f"cannot be read ({error.strerror}); check the path", subject=str(path)
-        ) from error
-    return [_source_of_row(row, path, line) for line, row in enumerate(rows, start=2)]
 
 
 def plan_studio(
@@ -94,94 +71,116 @@ def plan_studio(
     return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs))
 
 
-def plan_tracks(sources: Sequence[Source], config: PipelineConfig) -> WorkPlan:
-    """Plan the tracking of each video."""
+def plan_tracks(
+    sources: Sequence[Source], catalogue: Catalogue, config: PipelineConfig, *, keep_stale: bool = False
+) -> WorkPlan:
+    """Plan the tracking of each video; `keep_stale` takes what an earlier version of the stage made of the same work."""
     jobs: list[Job] = []
     failed: list[Outcome] = []
+    recordings: list[Recording] = []
     for source in sources:
         try:
-            jobs.append(TrackJob.plan(Path(source.reference), config.track))
-        except PegasusError as error:
-            failed.append(_failed_source(source, error))
-    return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs), failed=tuple(failed))
-
-
-def plan_avatars(sources: Sequence[Source], library: Library, config: PipelineConfig) -> WorkPlan:
-    """Plan an avatar of each source: tracking and fit for a video, the fit alone for a track that the library holds."""
-    jobs: list[Job] = []
-    failed: list[Outcome] = []
-    for source in sources:
-        try:
-            track, name = _track_of(source, library, config, jobs)
+            job = TrackJob.plan(Path(source.reference), config.track)
         except PegasusError as error:
             failed.append(_failed_source(source, error))
             continue
-        subject = source.subject or name
-        jobs.append(FitJob.plan(track, config.fit, subject=subject, lends=source.attributes, consent=source.consent))
-    return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs), failed=tuple(failed))
+        job = _standing(job, catalogue, keep_stale)
+        person = _person_said(source, job.key, catalogue, recordings)
+        jobs.append(replace(job, seen=(person,)))
+    return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs), failed=tuple(failed), recordings=tuple(recordings))
+
+
+def plan_avatars(
+    sources: Sequence[Source], catalogue: Catalogue, config: PipelineConfig, *, keep_stale: bool = False
+) -> WorkPlan:
+    """Plan an avatar of each source: tracking and fit for a video, the fit alone for a track that the library holds.
+
+    `keep_stale` takes what earlier versions of the stages made of the same work.
+    """
+    jobs: list[Job] = []
+    failed: list[Outcome] = []
+    recordings: list[Recording] = []
+    for source in sources:
+        try:
+            tracking = _tracking_of(source, catalogue, config, keep_stale)
+        except PegasusError as error:
+            failed.append(_failed_source(source, error))
+            continue
+        key = tracking.key
+        person = _person_said(source, key, catalogue, recordings)
+        if isinstance(tracking, TrackJob):
+            jobs.append(replace(tracking, seen=(person,)))
+        name = Path(source.reference).name if isinstance(tracking, TrackJob) else catalogue.name(tracking)
+        fit = FitJob.plan(key, config.fit, subject=person.name or name, seen=(person,))
+        stale = _stale(catalogue, (Kind.TRACKS, key))
+        jobs.append(_standing(replace(fit, stale=stale), catalogue, keep_stale))
+    return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs), failed=tuple(failed), recordings=tuple(recordings))
 
 
 def plan_swaps(
-    library: Library,
+    catalogue: Catalogue,
     target: str,
     config: PipelineConfig,
     *,
     attributes: Sequence[Attribute] = (),
     avatars: Sequence[str] = (),
+    keep_stale: bool = False,
 ) -> WorkPlan:
     """Plan swaps on the target's frames: one for each pair of an avatar and an attribute that it is there to give.
 
     Args:
-        library: where the avatars are.
+        catalogue: what there is.
         target: key or name of the target's avatar.
         config: of the swaps.
         attributes: only these; by default all.
-        avatars: keys or names of the avatars that lend; by default all but the target's.
+        avatars: keys or names of the avatars that lend; by default everybody's but the target's.
+        keep_stale: take what an earlier version of the stage made of the same work.
 
     Raises:
-        PegasusError: BAD_REFERENCE for an avatar that there is not; MISSING_ATTRIBUTE if there is nothing to borrow.
+        PegasusError: BAD_REFERENCE for an avatar that there is not, or a person with several; MISSING_ATTRIBUTE if there is
+            nothing to borrow.
     """
-    wearer = library.find(target, Kind.AVATARS)
-    lenders = [library.find(name, Kind.AVATARS) for name in avatars] or _all_lenders(library)
-    track = wearer.input("track")
+    wearer = catalogue.find(target, Kind.AVATARS)
+    lenders = [catalogue.find(name, Kind.AVATARS) for name in avatars]
+    remarks: tuple[str, ...] = ()
+    if not lenders:
+        lenders, remarks = _all_lenders(catalogue, wearer, config, keep_stale)
+    track = wearer.inputs.get("track", "")
     pairs = [
         (lender, attribute)
         for lender in lenders
-        if lender.key != wearer.key and lender.input("track") != track and lender.rig == wearer.rig
-        for attribute in lender.attributes
+        if lender.key != wearer.key and lender.inputs.get("track") != track and lender.rig == wearer.rig
+        for attribute in catalogue.lends(lender)
         if not attributes or attribute in attributes
     ]
     if not pairs:
         wanted = ", ".join(attributes) or "attributes"
         message = f"no other avatar gives it {wanted}; `pegasus status` lists the avatars and what each gives"
-        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=display_name(wearer))
-    jobs = tuple(
-        SwapJob.plan(
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=catalogue.name(wearer))
+    jobs = []
+    for lender, attribute in pairs:
+        job = SwapJob.plan(
             track,
             wearer.key,
             lender.key,
             attribute,
             config.swap,
-            subject=f"{attribute} of {display_name(lender)} on {display_name(wearer)}",
+            subject=f"{attribute} of {catalogue.name(lender)} on {catalogue.name(wearer)}",
+            seen=join_seen(catalogue.people(wearer), catalogue.people(lender)),
         )
-        for lender, attribute in pairs
-    )
-    return WorkPlan(stage=Stage.SWAP, jobs=jobs)
-
-
-def _all_lenders(library: Library) -> list[Manifest]:
-    """All avatars; those that an earlier version made only if there are no others, for a person would lend twice."""
-    found = list(library.manifests(Kind.AVATARS))
-    return [manifest for manifest in found if not is_stale(manifest)] or found
+        stale = _stale(catalogue, (Kind.TRACKS, track), (Kind.AVATARS, wearer.key), (Kind.AVATARS, lender.key))
+        jobs.append(_standing(replace(job, stale=stale), catalogue, keep_stale))
+    return WorkPlan(stage=Stage.SWAP, jobs=tuple(jobs), remarks=remarks)
 
 
 def plan_personalize(
-    library: Library,
+    catalogue: Catalogue,
     target: str,
     config: PipelineConfig,
     *,
     attributes: Sequence[Attribute] = (),
     avatars: Sequence[str] = (),
+    keep_stale: bool = False,
 ) -> WorkPlan:
     """Plan the generative avatar of a target from those swaps of `plan_swaps`, with the same arguments, that are made.
 
@@ -190,114 +189,172 @@ def plan_personalize(
     Raises:
         PegasusError: as `plan_swaps`; BAD_REFERENCE if none of the swaps is made.
     """
-    avatar = library.find(target, Kind.AVATARS)
-    planned = plan_swaps(library, avatar.key, config, attributes=attributes, avatars=avatars).jobs
+    avatar = catalogue.find(target, Kind.AVATARS)
+    track, name = avatar.inputs.get("track", ""), catalogue.name(avatar)
+    planned = plan_swaps(catalogue, avatar.key, config, attributes=attributes, avatars=avatars, keep_stale=keep_stale)
+    swaps = [job for job in planned.jobs if isinstance(job, SwapJob)]
+    remarks = planned.remarks
     if not config.personalize.synthesis:
-        lenders = {job.avatar for job in planned if isinstance(job, SwapJob)}
-        people = [(library.expect(Kind.AVATARS, key).input("track"), key) for key in lenders]
-        unswapped = PersonalizeJob.plan(
-            avatar.input("track"), avatar.key, [], config.personalize, subject=display_name(avatar), people=people
-        )
-        return WorkPlan(stage=Stage.PERSONALIZE, jobs=(unswapped,))
-    made = [job for job in planned if library.exists(Kind.SWAPS, job.key)]
-    if not made:
-        message = f"no swap of it is made; run `pegasus synthesize --target {target}` with the same settings first"
-        raise PegasusError(Reason.BAD_REFERENCE, message, subject=display_name(avatar))
-    swaps = [job.key for job in made]
-    job = PersonalizeJob.plan(
-        avatar.input("track"), avatar.key, swaps, config.personalize, subject=display_name(avatar)
+        lenders = {job.avatar: catalogue.get(Kind.AVATARS, job.avatar) for job in swaps}
+        people = [(entry.inputs.get("track", ""), key) for key, entry in lenders.items() if entry]
+        job = PersonalizeJob.plan(track, avatar.key, [], config.personalize, subject=name, people=people)
+    else:
+        made = [job for job in swaps if catalogue.get(Kind.SWAPS, job.key)]
+        if not made:
+            message = f"no swap of it is made; run `pegasus synthesize --target {target}` with the same settings first"
+            raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
+        if len(made) < len(swaps):
+            missing = f"{len(swaps) - len(made)} of {len(swaps)} swaps are not made; it learns from the others"
+            remarks = (*remarks, f"{name}: {missing}")
+        swaps = made
+        job = PersonalizeJob.plan(track, avatar.key, [swap.key for swap in swaps], config.personalize, subject=name)
+    stale = _stale(
+        catalogue,
+        (Kind.TRACKS, track),
+        (Kind.AVATARS, avatar.key),
+        *((Kind.SWAPS, key) for key in job.swaps),
+        *((Kind.AVATARS, key) for _, key in job.people),
     )
-    return WorkPlan(stage=Stage.PERSONALIZE, jobs=(job,))
+    job = replace(job, stale=stale, seen=join_seen(catalogue.people(avatar), *(swap.seen for swap in swaps)))
+    return WorkPlan(stage=Stage.PERSONALIZE, jobs=(_standing(job, catalogue, keep_stale),), remarks=remarks)
 
 
 def plan_transfer(
-    library: Library,
+    catalogue: Catalogue,
     source: str,
     users: Sequence[str],
     config: PipelineConfig,
     *,
     attributes: Sequence[Attribute],
     codes: Mapping[Attribute, str] | None = None,
+    keep_stale: bool = False,
 ) -> WorkPlan:
     """Plan the transfer of a source's attributes to new users' avatars, a job a user.
 
     Args:
-        library: where all of them are.
+        catalogue: what there is.
         source: key or name of an avatar or a generative avatar.
         users: keys or names of the new users' avatars.
         config: of the transfer.
         attributes: what to borrow.
         codes: for a generative source, the code to take for an attribute, named by the avatar it was learned from.
+        keep_stale: take what an earlier version of the stage made of the same work.
 
     Raises:
         PegasusError: BAD_REFERENCE; MISSING_ATTRIBUTE if the source cannot give an attribute.
     """
-    lender = find_first(library, source, (Kind.AVATARS, Kind.MODELS))
+    lender = catalogue.find_first(source, Kind.AVATARS, Kind.MODELS)
     if not users:
         raise PegasusError(Reason.BAD_REFERENCE, "name somebody to wear it", subject="--user")
-    wearers = [library.find(user, Kind.AVATARS) for user in users]
-    lacking = [attribute for attribute in attributes if attribute not in lender.attributes]
+    wearers = [catalogue.find(user, Kind.AVATARS) for user in users]
+    given = lender.attributes if lender.kind is Kind.MODELS else catalogue.lends(lender)
+    lacking = [attribute for attribute in attributes if attribute not in given]
     if lacking or not attributes:
-        gives = ", ".join(lender.attributes) or "nothing"
+        gives = ", ".join(given) or "nothing"
         asked = ", ".join(lacking) or "no attribute"
         message = f"{asked} was asked for and it gives {gives}; name some of those with --attributes"
-        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=display_name(lender))
-    learned = {attribute: library.find(name, Kind.AVATARS) for attribute, name in (codes or {}).items()}
-    named = {attribute: manifest.key for attribute, manifest in learned.items()}
-    parts = [f"{attribute} of {display_name(learned.get(attribute, lender))}" for attribute in attributes]
-    jobs = tuple(
-        TransferJob.plan(
+        raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=catalogue.name(lender))
+    learned = {attribute: catalogue.find(name, Kind.AVATARS) for attribute, name in (codes or {}).items()}
+    named = {attribute: entry.key for attribute, entry in learned.items()}
+    parts = [f"{attribute} of {catalogue.name(learned.get(attribute, lender))}" for attribute in attributes]
+    jobs = []
+    for wearer in wearers:
+        job = TransferJob.plan(
             lender.key,
             lender.kind,
             wearer.key,
             attributes,
             config.transfer,
             codes=named,
-            subject=f"{', '.join(parts)} on {display_name(wearer)}",
+            subject=f"{', '.join(parts)} on {catalogue.name(wearer)}",
+            seen=join_seen(catalogue.people(wearer), catalogue.people(lender)),
         )
-        for wearer in wearers
-    )
-    return WorkPlan(stage=Stage.TRANSFER, jobs=jobs)
+        stale = _stale(catalogue, (lender.kind, lender.key), (Kind.AVATARS, wearer.key))
+        jobs.append(_standing(replace(job, stale=stale), catalogue, keep_stale))
+    return WorkPlan(stage=Stage.TRANSFER, jobs=tuple(jobs))
 
 
-def display_name(manifest: Manifest) -> str:
-    """The name of the person that a result shows: that of its source file without the suffix, else the key."""
-    return PurePosixPath(manifest.source).stem or manifest.key
+def _all_lenders(
+    catalogue: Catalogue, wearer: ResultEntry, config: PipelineConfig, keep_stale: bool
+) -> tuple[list[ResultEntry], tuple[str, ...]]:
+    """Everybody's avatar, so that nobody lends twice, and a remark about who is left out.
 
-
-def find_first(library: Library, reference: str, kinds: Sequence[Kind]) -> Manifest:
-    """Find a result by key or name, in the first of several kinds that has it.
-
-    The kinds are tried in order, because a person's avatar and generative avatar have the same name.
+    What an earlier version of the stage made lends only where there is nothing else at all, or the user asks for it. Of several
+    avatars of one recording that lends which today's settings of the fit make.
 
     Raises:
-        PegasusError: BAD_REFERENCE if none or more than one fits.
+        PegasusError: BAD_REFERENCE for a recording of whose avatars none is of today's settings.
     """
-    for kind in kinds:
-        try:
-            return library.find(reference, kind)
-        except PegasusError:
-            continue
-    return library.find(reference, *kinds)
+    there = catalogue.entries(Kind.AVATARS)
+    current = [entry for entry in there if not entry.is_stale]
+    chosen = catalogue.preferred(there if keep_stale or not current else current)
+    of_track: dict[str, list[ResultEntry]] = {}
+    for entry in chosen:
+        of_track.setdefault(entry.inputs.get("track", entry.key), []).append(entry)
+    left_out = {entry.inputs.get("track", entry.key) for entry in there} - of_track.keys()
+    of_track.pop(wearer.inputs.get("track", ""), None)
+    lenders = [_of_todays_settings(track, entries, catalogue, config) for track, entries in of_track.items()]
+    remark = (
+        f"{len(left_out)} people are left out, whose avatars an earlier version made: build-db makes them anew, "
+        "--keep-stale takes them"
+    )
+    return sorted(lenders, key=lambda entry: entry.key), (remark,) if left_out else ()
 
 
-def _track_of(source: Source, library: Library, config: PipelineConfig, jobs: list[Job]) -> tuple[str, str]:
-    """Key and name of the track of a source. If the source is a video, the job that makes the track is added to `jobs`."""
+def _of_todays_settings(
+    track: str, entries: Sequence[ResultEntry], catalogue: Catalogue, config: PipelineConfig
+) -> ResultEntry:
+    """The one of a recording's avatars that today's settings of the fit make; the only one, where there is one."""
+    if len(entries) == 1:
+        return entries[0]
+    wanted = FitJob.plan(track, config.fit, subject="").key
+    found = next((entry for entry in entries if entry.key == wanted), None)
+    if found is None:
+        keys = ", ".join(entry.key for entry in entries)
+        message = f"has several avatars ({keys}), none by these settings of the fit; say who lends with --avatars"
+        raise PegasusError(Reason.BAD_REFERENCE, message, subject=catalogue.name(entries[0]))
+    return found
+
+
+def _tracking_of(
+    source: Source, catalogue: Catalogue, config: PipelineConfig, keep_stale: bool
+) -> TrackJob | ResultEntry:
+    """The job that tracks a source's video, or the track that the library holds.
+
+    Raises:
+        PegasusError: NOT_FOUND if it is neither; BAD_REFERENCE if it is the name of several tracks.
+    """
     path = Path(source.reference)
-    if not path.exists():
-        held = _held_track(source.reference, library)
-        if held is not None:
-            return held.key, held.source
-    job = TrackJob.plan(path, config.track)
-    jobs.append(job)
-    return job.key, path.name
+    if not path.exists() and (held := catalogue.tracks_named(source.reference)):
+        return held
+    return _standing(TrackJob.plan(path, config.track), catalogue, keep_stale)
 
 
-def _held_track(reference: str, library: Library) -> Manifest | None:
-    try:
-        return library.find(reference, Kind.TRACKS)
-    except PegasusError:
-        return None
+def _person_said(source: Source, track: str, catalogue: Catalogue, recordings: list[Recording]) -> SeenPerson:
+    """Whom a source shows, with what is said about the source now. If that is new, it is added to `recordings`."""
+    known = catalogue.recordings.get(track) or Recording(track=track)
+    said = with_what_is_said(known, name=source.subject, consent=source.consent, lends=source.attributes)
+    if said is not None:
+        recordings.append(said)
+    person = catalogue.person(track)
+    return SeenPerson(track=track, name=source.subject or person.name, consent=source.consent or person.consent)
+
+
+def _standing(job: _AnyJob, catalogue: Catalogue, keep_stale: bool) -> _AnyJob:
+    """A job as things stand: in its result's place may be one of an earlier version, or a smaller one for want of memory."""
+    kind = job.stage.kind
+    if catalogue.get(kind, job.key) is not None:
+        return job
+    if keep_stale and (earlier := catalogue.of_same_work(kind, job.work)):
+        return replace(job, key=earlier.key)
+    smaller = catalogue.instead_of(kind, job.key)
+    return replace(job, short_of=smaller.room) if smaller else job
+
+
+def _stale(catalogue: Catalogue, *inputs: tuple[Kind, str]) -> frozenset[str]:
+    """The keys of those inputs that an earlier version of their stage made."""
+    found = [catalogue.get(kind, key) for kind, key in inputs]
+    return frozenset(entry.key for entry in found if entry is not None and entry.is_stale)
 
 
 def _failed_source(source: Source, error: PegasusError) -> Outcome:
@@ -308,23 +365,4 @@ def _failed_source(source: Source, error: PegasusError) -> Outcome:
         status="failed",
         reason=error.reason,
         message=error.message,
-    )
-
-
-def _source_of_row(row: Mapping[str | None, str | None], path: Path, line: int) -> Source:
-    where = f"{path}, line {line}"
-    unknown = [name for name in row if name not in COLUMNS]
-    if unknown or not row.get("path"):
-        message = f"its columns are {', '.join(COLUMNS)}, and a path must be there"
-        raise PegasusError(Reason.BAD_CONFIG, message, subject=where)
-    names = (row.get("attributes") or "").replace(";", " ").replace(",", " ").split()
-    for name in names:
-        if name not in tuple(Attribute):
-            message = f"{name!r} is no attribute; there are {', '.join(Attribute)}"
-            raise PegasusError(Reason.BAD_CONFIG, message, subject=where)
-    return Source(
-        reference=str(path.parent / str(row["path"])),
-        attributes=tuple(Attribute(name) for name in names),
-        subject=row.get("subject") or "",
-        consent=row.get("consent") or "",
     )

@@ -1,10 +1,9 @@
-"""Reads a library's results for the stages, and describes how a result was made for its manifest."""
+"""Reads a library's results for the stages, and says where and of whom a result was made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, cast
 
 import torch
 
@@ -15,12 +14,11 @@ from pegasus_ray.avatar.files.fields import NETWORKS, load_fields
 from pegasus_ray.avatar.files.generative import load_generative
 from pegasus_ray.avatar.generative.avatar import GenerativeAvatar
 from pegasus_ray.avatar.points.avatar import Avatar
-from pegasus_ray.library.keys import to_json_types
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.payloads import read_payload
 from pegasus_ray.library.track import Track
 from pegasus_ray.library.tracks import load_track
-from pegasus_ray.schemas.manifests import InputEntry, Kind, Provenance
+from pegasus_ray.schemas.manifests import Kind, SeenPerson
 
 AVATAR_FILES = ("avatar.safetensors", "config.json")  # payload files that every avatar has
 MODEL_FILES = (*AVATAR_FILES, NETWORKS)
@@ -71,44 +69,9 @@ def read_track(location: str, key: str) -> Track:
     return load_track(Library(location), key)
 
 
-def provenance(
-    inputs: Mapping[str, str],
-    config: object,
-    *,
-    source: str,
-    rig: str,
-    seed: int = 0,
-    threads: int = 1,
-    device: str = "cpu",
-    **facts: Any,
-) -> Provenance:
-    """Describe how a result was made from other results.
-
-    Args:
-        inputs: keys of the other results, by name.
-        config: the configuration that was in effect.
-        source: name of the video or person it shows.
-        rig: name of the rig whose parameters it uses.
-        seed: of its random numbers.
-        threads: number of threads of torch.
-        device: as torch names it.
-        facts: other fields of `Provenance`.
-    """
-    return Provenance(
-        inputs=tuple(InputEntry(name=name, key=key) for name, key in inputs.items()),
-        config=cast(dict[str, Any], to_json_types(config)),
-        source=source,
-        rig=rig,
-        seed=seed,
-        threads=threads,
-        device=device_class(device),
-        **facts,
-    )
-
-
-def join_consents(wordings: Iterable[str]) -> str:
-    """What all the people that a result shows have consented to, each wording once; empty ones are left out."""
-    return "; ".join(dict.fromkeys(wording for wording in wordings if wording))
+def join_seen(*groups: Iterable[SeenPerson]) -> tuple[SeenPerson, ...]:
+    """Everybody who can be seen in some results, each once, in the order given."""
+    return tuple({person.track: person for group in groups for person in group}.values())
 
 
 def visible_device() -> str:

@@ -10,9 +10,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from pegasus_ray.jobs.results import provenance, read_track
-from pegasus_ray.jobs.stage_job import StageJob, plan_key
-from pegasus_ray.jobs.work import Summary
+from pegasus_ray.jobs.results import read_track
+from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.images import encode_png, normals_to_rgb
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.track import Bytes
@@ -21,12 +20,15 @@ from pegasus_ray.perception.overlay import LABEL_COLOURS
 from pegasus_ray.render.video import write_video
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.evenly import evenly
-from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.manifests import Manifest, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Label
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.studio.film.render import PICTURE_VERSION, render_frames, restore_wall, track_of_frames
 from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.person import Person
+
+NOBODY = "a person of the studio, who does not exist"
+"""Stands in the place of a consent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +53,11 @@ class StudioJob(StageJob):
     def plan(cls, person: Person, config: StudioConfig) -> StudioJob:
         """The job for one person."""
         settings = {"studio": config, "person": person, "look": PICTURE_VERSION}
-        return cls(key=plan_key(cls.stage, {}, settings), subject=person.name, person=person, config=config)
+        key, work = identify(cls.stage, {}, settings)
+        shown = SeenPerson(track=key, name=person.name, consent=NOBODY)
+        return cls(key=key, work=work, subject=person.name, seen=(shown,), person=person, config=config)
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Render every frame of the performance, commit."""
         motion = perform(self.person, self.config.frames, self.config.fps, self.config.seed)
         frames = []
@@ -65,15 +69,14 @@ class StudioJob(StageJob):
             depth=np.stack([np.where(np.isfinite(frame.depth), frame.depth, 0) for frame in frames]),
             normals=np.stack([normals_to_rgb(frame.normals) for frame in frames]),
         )
-        facts = provenance(
-            {},
+        facts = self.provenance(
             self.config,
             source=track.source,
             rig=track.rig,
             seed=self.person.seed if self.config.seed is None else self.config.seed,
             summary={"frames": len(track)},
         )
-        return save_track(library, self.key, track, facts, truth=truth).summary
+        return save_track(library, self.key, track, facts, truth=truth)
 
 
 def export_videos(library: Library, tracks: Sequence[str], folder: Path, fps: float) -> list[Path]:

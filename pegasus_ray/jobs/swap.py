@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from pegasus_ray.jobs.results import provenance, read_avatar, read_track
-from pegasus_ray.jobs.stage_job import StageJob, plan_key
-from pegasus_ray.jobs.work import Summary
+from pegasus_ray.jobs.results import read_avatar, read_track
+from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.shards import Shard, missing_shards, plan_shards, seal_swap, write_shard
+from pegasus_ray.library.shards import Shard, ShardReport, find_shard, plan_shards, seal_swap, write_shard
+from pegasus_ray.library.tracks import track_length
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.manifests import Manifest, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.judge import judge_models
@@ -37,14 +38,25 @@ class SwapJob(StageJob):
 
     @classmethod
     def plan(
-        cls, track: str, target: str, avatar: str, attribute: Attribute, config: SwapConfig, *, subject: str
+        cls,
+        track: str,
+        target: str,
+        avatar: str,
+        attribute: Attribute,
+        config: SwapConfig,
+        *,
+        subject: str,
+        seen: Sequence[SeenPerson] = (),
     ) -> SwapJob:
-        """The job for one pair of the plan: an avatar and an attribute that it may lend."""
+        """The job for one pair of the plan, an avatar and an attribute that it may lend; `seen` is the target and the lender."""
         inputs, models = {"track": track, "target": target, "avatar": avatar}, judge_models(config.judge)
+        key, work = identify(cls.stage, inputs, {"swap": config, "attribute": attribute}, dict(models))
         return cls(
-            key=plan_key(cls.stage, inputs, {"swap": config, "attribute": attribute}, dict(models)),
+            key=key,
+            work=work,
             subject=subject,
             threads=config.threads,
+            seen=tuple(seen),
             track=track,
             target=target,
             avatar=avatar,
@@ -60,44 +72,42 @@ class SwapJob(StageJob):
 
     def shards(self, library: Library) -> tuple[Shard, ...]:
         """See `ShardedJob`."""
-        frames = swap_frames(read_track(library.location, self.track), self.config)
+        frames = swap_frames(_length(library.location, self.track), self.config)
         return plan_shards(self.key, frames, per_shard=FRAMES_PER_SHARD)
 
-    def make(self, library: Library, shard: Shard) -> None:
+    def make(self, library: Library, shard: Shard) -> ShardReport:
         """See `ShardedJob`."""
         if judge_models(self.config.judge) != self.models:
             message = "this worker has other model files than the driver; run `pegasus assets fetch models` on both"
             raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
         swapper = _swapper(library.location, self)
-        write_shard(library, shard, swapper(shard.frames, target_key=self.track, avatar_key=self.avatar))
+        return write_shard(library, shard, swapper(shard.frames, target_key=self.track, avatar_key=self.avatar))
 
-    def seal(self, library: Library) -> Summary:
+    def seal(self, library: Library, reports: Sequence[ShardReport]) -> Manifest:
         """See `ShardedJob`."""
         lender = library.expect(Stage.FIT.kind, self.avatar)
-        facts = provenance(
-            self.inputs,
-            self.config,
-            source=self.subject,
-            rig=lender.rig,
-            threads=self.threads,
-            attributes=(self.attribute,),
-            consent=lender.consent,
-        )
-        return seal_swap(library, self.key, self.shards(library), facts).summary
+        facts = self.provenance(self.config, source=self.subject, rig=lender.rig, attributes=(self.attribute,))
+        return seal_swap(library, self.key, self.shards(library), reports, facts)
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Make the shards that are missing, one after another, and seal the swap."""
-        missing = missing_shards(library, self.shards(library))
-        for number, shard in enumerate(missing):
-            progress(number / len(missing), f"{number} of {len(missing)} shards")
-            self.make(library, shard)
-        return self.seal(library)
+        shards, reports = self.shards(library), []
+        for number, shard in enumerate(shards):
+            progress(number / len(shards), f"{number} of {len(shards)} shards")
+            reports.append(find_shard(library, shard) or self.make(library, shard))
+        return self.seal(library, reports)
 
     def smaller(self) -> SwapJob | None:
-        """The swap with half as many frames at a time; None at one frame."""
+        """The swap with half as many frames at a time, which gives the same frames; None at one frame."""
         if self.config.batch == 1:
             return None
         return replace(self, config=replace(self.config, batch=self.config.batch // 2))
+
+
+@lru_cache(maxsize=64)
+def _length(location: str, track: str) -> int:
+    """The length of a track, which the driver asks for once a swap."""
+    return track_length(Library(location), track)
 
 
 @lru_cache(maxsize=2)

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pegasus_ray.jobs.results import provenance
-from pegasus_ray.jobs.stage_job import StageJob, plan_key
-from pegasus_ray.jobs.work import Summary
+from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.keys import digest_file
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.perception.observe import models_of
 from pegasus_ray.rig.load import models_of_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import InputEntry, Stage
+from pegasus_ray.schemas.manifests import InputEntry, Manifest, SeenPerson, Stage
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.track import TrackConfig, observe_video, track_observed
 
@@ -31,23 +29,28 @@ class TrackJob(StageJob):
     config: TrackConfig
 
     @classmethod
-    def plan(cls, video: Path, config: TrackConfig) -> TrackJob:
-        """The job for a video file. The key depends on the file's content, not on its name.
+    def plan(cls, video: Path, config: TrackConfig, *, name: str = "", consent: str = "") -> TrackJob:
+        """The job for a video file, and the name and consent of the person in it.
+
+        The key depends on the file's content, not on its name.
 
         Raises:
             PegasusError: NOT_FOUND if there is no such file.
         """
         digest, models = digest_file(video), _model_files(config)
+        key, work = identify(cls.stage, {"video": digest}, config, dict(models))
         return cls(
-            key=plan_key(cls.stage, {"video": digest}, config, dict(models)),
+            key=key,
+            work=work,
             subject=str(video),
+            seen=(SeenPerson(track=key, name=name, consent=consent),),
             video=str(video.absolute()),
             digest=digest,
             models=models,
             config=config,
         )
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Track the person in the video and commit the track.
 
         Raises:
@@ -58,12 +61,15 @@ class TrackJob(StageJob):
             raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
         observed = observe_video(Path(self.video), self.config, progress)
         track = track_observed(observed, self.config, progress)
-        facts = provenance(
-            {}, self.config, source=track.source, rig=track.rig, threads=self.threads, summary=observed.summary()
-        )
         files = (("video", self.digest), *self.models)
-        inputs = tuple(InputEntry(name=name, sha256=digest) for name, digest in files)
-        return save_track(library, self.key, track, facts.model_copy(update={"inputs": inputs})).summary
+        facts = self.provenance(
+            self.config,
+            source=track.source,
+            rig=track.rig,
+            more_inputs=[InputEntry(name=name, sha256=digest) for name, digest in files],
+            summary=observed.summary(),
+        )
+        return save_track(library, self.key, track, facts)
 
 
 def _model_files(config: TrackConfig) -> tuple[tuple[str, str], ...]:

@@ -9,11 +9,10 @@ from typing import ClassVar
 
 from pegasus_ray.avatar.files.avatar import dump_avatar
 from pegasus_ray.jobs.preview import PREVIEW_FILE, draw_preview
-from pegasus_ray.jobs.results import join_consents, provenance, read_avatar, read_generative, read_track
-from pegasus_ray.jobs.stage_job import StageJob, plan_key
-from pegasus_ray.jobs.work import Summary
+from pegasus_ray.jobs.results import read_avatar, read_generative, read_track
+from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.library import Library
-from pegasus_ray.schemas.manifests import Kind, Stage
+from pegasus_ray.schemas.manifests import InputEntry, Kind, Manifest, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.transfer import TransferConfig, transfer
@@ -42,13 +41,17 @@ class TransferJob(StageJob):
         *,
         subject: str,
         codes: Mapping[Attribute, str] | None = None,
+        seen: Sequence[SeenPerson] = (),
     ) -> TransferJob:
-        """The job for a source and a user; for `codes` see `transfer`."""
+        """The job for a source and a user; for `codes` see `transfer`; `seen` is everybody who can be seen in both."""
         chosen = tuple(sorted((codes or {}).items()))
         settings = {"transfer": config, "attributes": list(attributes), "codes": dict(chosen)}
+        key, work = identify(cls.stage, {"source": source, "user": user}, settings)
         return cls(
-            key=plan_key(cls.stage, {"source": source, "user": user}, settings),
+            key=key,
+            work=work,
             subject=subject,
+            seen=tuple(seen),
             source=source,
             source_kind=source_kind,
             user=user,
@@ -62,9 +65,8 @@ class TransferJob(StageJob):
         """The source and the new user's avatar."""
         return {"source": self.source, "user": self.user}
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Put the attributes on the user's avatar, draw a preview on the user's track, commit."""
-        lender = library.expect(self.source_kind, self.source)
         user = library.expect(Kind.AVATARS, self.user)
         source = (
             read_generative(library, self.source)
@@ -73,15 +75,13 @@ class TransferJob(StageJob):
         )
         avatar = transfer(source, read_avatar(library, self.user), self.attributes, self.config, codes=dict(self.codes))
         track = user.input("track")
-        facts = provenance(
-            {**self.inputs, "track": track},
+        facts = self.provenance(
             {"transfer": self.config, "attributes": self.attributes, "codes": dict(self.codes)},
             source=self.subject,
             rig=avatar.rig,
-            threads=self.threads,
-            consent=join_consents((user.consent, lender.consent)),
+            more_inputs=(InputEntry(name="track", key=track),),
             summary={"points": len(avatar)},
         )
         preview = draw_preview(avatar, read_track(library.location, track))
         files = dump_avatar(avatar) | {PREVIEW_FILE: preview}
-        return library.commit(self.stage.kind, self.key, files, facts).summary
+        return library.commit(self.stage.kind, self.key, files, facts)

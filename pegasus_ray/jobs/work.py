@@ -6,16 +6,19 @@ import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from pegasus_ray.library.ledger import Attempt, LastEvents, record
-from pegasus_ray.library.library import Library, Standing, written_later
+from pegasus_ray.jobs.memory import machine_room
+from pegasus_ray.library.library import Library, written_later
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import Attempt, record, write_events
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.library.scratch import Scratch, open_scratch
-from pegasus_ray.library.shards import Shard
+from pegasus_ray.library.shards import Shard, ShardReport
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import EventKind, PlannedItem, Stage
+from pegasus_ray.schemas.manifests import EventKind, Manifest, PlannedItem, ResultEntry, Stage, entry_of
 from pegasus_ray.schemas.progress import Progress
 
 Summary = Mapping[str, float | int | str]
@@ -49,11 +52,18 @@ class Job(Protocol):
     def threads(self) -> int:
         """Number of threads for torch, because the order of sums depends on it; 0 leaves torch's own setting."""
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    @property
+    def short_of(self) -> int:
+        """Bytes of memory with which an earlier try at this job did not get by; 0 if none failed so."""
+
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         """Make the result and commit it, resuming from the checkpoint that an earlier try left in the scratch folder."""
 
     def smaller(self) -> Self | None:
-        """The same work with less memory, under the same key; None if it cannot be done with less."""
+        """The same work with less memory; None if it cannot be done with less.
+
+        If its result is another one, coarser, then so is its key.
+        """
 
 
 @runtime_checkable
@@ -63,11 +73,11 @@ class ShardedJob(Protocol):
     def shards(self, library: Library) -> Sequence[Shard]:
         """All shards of the result, made or not."""
 
-    def make(self, library: Library, shard: Shard) -> None:
+    def make(self, library: Library, shard: Shard) -> ShardReport:
         """Make and commit one shard."""
 
-    def seal(self, library: Library) -> Summary:
-        """Write the manifest, once all shards are there."""
+    def seal(self, library: Library, reports: Sequence[ShardReport]) -> Manifest:
+        """Write the manifest from the reports of all shards. Raises PegasusError CORRUPT if one is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +92,7 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
     summary: Summary = field(default_factory=dict)
+    entry: ResultEntry | None = None  # of the result, for the catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,20 +125,18 @@ def end_event(outcome: Outcome) -> Event:
     return Event(stage=outcome.stage, key=outcome.key, subject=outcome.subject, share=1.0, outcome=outcome)
 
 
-def outcome_before_run(job: Job, library: Library, events: LastEvents | None = None) -> Outcome | None:
+def outcome_before_run(job: Job, catalogue: Catalogue, ledger: Ledger) -> Outcome | None:
     """The outcome of a job that need not or must not run; None if it is to run.
-
-    Callers with many jobs give `events`, so that the ledger is listed once for all of them.
 
     It is skipped if its result is there, and failed if it is quarantined or a later release has written the result.
     """
-    standing, manifest = library.examine(job.stage.kind, job.key)
-    if manifest is not None:
-        return _outcome(job, "skipped", summary=manifest.summary)
-    if standing is Standing.LATER:
+    entry = catalogue.get(job.stage.kind, job.key)
+    if entry is not None:
+        return _outcome(job, "skipped", summary=entry.summary)
+    if catalogue.is_later(job.stage.kind, job.key):
         error = written_later(job.stage.kind, job.key)
         return _outcome(job, "failed", reason=error.reason, message=error.message)
-    event = (events or LastEvents(library)).quarantine_of(job.stage, job.key)
+    event = ledger.quarantine_of(job.stage, job.key)
     if event is None:
         return None
     message = f"set aside: {event.message}; `pegasus retry {job.key}` lets it be tried again"
@@ -156,14 +165,20 @@ def attempt(
     began = time.monotonic()
     entry: Attempt | None = None
     try:
-        if library.exists(job.stage.kind, job.key):
-            return _outcome(job, "skipped")
+        there = library.manifest(job.stage.kind, job.key)
+        if there is not None:
+            return made_outcome(job, there, skipped=True)
+        if job.short_of and job.short_of >= machine_room():
+            message = "it was made smaller for want of memory, and there is no more of it here"
+            return _outcome(job, "skipped", message=message)
         entry = Attempt(library, planned_item(job), number=number)
+        write_events(library)  # at once: if this process dies, the start is all that tells of the try
         set_threads(job)
         with scratch or open_scratch(library, job.stage, job.key) as kept:
-            summary = job.run(library, _with_heartbeat(progress, entry, kept), kept.folder)
+            manifest = job.run(library, _with_heartbeat(progress, entry, kept), kept.folder)
         entry.done()
-        return _outcome(job, "done", seconds=time.monotonic() - began, summary=summary)
+        write_events(library)
+        return made_outcome(job, manifest, seconds=time.monotonic() - began)
     except Exception as error:  # noqa: BLE001 - one bad item must not end the run; the ledger keeps the error
         reason, message = describe_error(error)
         if entry is not None:
@@ -198,9 +213,11 @@ def failed_outcome(job: Job, reason: Reason, message: str, *, seconds: float = 0
     return _outcome(job, "failed", reason=reason, message=message, seconds=seconds)
 
 
-def done_outcome(job: Job, summary: Summary, *, seconds: float) -> Outcome:
-    """The outcome of a job whose result is committed."""
-    return _outcome(job, "done", summary=summary, seconds=seconds)
+def made_outcome(job: Job, manifest: Manifest, *, seconds: float = 0.0, skipped: bool = False) -> Outcome:
+    """The outcome of a job whose result is committed, by this try or, if it is skipped, by an earlier one."""
+    made = _outcome(job, "skipped" if skipped else "done", summary=manifest.summary, seconds=seconds)
+    message = "made smaller: there was not enough memory" if manifest.instead_of else ""
+    return replace(made, entry=entry_of(manifest), message=message)
 
 
 def describe_error(error: BaseException) -> tuple[Reason, str]:

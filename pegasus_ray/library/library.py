@@ -25,6 +25,8 @@ from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, KEY_PATTERN, FileEntr
 
 MANIFEST = "manifest.json"  # file in each result's folder
 CHECKPOINTS = "checkpoints"  # folder in the library
+MAX_MANIFEST_BYTES = 64 << 20
+"""Of a larger file only the beginning is read, which is no valid manifest. One of ten thousand inputs and files has 2 MB."""
 _DIGEST_DIGITS_IN_NAME = 12  # hex digits of a payload file's sha256 that its name contains
 
 
@@ -75,20 +77,10 @@ class Library:
 
     def examine(self, kind: Kind, key: str) -> tuple[Standing, Manifest | None]:
         """How a result stands, and its manifest if it is whole."""
-        folder = f"{kind}/{key}"
-        try:
-            data = self.storage.read(f"{folder}/{MANIFEST}")
-        except (FileNotFoundError, NotADirectoryError):
-            return Standing.ABSENT, None
-        try:
-            manifest = Manifest.model_validate_json(data)
-        except ValidationError as error:
-            return (Standing.LATER if _is_later(kind, data, error) else Standing.BROKEN), None
-        if manifest.kind is not kind or manifest.key != key:
-            return Standing.BROKEN, None
-        if manifest.format_version > FORMAT_VERSIONS[kind]:
-            return Standing.LATER, None
-        sizes = {entry.name: entry.size for entry in self.storage.files(folder)}
+        standing, manifest = self._read_manifest(kind, key)
+        if manifest is None:
+            return standing, None
+        sizes = {entry.name: entry.size for entry in self.storage.files(f"{kind}/{key}")}
         whole = all(sizes.get(file.path) == file.size for file in manifest.files)
         return (Standing.WHOLE, manifest) if whole else (Standing.BROKEN, None)
 
@@ -164,62 +156,53 @@ class Library:
         return data
 
     def expect(self, kind: Kind, key: str) -> Manifest:
-        """The manifest of a result that must be there.
+        """The manifest of a result that must be there. Whether its payload is, turns out when that is read.
 
         Raises:
-            PegasusError: BAD_REFERENCE if it is not.
+            PegasusError: BAD_REFERENCE if it is not; BAD_LIBRARY if a later release wrote it.
         """
-        manifest = self.manifest(kind, key)
+        standing, manifest = self._read_manifest(kind, key)
+        if standing is Standing.LATER:
+            raise written_later(kind, key)
         if manifest is None:
             message = f"not in {self.location}; `pegasus status` lists what is"
             raise PegasusError(Reason.BAD_REFERENCE, message, subject=f"{kind}/{key}")
         return manifest
 
-    def list(self, kind: Kind) -> list[str]:
-        """Keys of the results of a kind, sorted."""
-        return [manifest.key for manifest in self.manifests(kind)]
+    def _read_manifest(self, kind: Kind, key: str) -> tuple[Standing, Manifest | None]:
+        """How a result stands as far as its manifest goes, and the manifest if it is valid."""
+        try:
+            data = self.storage.read(f"{kind}/{key}/{MANIFEST}", most=MAX_MANIFEST_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            return Standing.ABSENT, None
+        try:
+            manifest = Manifest.model_validate_json(data)
+        except ValidationError as error:
+            return (Standing.LATER if _is_later(kind, data, error) else Standing.BROKEN), None
+        if manifest.kind is not kind or manifest.key != key:
+            return Standing.BROKEN, None
+        if manifest.format_version > FORMAT_VERSIONS[kind]:
+            return Standing.LATER, None
+        return Standing.WHOLE, manifest
 
     def keys(self, kind: Kind) -> Sequence[str]:
         """The names of a kind's folders that can be keys, sorted, whether or not the results are whole."""
         return [name for name in self.storage.folders(kind) if is_key(name)]
 
     def manifests(self, kind: Kind) -> Iterator[Manifest]:
-        """The valid manifests of a kind, in order of their keys; also those that an earlier version of its stage made."""
+        """The valid manifests of a kind, in order of their keys; also those that an earlier version of its stage made.
+
+        Each costs two requests: who needs less than all of every manifest takes the catalogue.
+        """
         for key in self.keys(kind):
             manifest = self.manifest(kind, key)
             if manifest is not None:
                 yield manifest
 
-    def find(self, reference: str, *kinds: Kind) -> Manifest:
-        """The one result that a user refers to. One that an earlier version of its stage made counts only if there is no other.
-
-        Args:
-            reference: a key, the beginning of one, `kind/key`, or the name of its source with or without suffix.
-            kinds: kinds to search; all of them by default.
-
-        Raises:
-            PegasusError: BAD_REFERENCE if no result or more than one fits; the message names candidates.
-        """
-        named_kind, _, rest = reference.rpartition("/")
-        found = [manifest for kind in kinds or tuple(Kind) for manifest in self.manifests(kind)]
-        named = [m for m in found if rest in (m.source, PurePosixPath(m.source).stem) and named_kind in ("", m.kind)]
-        fitting = named or [m for m in found if rest and m.key.startswith(rest) and named_kind in ("", m.kind)]
-        fitting = [m for m in fitting if not is_stale(m)] or fitting
-        if len(fitting) == 1:
-            return fitting[0]
-        candidates = ", ".join(f"{m.kind}/{m.key} ({m.source})" for m in (fitting or found)[:8]) or "nothing yet"
-        what = "fits more than one result; give more of the key" if fitting else "is no result here"
-        raise PegasusError(Reason.BAD_REFERENCE, f"{what}. There is: {candidates}", subject=reference)
-
 
 def is_key(name: str) -> bool:
     """Whether a name can be that of a result."""
     return re.fullmatch(KEY_PATTERN, name) is not None
-
-
-def is_stale(manifest: Manifest) -> bool:
-    """Whether an earlier version of its stage made a result: a run makes it anew, under another key."""
-    return manifest.format_version < FORMAT_VERSIONS[manifest.kind]
 
 
 def written_later(kind: Kind, key: str) -> PegasusError:

@@ -19,17 +19,25 @@ MARK = "library.json"
 _NAMES_SHOWN = 5  # of what a place holds, in an error
 
 
-def read_mark(storage: Storage) -> LibraryMark | None:
+def read_mark(storage: Storage, *, older: bool = False) -> LibraryMark | None:
     """What says that a place is a library; None where nothing says so.
 
+    Args:
+        storage: the place.
+        older: accept a library in the form of an earlier release, too.
+
     Raises:
-        PegasusError: BAD_LIBRARY if its `library.json` is another program's, or of a later release.
+        PegasusError: BAD_LIBRARY if its `library.json` is another program's, or of another release.
     """
     try:
         data = json.loads(storage.read(MARK))
         version = data.get("format") if isinstance(data, dict) else None
-        if isinstance(version, int) and version > LIBRARY_FORMAT:
-            message = "was made by a later release of pegasus-ray; use that release, or another place"
+        if isinstance(version, int) and version != LIBRARY_FORMAT and not (older and version < LIBRARY_FORMAT):
+            message = (
+                "was made by a later release of pegasus-ray; use that release, or another place"
+                if version > LIBRARY_FORMAT
+                else f"was made by an earlier release; `pegasus migrate --library {storage.location}` converts it"
+            )
             raise PegasusError(Reason.BAD_LIBRARY, message, subject=storage.location)
         return LibraryMark.model_validate(data)
     except (FileNotFoundError, NotADirectoryError):

@@ -28,6 +28,9 @@ With others we look first, and of two writers at the same moment both may succee
 CONFLICT_WAITS = (0.1, 0.2, 0.4, 0.8)  # seconds
 """Waits before a conditional put is sent again, if the store refused it because another write of that file was under way."""
 
+EMPTY_FILE = "InvalidRange"
+"""S3's answer to who asks for the first bytes of a file that has none."""
+
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "409"})  # error codes of S3
 
 
@@ -80,12 +83,19 @@ class RemoteStorage:
                     return True
         raise AssertionError("unreachable")
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, most: int | None = None) -> bytes:
         """See `Storage.read`."""
         # s3fs asks for the size first, to fetch files above 50 MB in parts side by side. JSON files are small: one request.
-        options = {"max_concurrency": 1} if self._is_s3 and path.endswith(".json") else {}
+        options: dict[str, Any] = {"max_concurrency": 1} if self._is_s3 and path.endswith(".json") else {}
+        if most is not None:
+            options |= {"start": 0, "end": most}
         with self._errors():
-            data: bytes = self.filesystem.cat_file(f"{self.root}/{path}", **options)
+            try:
+                data: bytes = self.filesystem.cat_file(f"{self.root}/{path}", **options)
+            except OSError as error:
+                if _error_code(error) != EMPTY_FILE:
+                    raise
+                return b""
         return data
 
     def files(self, folder: str) -> list[Entry]:

@@ -1,15 +1,16 @@
 """A swap is committed shard by shard, so that a killed run loses one shard at most. A shard is one row of the swap's plan.
 
 A shard's name is derived from its row of the plan, and a file that is visible is complete (see `storage`). So the next run
-need not make the shards that it finds. Readers use shards only through the manifest, which is written once all are there.
+need not make the shards that it finds. Who makes or finds a shard reports its digest and scores, so that the manifest, which
+comes once all are there, is written without reading the shards again. Readers use them only through the manifest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pegasus_ray.library.keys import digest, key_of
@@ -43,18 +44,30 @@ def plan_shards(swap: str, frames: Sequence[int], *, per_shard: int = FRAMES_PER
     return tuple(Shard(swap=swap, frames=tuple(int(i) for i in frames[at : at + per_shard])) for at in starts)
 
 
-def missing_shards(library: Library, shards: Sequence[Shard]) -> tuple[Shard, ...]:
-    """The shards that are still to be made."""
-    there = {
-        (key, entry.name)
-        for key in {shard.swap for shard in shards}
-        for entry in library.storage.files(f"{Kind.SWAPS}/{key}")
-    }
-    return tuple(shard for shard in shards if (shard.swap, shard.name) not in there)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReport:
+    """What the manifest needs to know of a shard that is there."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+    frames: int = 0  # that are good
+    failed: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)  # of each score over the frames that have it
+    counts: Mapping[str, int] = field(default_factory=dict)  # how many frames have it
+
+    def to_json(self) -> str:
+        """The report as text, in which form it passes between processes."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> ShardReport:
+        """The report in a text of `to_json`."""
+        return ShardReport(**json.loads(text))
 
 
-def write_shard(library: Library, shard: Shard, swap: Swap) -> bool:
-    """Commit one shard. False if another writer was first.
+def write_shard(library: Library, shard: Shard, swap: Swap) -> ShardReport:
+    """Commit one shard, unless another writer was first; the report is of the shard that is there.
 
     Raises:
         PegasusError: INTERNAL if the frames are not those of the plan, DISK_FULL.
@@ -63,43 +76,65 @@ def write_shard(library: Library, shard: Shard, swap: Swap) -> bool:
         raise PegasusError(
             Reason.INTERNAL, "the swapped frames are not the plan's", subject=f"{Kind.SWAPS}/{shard.swap}"
         )
-    return library.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", swap_bytes(swap))
+    data = swap_bytes(swap)
+    while not library.create(f"{Kind.SWAPS}/{shard.swap}/{shard.name}", data):
+        found = find_shard(library, shard)
+        if found is not None:
+            return found
+    return _report(shard, data)
 
 
-def seal_swap(library: Library, key: str, shards: Sequence[Shard], provenance: Provenance) -> Manifest:
+def find_shard(library: Library, shard: Shard) -> ShardReport | None:
+    """The report of a shard that an earlier try has left. None if there is none; one that cannot be read is removed."""
+    path = f"{Kind.SWAPS}/{shard.swap}/{shard.name}"
+    try:
+        return _report(shard, library.storage.read(path))
+    except FileNotFoundError:
+        return None
+    except PegasusError as error:
+        if error.reason is not Reason.CORRUPT:
+            raise
+        library.storage.remove(path)
+        return None
+
+
+def seal_swap(
+    library: Library, key: str, shards: Sequence[Shard], reports: Sequence[ShardReport], provenance: Provenance
+) -> Manifest:
     """Write the manifest of a swap's shards, with the mean scores in its summary.
 
     Raises:
-        PegasusError: CORRUPT if a shard is missing or cannot be read; it is removed, and the next run makes it again.
+        PegasusError: CORRUPT if a shard has no report; the next run makes it.
     """
-    standing = library.manifest(Kind.SWAPS, key)
-    if standing is not None:
-        return standing
-    entries, tables = [], []
-    for shard in shards:
-        entry, table = _inspect(library, shard)
-        entries.append(entry)
-        tables.append(table)
-    rows = pa.concat_tables(tables)
-    good = rows.filter(pc.equal(rows["status"], OK))
-    summary: dict[str, float | int | str] = {"frames": len(good), "failed": len(rows) - len(good)}
-    if len(good):
-        means = {name: pc.mean(pc.struct_field(good["scores"], name)).as_py() for name in SCORES}
-        summary |= {name: float(mean) for name, mean in means.items() if mean is not None}
+    by_name = {report.name: report for report in reports}
+    if missing := [shard.name for shard in shards if shard.name not in by_name]:
+        message = "a shard is missing or cannot be read; run the same command again to make it"
+        raise PegasusError(Reason.CORRUPT, message, subject=f"{Kind.SWAPS}/{key}/{missing[0]}")
+    told = [by_name[shard.name] for shard in shards]
+    summary: dict[str, float | int | str] = {
+        "frames": sum(report.frames for report in told),
+        "failed": sum(report.failed for report in told),
+    }
+    for name in SCORES:
+        if count := sum(report.counts.get(name, 0) for report in told):
+            summary[name] = sum(report.sums.get(name, 0.0) for report in told) / count
     filled = provenance.model_copy(update={"summary": {**provenance.summary, **summary}})
+    entries = [FileEntry(name=r.name, path=r.name, size=r.size, sha256=r.sha256) for r in told]
     return library.seal(Kind.SWAPS, key, entries, filled)
 
 
-def _inspect(library: Library, shard: Shard) -> tuple[FileEntry, pa.Table]:
-    """A shard's entry in the manifest, and its columns of status and scores."""
-    path = f"{Kind.SWAPS}/{shard.swap}/{shard.name}"
-    try:
-        data = library.storage.read(path)
-        table = read_swap_table(data, path, ("status", "scores"))
-    except (FileNotFoundError, PegasusError) as error:
-        if isinstance(error, PegasusError) and error.reason is not Reason.CORRUPT:
-            raise
-        library.storage.remove(path)
-        message = "a shard is missing or cannot be read; run the same command again to make it"
-        raise PegasusError(Reason.CORRUPT, message, subject=path) from error
-    return FileEntry(name=shard.name, path=shard.name, size=len(data), sha256=digest(data)), table
+def _report(shard: Shard, data: bytes) -> ShardReport:
+    """The report of a shard's file. Raises PegasusError as `read_swap_table`."""
+    table = read_swap_table(data, f"{Kind.SWAPS}/{shard.swap}/{shard.name}", ("status", "scores"))
+    good = table.filter(pc.equal(table["status"], OK))
+    scores = {name: pc.struct_field(good["scores"], name) for name in SCORES}
+    counts = {name: pc.count(values).as_py() for name, values in scores.items()}
+    return ShardReport(
+        name=shard.name,
+        size=len(data),
+        sha256=digest(data),
+        frames=len(good),
+        failed=len(table) - len(good),
+        sums={name: float(pc.sum(values).as_py()) for name, values in scores.items() if counts[name]},
+        counts=counts,
+    )

@@ -51,8 +51,8 @@ class Storage(Protocol):
     def create(self, path: str, data: bytes) -> bool:
         """Write a file unless one of that name exists. True if this call made it."""
 
-    def read(self, path: str) -> bytes:
-        """A file's content.
+    def read(self, path: str, *, most: int | None = None) -> bytes:
+        """A file's content, at most so many bytes of it.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -129,12 +129,13 @@ class LocalStorage:
                 temporary.replace(final)
         return True
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, most: int | None = None) -> bytes:
         """See `Storage.read`."""
         target = self._below(path)
         if target.is_symlink():
             raise FileNotFoundError(target)
-        return target.read_bytes()
+        with target.open("rb") as file:
+            return file.read(-1 if most is None else most)
 
     def files(self, folder: str) -> list[Entry]:
         """See `Storage.files`. Unfinished writes are listed too; their names begin with `TEMPORARY_PREFIX`."""

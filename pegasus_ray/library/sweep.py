@@ -1,7 +1,7 @@
 """Sweeping a library: leftovers of killed runs go to the trash, and the trash is emptied after a grace period.
 
-Only what is ours is touched: files in folders that are named as keys, unfinished writes and marks in the ledger, and checkpoints
-that are named by stage and key. A result that a later release wrote is left alone.
+Only what is ours is touched: files in folders that are named as keys, unfinished writes among the records, marks in the ledger,
+and checkpoints that are named by stage and key. A result that a later release wrote is left alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from pegasus_ray.library.ledger import LEDGER, MARKS_PREFIX
 from pegasus_ray.library.library import CHECKPOINTS, MANIFEST, Library, Standing, is_key
 from pegasus_ray.library.mark import expect_ours
+from pegasus_ray.library.records.catalogue import FOLDER as CATALOGUE
+from pegasus_ray.library.records.ledger import LEDGER, MARKS_PREFIX
+from pegasus_ray.library.records.recordings import FOLDER as RECORDINGS
 from pegasus_ray.library.storage import TEMPORARY_PREFIX
 from pegasus_ray.schemas.manifests import Kind, Stage
 
 TRASH = "trash"
+RECORDS = (LEDGER, CATALOGUE, RECORDINGS)
 GRACE_SECONDS = 24 * 3600.0
 """What is younger may belong to a run that is still at work."""
 TRASH_SECONDS = 24 * 3600.0
@@ -47,7 +50,7 @@ def sweep(library: Library, grace: float = GRACE_SECONDS, *, empty: bool = False
     expect_ours(library.storage)
     leftovers = (
         *_unnamed_files(library, grace),
-        *_ledger_leftovers(library, grace),
+        *_record_leftovers(library, grace),
         *_useless_checkpoints(library, grace),
     )
     if not dry_run:
@@ -73,9 +76,9 @@ def _unnamed_files(library: Library, grace: float) -> Iterator[str]:
                 yield from _old_files(library, f"{kind}/{key}", grace, without=kept)
 
 
-def _ledger_leftovers(library: Library, grace: float) -> Iterator[str]:
-    """Unfinished writes in the ledger, and the marks of swap runs that were killed."""
-    for folder in (LEDGER, *(f"{LEDGER}/{name}" for name in library.storage.folders(LEDGER))):
+def _record_leftovers(library: Library, grace: float) -> Iterator[str]:
+    """Unfinished writes among the records, and the marks of swap runs that were killed."""
+    for folder in (*RECORDS, *(f"{above}/{name}" for above in RECORDS for name in library.storage.folders(above))):
         is_marks = folder.startswith(f"{LEDGER}/{MARKS_PREFIX}")
         for path in _old_files(library, folder, grace):
             if is_marks or path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):

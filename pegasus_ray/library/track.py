@@ -62,12 +62,17 @@ class Track(Performance):
 
     def held_out(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Frame numbers to fit, and the last tenth (one at least), which no fit may see."""
-        last = max(len(self) // 10, 1)
-        frames = np.arange(len(self))
-        return frames[:-last], frames[-last:]
+        return held_out(len(self))
 
     def on_white(self) -> Bytes:
         """The person on a white background, (T, S, S, 3) RGB."""
         matte = self.mattes[..., None].astype(np.uint16)
         blended = (self.images * matte + 255 * (255 - matte) + 127) // 255
         return blended.astype(np.uint8)
+
+
+def held_out(length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """See `Track.held_out`: the frame numbers of a track of so many frames."""
+    last = max(length // 10, 1)
+    frames = np.arange(length)
+    return frames[:-last], frames[-last:]

@@ -19,6 +19,7 @@ from pegasus_ray.library.parquet import check_complete, join_tables, list_length
 from pegasus_ray.library.payloads import read_payload
 from pegasus_ray.library.performance import DRIVING, Floats
 from pegasus_ray.library.track import Bytes, Track
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance
 from pegasus_ray.schemas.tables import IMAGE, OK, TRACK_SCHEMA_VERSION, track_schema
 
@@ -42,7 +43,7 @@ class Truth:
 def save_track(
     library: Library, key: str, track: Track, provenance: Provenance, *, truth: Truth | None = None
 ) -> Manifest:
-    """Commit a track. `source` and `rig` of the provenance are taken from the track.
+    """Commit a track. `source` and `rig` of the provenance are taken from the track, and the number of its frames is noted.
 
     Raises:
         PegasusError: as `Library.commit`.
@@ -52,7 +53,10 @@ def save_track(
         f"frames-{number:05d}.parquet": parquet_bytes(_table(track, truth, slice(start, start + FRAMES_PER_FILE)))
         for number, start in enumerate(starts)
     }
-    named = provenance.model_copy(update={"source": provenance.source or track.source, "rig": track.rig})
+    summary = {**provenance.summary, "frames": len(track)}
+    named = provenance.model_copy(
+        update={"source": provenance.source or track.source, "rig": track.rig, "summary": summary}
+    )
     return library.commit(Kind.TRACKS, key, files, named)
 
 
@@ -73,6 +77,19 @@ def load_track(library: Library, key: str) -> Track:
     shape = list_array(table.slice(0, 1), "shape")[0]
     whose = {"identity": list_array(table.slice(0, 1), "identity")[0]} if "identity" in table.schema.names else {}
     return Track(source=facts["source"], rig=facts["rig"], shape=shape, **whose, **pictures, **lists, **numbers)
+
+
+def track_length(library: Library, key: str) -> int:
+    """How many frames a track has, by its manifest alone.
+
+    Raises:
+        PegasusError: BAD_REFERENCE if it is not there, CORRUPT if its manifest does not say.
+    """
+    length = library.expect(Kind.TRACKS, key).summary.get("frames")
+    if not isinstance(length, int):
+        message = "its manifest does not say how many frames it has; track the video again"
+        raise PegasusError(Reason.CORRUPT, message, subject=f"{Kind.TRACKS}/{key}")
+    return length
 
 
 def load_truth(library: Library, key: str) -> Truth | None:

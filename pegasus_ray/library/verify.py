@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
 from pegasus_ray.library.library import MANIFEST, Library, Standing, is_key
 from pegasus_ray.library.mark import expect_ours, names_in_short, read_mark, write_mark
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind
 
@@ -25,6 +27,8 @@ class Verification:
 
 def verify(library: Library) -> Verification:
     """Read all payload files and compare them with their manifests; open every table and count its rows.
+
+    The catalogue is made anew from the manifests.
 
     Raises:
         PegasusError: BAD_LIBRARY for a place that holds other things and does not say that it is a library.
@@ -47,6 +51,8 @@ def verify(library: Library) -> Verification:
                     rows += pq.read_metadata(io.BytesIO(data)).num_rows if file.path.endswith(".parquet") else 0
                 except (PegasusError, OSError) as error:  # the digest rules out ArrowInvalid
                     bad.append(f"{kind}/{key}/{file.path}: {error}")
+    with suppress(PegasusError, OSError):  # where a library can only be read, its catalogue stays as it is
+        Catalogue(library).rebuild()
     return Verification(manifests=manifests, bad=tuple(bad), later=tuple(later), rows_checked=rows)
 
 

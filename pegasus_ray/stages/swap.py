@@ -24,7 +24,7 @@ from pegasus_ray.avatar.points.frames import Parameters
 from pegasus_ray.library.images import normals_to_rgb
 from pegasus_ray.library.performance import DRIVING
 from pegasus_ray.library.swaps import Swap
-from pegasus_ray.library.track import Bytes, Track
+from pegasus_ray.library.track import Bytes, Track, held_out
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.rig.model import Rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -67,9 +67,9 @@ class SwapConfig:
             raise PegasusError(Reason.BAD_CONFIG, "choose rig or diffusion", subject=f"swap.bald={self.bald}")
 
 
-def swap_frames(track: Track, config: SwapConfig) -> tuple[int, ...]:
-    """The numbers of the target's frames that a swap shows."""
-    seen, _ = track.held_out()
+def swap_frames(length: int, config: SwapConfig) -> tuple[int, ...]:
+    """The numbers of the target's frames that a swap shows, of so many."""
+    seen, _ = held_out(length)
     return tuple(int(frame) for frame in seen[evenly(len(seen), config.frames)])
 
 
@@ -245,7 +245,7 @@ def swap(
     frames: tuple[int, ...] | None = None,
 ) -> Swap:
     """The target's frames (those of the config, or `frames`) with `attribute` borrowed from `avatar`."""
-    return Swapper(target, target_avatar, avatar, attribute, config)(frames or swap_frames(target, config))
+    return Swapper(target, target_avatar, avatar, attribute, config)(frames or swap_frames(len(target), config))
 
 
 def bald_frames(target: Track, avatar: Avatar, config: SwapConfig, frames: tuple[int, ...]) -> Bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pegasus_ray.jobs.plan import display_name
 from pegasus_ray.jobs.preview import PREVIEW_FILE
 from pegasus_ray.jobs.results import read_track
 from pegasus_ray.library.images import decode_png
@@ -61,14 +60,14 @@ def card_of(library: Library, manifest: Manifest, names: Names) -> Card:
     Args:
         library: holds the result and its inputs.
         manifest: the result's.
-        names: of all results by key; they take the place of the inputs' keys.
+        names: of the result and of its inputs by key.
     """
     try:
         content, problem = _CONTENT_OF[manifest.kind](library, manifest, names), ""
     except PegasusError as error:
         content, problem = _preview(library, manifest), f"It cannot be drawn: {error}"
     return Card(
-        title=card_title(manifest),
+        title=names[manifest.key],
         key=manifest.key,
         line=content.line,
         figures={**content.figures, **manifest.summary},
@@ -76,11 +75,6 @@ def card_of(library: Library, manifest: Manifest, names: Names) -> Card:
         pictures=tuple((caption, embed(image)) for caption, image in content.pictures),
         problem=problem,
     )
-
-
-def card_title(manifest: Manifest) -> str:
-    """The title of a result's card: the person it shows, or a description of the swap or transfer."""
-    return display_name(manifest) if manifest.kind in (Kind.AVATARS, Kind.MODELS) else manifest.source or manifest.key
 
 
 def _track_content(library: Library, manifest: Manifest, names: Names) -> _Content:
@@ -147,5 +141,5 @@ def _preview(library: Library, manifest: Manifest) -> _Content:
 def _made_from(manifest: Manifest, names: Names) -> str:
     """The names of the inputs, each once, without the result's own."""
     people = dict.fromkeys(names.get(item.key, item.key) for item in manifest.inputs if item.key)
-    people.pop(card_title(manifest), None)
+    people.pop(names[manifest.key], None)
     return f"from {', '.join(people)}" if people else ""

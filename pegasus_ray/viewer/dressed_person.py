@@ -11,9 +11,8 @@ from pegasus_ray.avatar.fields.avatar import Fields
 from pegasus_ray.avatar.generative.avatar import OWN, GenerativeAvatar, mix
 from pegasus_ray.avatar.points.avatar import Avatar
 from pegasus_ray.avatar.points.canonical import CanonicalPoints
-from pegasus_ray.jobs.plan import display_name, find_first
 from pegasus_ray.jobs.results import read_avatar, read_fields, read_generative
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind
@@ -45,14 +44,14 @@ class DressedPerson:
         return self.fields.canonical(rig) if self.fields else self.avatar.canonical(self.avatar.anchors(rig))
 
 
-def dress_person(library: Library, reference: str, outfit: Outfit, config: TransferConfig) -> DressedPerson:
+def dress_person(catalogue: Catalogue, reference: str, outfit: Outfit, config: TransferConfig) -> DressedPerson:
     """Read a person's avatar and put on what they are to wear.
 
     A generative avatar wears another avatar's attribute under the code that it has learned from that avatar. Where it has
     learned none, and on avatars of other kinds, the attribute is put on as `transfer` does.
 
     Args:
-        library: holds all the avatars.
+        catalogue: of the library that holds all the avatars.
         reference: key or name of an avatar, a generative avatar or a transfer.
         outfit: what to wear; mixes are for generative avatars only.
         config: of the transfer, where points of one avatar are put on another.
@@ -60,12 +59,13 @@ def dress_person(library: Library, reference: str, outfit: Outfit, config: Trans
     Raises:
         PegasusError: BAD_REFERENCE for an avatar that is not there, or a code that was not learned; MISSING_ATTRIBUTE.
     """
+    library = catalogue.library
     fields: Fields | None = None
     to_transfer: Mapping[Attribute, str] = outfit.wear
-    person = find_first(library, reference, (Kind.AVATARS, Kind.MODELS, Kind.TRANSFERS))
+    person = catalogue.find_first(reference, Kind.AVATARS, Kind.MODELS, Kind.TRANSFERS)
     if person.kind is Kind.MODELS:
         generative = read_generative(library, person.key)
-        codes, to_transfer = _learned_codes(library, generative, outfit)
+        codes, to_transfer = _learned_codes(catalogue, generative, outfit)
         avatar = generative.decode(generative.codes(codes), load_rig(person.rig))
     else:
         if not outfit.wear and person.kind is Kind.AVATARS:
@@ -75,20 +75,22 @@ def dress_person(library: Library, reference: str, outfit: Outfit, config: Trans
             raise PegasusError(Reason.BAD_REFERENCE, message, subject=reference)
         avatar = read_avatar(library, person.key, person.kind)
     for attribute, name in to_transfer.items():
-        lender = library.find(name, Kind.AVATARS)
+        lender = catalogue.find(name, Kind.AVATARS)
         avatar = transfer(read_avatar(library, lender.key), avatar, [attribute], config)
-    return DressedPerson(avatar=avatar, track=person.input("track"), name=display_name(person), fields=fields)
+    return DressedPerson(
+        avatar=avatar, track=person.inputs.get("track", ""), name=catalogue.name(person), fields=fields
+    )
 
 
 def _learned_codes(
-    library: Library, generative: GenerativeAvatar, outfit: Outfit
+    catalogue: Catalogue, generative: GenerativeAvatar, outfit: Outfit
 ) -> tuple[dict[Attribute, Tensor], dict[Attribute, str]]:
     """The codes that the model has learned for an outfit, and the avatars whose attributes it has not learned."""
     codes: dict[Attribute, Tensor] = {}
     unlearned: dict[Attribute, str] = {}
     for attribute, name in outfit.wear.items():
         block = generative.blocks.get(attribute)
-        source = _code_name(library, name)
+        source = _code_name(catalogue, name)
         if block is not None and source in block.sources:
             codes[attribute] = block.code(source)
         else:
@@ -99,11 +101,11 @@ def _learned_codes(
             names = ", ".join(generative.blocks) or "none"
             message = f"the generative avatar has no codes of it; it has {names}"
             raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=attribute.value)
-        first, second = (block.code(_code_name(library, name)) for name in (wanted.first, wanted.second))
+        first, second = (block.code(_code_name(catalogue, name)) for name in (wanted.first, wanted.second))
         codes[attribute] = mix(first, second, wanted.share)
     return codes, unlearned
 
 
-def _code_name(library: Library, name: str) -> str:
+def _code_name(catalogue: Catalogue, name: str) -> str:
     """A code's name in the model, from what people write: the key of an avatar, or `own`."""
-    return OWN if name == OWN else library.find(name, Kind.AVATARS).key
+    return OWN if name == OWN else catalogue.find(name, Kind.AVATARS).key

@@ -12,18 +12,21 @@ from pathlib import Path, PurePosixPath
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pegasus_ray.jobs.plan import display_name
-from pegasus_ray.library.ledger import failures, history, status
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger, status
 from pegasus_ray.schemas.errors import Reason
-from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, Manifest, Stage
+from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, Manifest, ResultEntry
+from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
-from pegasus_ray.viewer.cards import Card, card_of, card_title
+from pegasus_ray.schemas.tables import SCORES
+from pegasus_ray.viewer.cards import Card, card_of
 from pegasus_ray.viewer.output_file import writing_to
 from pegasus_ray.viewer.pictures import part_legend
 
 MAX_CARDS = 24
 """Greatest number of cards of one kind on a page; of more results, the first by name are shown."""
+MAX_ROWS = 500
+"""Greatest number of failures, and of results of one kind, that a page lists."""
 
 TITLES: dict[Kind, tuple[str, str]] = {  # title and description of each section
     Kind.TRACKS: ("Tracks", "Videos after perception: frames of the clip, and the parts that were found in them."),
@@ -74,16 +77,21 @@ class Page:
     made: str  # date and time, UTC
     headline: tuple[tuple[str, str, str], ...]  # number, its name, a remark
     sections: tuple[Section, ...]
+    swaps: tuple[
+        tuple[str, ...], ...
+    ]  # how the swaps of each attribute came out: its name and figures; the first row names them
     failures: tuple[dict[str, str], ...]
+    failed: int
     results: tuple[dict[str, object], ...]
+    results_in_all: int
     legend: list[tuple[str, str]] = field(default_factory=part_legend)
 
 
-def write_report(library: Library, path: Path, *, progress: Progress | None = None) -> Path:
+def write_report(catalogue: Catalogue, path: Path, *, progress: Progress | None = None) -> Path:
     """Write a page about the results and failures of a library.
 
     Args:
-        library: whose results are shown. Those that cannot be read are named on the page.
+        catalogue: of the library whose results are shown. Those that cannot be read are named on the page.
         path: the HTML file, which is replaced if it is there; its folder is made.
         progress: told the share done and a short text.
 
@@ -93,7 +101,7 @@ def write_report(library: Library, path: Path, *, progress: Progress | None = No
     Raises:
         PegasusError: BAD_CONFIG if the file cannot be written.
     """
-    text = render_page(page_of(library, progress))
+    text = render_page(page_of(catalogue, progress))
     with writing_to(path, way_out="give another place with --out"):
         path.write_text(text, encoding="utf-8")
     return path
@@ -117,41 +125,74 @@ def _environment() -> Environment:
     return environment
 
 
-def page_of(library: Library, progress: Progress | None = None) -> Page:
-    """Read and draw all that the page shows."""
-    found = {kind: sorted(library.manifests(kind), key=lambda m: (m.source, m.key)) for kind in Kind}
-    names = {manifest.key: display_name(manifest) for manifests in found.values() for manifest in manifests}
-    drawn = [manifest for manifests in found.values() for manifest in manifests[:MAX_CARDS]]
+def page_of(catalogue: Catalogue, progress: Progress | None = None) -> Page:
+    """Read and draw all that the page shows. Manifests are read of the results alone that are drawn."""
+    library, ledger = catalogue.library, Ledger(catalogue.library)
+    found = {kind: _by_name(catalogue, kind) for kind in Kind}
+    drawn = [entry for entries in found.values() for entry in entries[:MAX_CARDS]]
     cards: dict[Kind, list[Card]] = {kind: [] for kind in Kind}
-    for number, manifest in enumerate(drawn):
+    manifests: dict[str, Manifest] = {}
+    for number, entry in enumerate(drawn):
         if progress:
-            progress(number / len(drawn), f"{manifest.kind} {card_title(manifest)}")
-        cards[manifest.kind].append(card_of(library, manifest, names))
-    failed = failures(library)
+            progress(number / len(drawn), f"{entry.kind} {catalogue.name(entry)}")
+        manifest = library.manifest(entry.kind, entry.key)
+        if manifest is not None:  # else it was removed or damaged since the catalogue was read
+            manifests[entry.key] = manifest
+            cards[entry.kind].append(card_of(library, manifest, _names(catalogue, entry)))
+    failed = ledger.failures(catalogue)
+    listed = [entry for entries in found.values() for entry in entries[:MAX_ROWS]]
     return Page(
         title=PurePosixPath(library.location).name or "library",
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        headline=tuple(_headline(library, found, cards[Kind.AVATARS], failed)),
+        headline=tuple(_headline(catalogue, ledger, found, cards[Kind.AVATARS])),
         sections=tuple(
             Section(name=kind.value, title=title, about=about, cards=tuple(cards[kind]), total=len(found[kind]))
             for kind, (title, about) in TITLES.items()
             if found[kind]
         ),
-        failures=tuple(_failure(event) for event in failed),
-        results=tuple(_result(manifest) for manifests in found.values() for manifest in manifests),
+        swaps=tuple(_swap_figures(found[Kind.SWAPS])),
+        failures=tuple(_failure(event) for event in failed[:MAX_ROWS]),
+        failed=len(failed),
+        results=tuple(_result(catalogue, entry, manifests.get(entry.key)) for entry in listed),
+        results_in_all=sum(map(len, found.values())),
     )
 
 
+def _by_name(catalogue: Catalogue, kind: Kind) -> list[ResultEntry]:
+    return sorted(catalogue.entries(kind), key=lambda entry: (catalogue.name(entry), entry.key))
+
+
+def _names(catalogue: Catalogue, entry: ResultEntry) -> dict[str, str]:
+    """The names of a result and of its inputs, and of the avatars from which a model has learned."""
+    keys = [entry.key, *entry.inputs.values()]
+    if entry.kind is Kind.MODELS:
+        swaps = [catalogue.get(Kind.SWAPS, key) for key in entry.inputs.values()]
+        keys += [key for swap in swaps if swap for key in swap.inputs.values()]
+    held = ((key, catalogue.get(kind, key)) for key in dict.fromkeys(keys) for kind in Kind)
+    return {key: catalogue.name(found) for key, found in held if found is not None}
+
+
+def _swap_figures(swaps: Sequence[ResultEntry]) -> Iterable[tuple[str, ...]]:
+    """A row for each attribute: how many swaps and frames, and the median of each score; before them a row of names."""
+    scores = [name for name in SCORES if any(name in swap.summary for swap in swaps)]
+    if len(swaps) > MAX_CARDS:
+        yield ("attribute", "swaps", "frames", *scores)
+        for attribute in Attribute:
+            those = [swap for swap in swaps if attribute in swap.attributes]
+            if those:
+                found = ([float(swap.summary[name]) for swap in those if name in swap.summary] for name in scores)
+                medians = (f"{statistics.median(values):.3f}" if values else "" for values in found)
+                frames = sum(int(swap.summary.get("frames", 0)) for swap in those)
+                yield attribute.value, f"{len(those):,}", f"{frames:,}", *medians
+
+
 def _headline(
-    library: Library,
-    found: Mapping[Kind, Sequence[Manifest]],
-    avatars: Sequence[Card],
-    failed: Sequence[LedgerEvent],
+    catalogue: Catalogue, ledger: Ledger, found: Mapping[Kind, Sequence[ResultEntry]], avatars: Sequence[Card]
 ) -> Iterable[tuple[str, str, str]]:
     """The numbers at the top of the page: number, its name, a remark."""
     for kind, (title, _) in TITLES.items():
         if count := len(found[kind]):
-            yield str(count), (title if count > 1 else title.removesuffix("s")).lower(), ""
+            yield f"{count:,}", (title if count > 1 else title.removesuffix("s")).lower(), ""
     scores = [float(card.figures["psnr"]) for card in avatars if "psnr" in card.figures]
     if scores:
         yield (
@@ -159,14 +200,14 @@ def _headline(
             "median psnr",
             "of the avatars shown, on frames that no fit has seen",
         )
-    seconds = sum(e.seconds for stage in Stage for e in history(library, stage) if e.event is EventKind.DONE)
+    seconds = sum(event.seconds for event in ledger.history if event.event is EventKind.DONE)
     if seconds:
         yield _duration(seconds), "of work", "all stages, all workers"
-    waiting = sum(counts.waiting + counts.running for counts in status(library).values())
+    waiting = sum(counts.waiting + counts.running for counts in status(catalogue, ledger).values())
     if waiting:
-        yield str(waiting), "to do", "planned, not made yet"
-    if failed:
-        yield str(len(failed)), "failed", "named below"
+        yield f"{waiting:,}", "to do", "planned, not made yet"
+    if failed := len(ledger.failures(catalogue)):
+        yield f"{failed:,}", "failed", "named below"
 
 
 def _failure(event: LedgerEvent) -> dict[str, str]:
@@ -181,16 +222,16 @@ def _failure(event: LedgerEvent) -> dict[str, str]:
     }
 
 
-def _result(manifest: Manifest) -> dict[str, object]:
+def _result(catalogue: Catalogue, entry: ResultEntry, manifest: Manifest | None) -> dict[str, object]:
+    """A row of the table of results, with the manifest where it was read."""
     return {
-        "kind": manifest.kind.value,
-        "key": manifest.key,
-        "source": manifest.source,
-        "files": len(manifest.files),
-        "size": _bytes(sum(file.size for file in manifest.files)),
-        "seed": manifest.seed,
-        "consent": manifest.consent,
-        "manifest": json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False),
+        "kind": entry.kind.value,
+        "key": entry.key,
+        "name": catalogue.name(entry),
+        "consent": "; ".join(dict.fromkeys(person.consent for person in catalogue.people(entry) if person.consent)),
+        "files": entry.files,
+        "size": _bytes(entry.size),
+        "manifest": json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) if manifest else "",
     }
 
 

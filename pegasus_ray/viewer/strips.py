@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pegasus_ray.jobs.results import read_track
 from pegasus_ray.library.images import encode_png
-from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.track import Bytes
 from pegasus_ray.render.images import contact_sheet
 from pegasus_ray.schemas.parts import Attribute
@@ -34,14 +34,14 @@ class Strips:
 
 
 def draw_strips(
-    library: Library, strips: Strips, config: TransferConfig, out: Path, *, progress: Progress | None = None
+    catalogue: Catalogue, strips: Strips, config: TransferConfig, out: Path, *, progress: Progress | None = None
 ) -> int:
     """Draw strips into a PNG and return the number of pictures.
 
     All pictures show the middle one of the driving track's frames that no fit has seen.
 
     Args:
-        library: holds the avatars and the driving track.
+        catalogue: of the library that holds the avatars and the driving track.
         strips: whom to draw, and which codes.
         config: of the transfer, as in `dress_person`.
         out: the file; its folder is made.
@@ -58,8 +58,8 @@ def draw_strips(
             progress(number / len(places), f"{attribute}, {number} of {len(places)} pictures")
         between = CodeMix(first=first, second=second, share=share)
         worn = replace(outfit, mixes={**outfit.mixes, attribute: between})
-        person = dress_person(library, strips.person, worn, config)
-        track = read_track(library.location, strips.driver or person.track)
+        person = dress_person(catalogue, strips.person, worn, config)
+        track = read_track(catalogue.library.location, strips.driver or person.track)
         unseen = frames_to_draw(track, unseen=True)
         pictures += render_clip(person.avatar, track, frames=[unseen[len(unseen) // 2]], size=strips.size)
     with writing_to(out):

@@ -91,7 +91,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     chosen = ("--target", "painted-0", "--attributes", "hair,nose")
     made.said["synthesize"] = run("synthesize", *chosen, *made.options, "--json")
     made.said["personalize"] = run("personalize", *chosen, *made.options, "--json")
-    model = library.list(Kind.MODELS)[0] if library.list(Kind.MODELS) else "none"
+    model = library.keys(Kind.MODELS)[0] if library.keys(Kind.MODELS) else "none"
     given = ("--source", model, "--user", "painted-1", "--attributes", "hair", "--code", "hair=painted-1")
     made.said["transfer"] = run("transfer", *given, *made.options, "--json")
     yield made

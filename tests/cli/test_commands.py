@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pegasus_ray.cli.main import app
-from pegasus_ray.library.ledger import record
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.ledger import record
 from pegasus_ray.library.tracks import load_track, load_truth
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenance, Stage
@@ -117,7 +117,8 @@ def test_what_cannot_be_is_told_in_a_sentence(made: Made, arguments: list[str], 
 
 def test_status_lists_what_is_there(made: Made) -> None:
     said = run("status", "--library", made.library, "--json")
-    assert said.json["fit"] == {"done": 2, "stale": 0, "running": 0, "waiting": 0, "failed": 0, "quarantined": 0}
+    others = dict.fromkeys(("stale", "smaller", "running", "waiting", "failed", "quarantined"), 0)
+    assert said.json["fit"] == {"done": 2, **others}
     assert {item["source"] for item in said.json["results"]["avatars"]} == {"painted-0", "painted-1"}
     assert "painted-0" in run("status", "--library", made.library).out
 
@@ -260,7 +261,7 @@ def test_studio_people_come_as_videos_and_tracks(tmp_path: Path) -> None:
     assert said.code == 0, said.err
     library = Library(tmp_path / "lib")
     (key,) = said.json["done"]
-    assert library.list(Kind.TRACKS) == [key]
+    assert library.keys(Kind.TRACKS) == [key]
     track, truth = load_track(library, key), load_truth(library, key)
     assert truth is not None
     assert 0.5 < np.median(truth.depth[track.mattes == 255]) < 2  # metres

@@ -12,12 +12,14 @@ from typing import Literal
 import numpy as np
 
 from pegasus_ray.engine import train
-from pegasus_ray.jobs.work import Summary
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.shards import Shard, plan_shards, seal_swap, write_shard
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger, StageCounts
+from pegasus_ray.library.records.status import status as read_status
+from pegasus_ray.library.shards import Shard, ShardReport, plan_shards, seal_swap, write_shard
 from pegasus_ray.library.swaps import Swap
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import Kind, Provenance, Stage
+from pegasus_ray.schemas.manifests import Kind, Manifest, Provenance, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.schemas.tables import SCORES
@@ -33,12 +35,13 @@ class FakeJob:
     needs: tuple[str, ...] = ()
     threads: int = 0
     batch: int = 4
+    short_of: int = 0
 
     @property
     def subject(self) -> str:
         return f"input {self.key[-2:]}"
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         progress(0.5, "half way")
         for need in self.needs:
             assert library.exists(Kind.AVATARS, need) or library.exists(Kind.TRACKS, need)
@@ -68,8 +71,7 @@ class FakeJob:
                 progress(0.6, "checkpoint written")
                 os._exit(1)
         summary = {"batch": self.batch, "resumed": int(resumed)}
-        library.commit(self.stage.kind, self.key, {"x": self.key.encode()}, Provenance(summary=summary))
-        return summary
+        return library.commit(self.stage.kind, self.key, {"x": self.key.encode()}, Provenance(summary=summary))
 
     def smaller(self) -> FakeJob | None:
         return replace(self, batch=self.batch // 2) if self.batch > 1 else None
@@ -85,20 +87,23 @@ class FakeSwapJob(FakeJob):
     def shards(self, library: Library) -> Sequence[Shard]:
         return plan_shards(self.key, range(self.frames), per_shard=2)
 
-    def make(self, library: Library, shard: Shard) -> None:
+    def make(self, library: Library, shard: Shard) -> ShardReport:
         if self.bad_frame in shard.frames:
             raise PegasusError(Reason.MISSING_ATTRIBUTE, "no hat to lend")
         if self.deadly_frame in shard.frames:
             os._exit(1)
-        write_shard(library, shard, _frames(shard))
+        return write_shard(library, shard, _frames(shard))
 
-    def seal(self, library: Library) -> Summary:
-        return seal_swap(library, self.key, self.shards(library), Provenance()).summary
+    def seal(self, library: Library, reports: Sequence[ShardReport]) -> Manifest:
+        return seal_swap(library, self.key, self.shards(library), reports, Provenance())
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
-        for shard in self.shards(library):
-            self.make(library, shard)
-        return self.seal(library)
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
+        return self.seal(library, [self.make(library, shard) for shard in self.shards(library)])
+
+
+def status(library: Library) -> dict[Stage, StageCounts]:
+    """The counts that `pegasus status` gives."""
+    return read_status(Catalogue(library), Ledger(library))
 
 
 def key(number: int) -> str:

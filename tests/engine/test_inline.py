@@ -11,11 +11,12 @@ import pytest
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.inline import InlineExecutor
 from pegasus_ray.jobs.work import Event, Outcome, planned_item
-from pegasus_ray.library.ledger import release, status
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import release
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Stage
-from tests.engine.fakes import FakeJob, FakeSwapJob, key
+from tests.engine.fakes import FakeJob, FakeSwapJob, key, status
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -25,7 +26,7 @@ def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
 
 def run(library: Library, *jobs: FakeJob) -> tuple[dict[str, Outcome], list[Event]]:
     events: list[Event] = []
-    outcomes = InlineExecutor(library).run(jobs, events.append)
+    outcomes = InlineExecutor(Catalogue(library)).run(jobs, events.append)
     assert len({outcome.key for outcome in outcomes}) == len(outcomes)
     return {outcome.key: outcome for outcome in outcomes}, events
 
@@ -34,7 +35,7 @@ def test_all_done_and_the_second_run_skips(library: Library) -> None:
     jobs = [FakeJob(key=key(number)) for number in range(3)]
     first, events = run(library, *jobs)
     assert [outcome.status for outcome in first.values()] == ["done"] * 3
-    assert library.list(Kind.AVATARS) == [job.key for job in jobs]
+    assert library.keys(Kind.AVATARS) == [job.key for job in jobs]
     assert any(event.text == "half way" for event in events)
     assert sum(event.outcome is not None for event in events) == 3
     second, _ = run(library, *jobs)

@@ -11,11 +11,12 @@ from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.executor import executor
 from pegasus_ray.engine.ray_executor import PHASES, RayExecutor
 from pegasus_ray.jobs.work import Event, Outcome
-from pegasus_ray.library.ledger import history, status
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, Stage
-from tests.engine.fakes import FakeJob, FakeSwapJob, key
+from tests.engine.fakes import FakeJob, FakeSwapJob, key, status
 from tests.jobs import small
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -26,7 +27,7 @@ def run(
 ) -> tuple[dict[str, Outcome], list[Event]]:
     events: list[Event] = []
     config = EngineConfig(workers=workers, attempts=attempts)
-    outcomes = RayExecutor(library, config).run(jobs, events.append)
+    outcomes = RayExecutor(Catalogue(library), config).run(jobs, events.append)
     assert len({outcome.key for outcome in outcomes}) == len(outcomes)
     assert sum(event.outcome is not None for event in events) == len(outcomes)
     return {outcome.key: outcome for outcome in outcomes}, events
@@ -61,12 +62,12 @@ def test_actors_do_all_name_what_fails_and_survive_the_death_of_workers(tmp_path
         1,
         0,
     )  # what needs a failed one does not wait
-    deadly = [event for event in history(library, Stage.FIT) if event.key == key(5)]
+    deadly = [event for event in Ledger(library).history if event.key == key(5)]
     assert [event.attempt for event in deadly if event.event is EventKind.STARTED] == [1, 2]
     again, _ = run(library, *(job for job in jobs if job.key != key(3)))
     assert {outcome.status for name, outcome in again.items() if name != key(5)} == {"skipped"}
     assert again[key(5)].reason is Reason.WORKER_DIED
-    assert len([event for event in history(library, Stage.FIT) if event.key == key(5)]) == len(deadly), "not tried"
+    assert len([event for event in Ledger(library).history if event.key == key(5)]) == len(deadly), "not tried"
 
 
 def test_swaps_fan_out_and_a_bad_shard_costs_only_its_swap(tmp_path: Path) -> None:
@@ -79,8 +80,8 @@ def test_swaps_fan_out_and_a_bad_shard_costs_only_its_swap(tmp_path: Path) -> No
         key(2): ("failed", Reason.MISSING_ATTRIBUTE),
         key(3): ("done", None),
     }
-    assert library.list(Kind.SWAPS) == [key(1), key(3)]
-    assert any(event.text == "2 of 2 shards" for event in events if event.key == key(1))
+    assert [entry.key for entry in Catalogue(library).entries(Kind.SWAPS)] == [key(1), key(3)]
+    assert any(event.text == "3 of 3 shards" for event in events if event.key == key(1))
     assert not list((tmp_path / "ledger").glob("marks*"))
 
 
@@ -119,7 +120,7 @@ def test_train_resumes_from_its_checkpoint_and_names_what_fails(tmp_path: Path) 
 def test_jobs_are_small_and_memory_is_no_place_for_workers() -> None:
     assert len(pickle.dumps(FakeJob(key=key(1)))) < 1000
     with pytest.raises(PegasusError) as caught:
-        executor(Library("memory://x"), EngineConfig(kind="ray"))
+        executor(Catalogue(Library("memory://x")), EngineConfig(kind="ray"))
     assert caught.value.reason is Reason.BAD_LIBRARY
 
 
@@ -134,7 +135,7 @@ def test_ray_makes_the_same_bytes_as_inline(tmp_path: Path) -> None:
     fields = small.field_model(fits, swaps)
     jobs = [*fits, *swaps, trained, fields, *small.transfers(fits, trained)]
     for library, engine in ((here, "inline"), (there, "ray")):
-        outcomes = executor(library, EngineConfig(kind=engine)).run(jobs, lambda event: None)
+        outcomes = executor(Catalogue(library), EngineConfig(kind=engine)).run(jobs, lambda event: None)
         assert [outcome.status for outcome in outcomes] == ["done"] * len(jobs)
     for job in jobs:
         assert here.expect(job.stage.kind, job.key) == there.expect(job.stage.kind, job.key)

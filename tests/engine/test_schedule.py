@@ -7,17 +7,18 @@ from pathlib import Path
 from pegasus_ray.engine.schedule import Schedule
 from pegasus_ray.jobs.work import Outcome, failed_outcome
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.storage import Entry, LocalStorage
 from pegasus_ray.schemas.errors import Reason
-from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, ResultEntry, Stage
 from tests.engine.fakes import FakeJob, key
 
 
 def test_thousands_of_jobs_whose_need_failed_end_without_a_try(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("pegasus_ray.engine.schedule.outcome_before_run", lambda job, library, events: None)
+    monkeypatch.setattr("pegasus_ray.engine.schedule.outcome_before_run", lambda job, catalogue, ledger: None)
     need = FakeJob(key=key(1), stage=Stage.TRACK)
     jobs = [need, *(FakeJob(key=key(number), needs=(need.key,)) for number in range(2, 3002))]
-    schedule = Schedule(jobs, Library(tmp_path), attempts=1, on_event=lambda event: None)
+    schedule = Schedule(jobs, Catalogue(Library(tmp_path)), attempts=1, on_event=lambda event: None)
     first = schedule.take()
     assert first is not None and first.job is need
     assert schedule.take() is None, "all others wait for it"
@@ -29,14 +30,12 @@ def test_thousands_of_jobs_whose_need_failed_end_without_a_try(tmp_path: Path, m
 
 def test_a_chain_in_any_order_is_taken_needs_first(tmp_path: Path) -> None:
     jobs = [FakeJob(key=key(number), needs=(key(number - 1),) if number else ()) for number in range(5)]
-    schedule = Schedule(jobs[::-1], Library(tmp_path), attempts=1, on_event=lambda event: None)
+    schedule = Schedule(jobs[::-1], Catalogue(Library(tmp_path)), attempts=1, on_event=lambda event: None)
     taken = []
     while (tried := schedule.take()) is not None:
         taken.append(tried.job.key)
         assert schedule.take() is None, "the next needs this one"
-        schedule.record_outcome(
-            tried, Outcome(stage=Stage.FIT, key=tried.job.key, subject=tried.job.subject, status="done")
-        )
+        schedule.record_outcome(tried, _done(tried.job))
     assert taken == [job.key for job in jobs]
 
 
@@ -50,5 +49,25 @@ def test_the_ledger_is_listed_once_for_all_jobs(tmp_path: Path, monkeypatch) -> 
     list_files = LocalStorage.files
     monkeypatch.setattr(LocalStorage, "files", files)
     jobs = [FakeJob(key=key(number)) for number in range(300)]
-    Schedule(jobs, Library(tmp_path), attempts=1, on_event=lambda event: None)
-    assert [folder for folder in listed if folder.startswith("ledger")] == ["ledger/fit"]
+    Schedule(jobs, Catalogue(Library(tmp_path)), attempts=1, on_event=lambda event: None)
+    assert [folder for folder in listed if folder.startswith("ledger")] == ["ledger/events"]
+
+
+def test_what_was_made_smaller_ends_the_job_and_not_those_that_need_it(tmp_path: Path) -> None:
+    need = FakeJob(key=key(1))
+    schedule = Schedule(
+        [need, FakeJob(key=key(2), needs=(need.key,))],
+        Catalogue(Library(tmp_path)),
+        attempts=1,
+        on_event=lambda event: None,
+    )
+    tried = schedule.take()
+    assert tried is not None
+    schedule.record_outcome(tried, _done(FakeJob(key=key(11))))
+    assert schedule.take() is None and schedule.finished()
+    assert [(outcome.key, outcome.status) for outcome in schedule.outcomes] == [(key(11), "done")]
+
+
+def _done(job: FakeJob) -> Outcome:
+    entry = ResultEntry(key=job.key, kind=job.stage.kind, format_version=FORMAT_VERSIONS[job.stage.kind])
+    return Outcome(stage=job.stage, key=job.key, subject=job.subject, status="done", entry=entry)

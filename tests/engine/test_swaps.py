@@ -14,7 +14,7 @@ from pegasus_ray.schemas.errors import Reason
 from tests.engine.fakes import FakeSwapJob, key
 
 
-@pytest.mark.parametrize("operation", ["files", "create", "remove"])
+@pytest.mark.parametrize("operation", ["read", "create", "remove"])
 def test_a_storage_error_costs_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     job = FakeSwapJob(key=key(1))
     library = Library(tmp_path)

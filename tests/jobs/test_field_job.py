@@ -14,6 +14,7 @@ from pegasus_ray.evaluate.avatar import evaluate_avatar
 from pegasus_ray.jobs.fit import FitJob
 from pegasus_ray.jobs.results import read_avatar, read_fields, read_track
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.rig.load import load_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -43,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Library, str]:
     library = Library(tmp_path_factory.mktemp("library"))
     save_track(library, TRACK, painted_track(), Provenance())
     job = FitJob.plan(TRACK, FIT, subject="painted")
-    (outcome,) = InlineExecutor(library).run([job], lambda event: None)
+    (outcome,) = InlineExecutor(Catalogue(library)).run([job], lambda event: None)
     assert outcome.status == "done", outcome.message
     return library, job.key
 
@@ -63,9 +64,9 @@ def test_networks_are_stored_and_draw_better_than_chance(made: tuple[Library, st
 
 def test_a_person_is_drawn_by_the_networks_unless_they_wear_others(made: tuple[Library, str], tmp_path: Path) -> None:
     library, key = made
-    plain = dress_person(library, key, Outfit(), TransferConfig())
+    plain = dress_person(Catalogue(library), key, Outfit(), TransferConfig())
     assert plain.fields is not None
-    assert dress_person(library, key, Outfit(wear={Attribute.HAIR: key}), TransferConfig()).fields is None
+    assert dress_person(Catalogue(library), key, Outfit(wear={Attribute.HAIR: key}), TransferConfig()).fields is None
     assert draw_person(library, plain, Shot(driver=TRACK, most=1), tmp_path / "x.png") == 1
     assert export_points(plain, tmp_path / "x.ply") == len(plain.avatar)
 

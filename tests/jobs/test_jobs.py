@@ -21,12 +21,16 @@ from pegasus_ray.jobs.swap import SwapJob
 from pegasus_ray.jobs.work import Job, attempt
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.mark import MARK
-from pegasus_ray.library.shards import missing_shards
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger, StageCounts
+from pegasus_ray.library.shards import find_shard
 from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import Kind, Manifest
+from pegasus_ray.schemas.manifests import Kind, Manifest, SeenPerson, Stage, entry_of
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.schemas.progress import Progress
+from pegasus_ray.stages.fit import fit
+from tests.engine.fakes import status
 from tests.jobs import small
 
 
@@ -43,7 +47,7 @@ def made(
 
 
 def run(library: Library, *jobs: Job) -> list[str]:
-    outcomes = InlineExecutor(library).run(jobs, lambda event: None)
+    outcomes = InlineExecutor(Catalogue(library)).run(jobs, lambda event: None)
     assert [outcome.message for outcome in outcomes if outcome.status == "failed"] == []
     return [outcome.status for outcome in outcomes]
 
@@ -62,7 +66,7 @@ def copy(library: Library, folder: Path, *kinds: Kind) -> Library:
 
 def test_the_whole_way_leaves_valid_results_that_name_their_inputs(made) -> None:
     library, fits, swaps, trained = made
-    counts = {kind: len(library.list(kind)) for kind in Kind}
+    counts = {kind: len(library.keys(kind)) for kind in Kind}
     assert counts == {Kind.TRACKS: 2, Kind.AVATARS: 2, Kind.SWAPS: 2, Kind.MODELS: 1, Kind.TRANSFERS: 2}
     found = verify(library)
     assert found.bad == ()
@@ -73,7 +77,7 @@ def test_the_whole_way_leaves_valid_results_that_name_their_inputs(made) -> None
     assert avatar.file("preview.png") is not None
     assert {entry.key for entry in library.manifest(Kind.MODELS, trained.key).inputs} >= {job.key for job in swaps}
     assert all(
-        library.manifest(Kind.TRANSFERS, key).input("track") == fits[1].track for key in library.list(Kind.TRANSFERS)
+        library.manifest(Kind.TRANSFERS, key).input("track") == fits[1].track for key in library.keys(Kind.TRANSFERS)
     )
 
 
@@ -141,7 +145,7 @@ def test_a_swap_that_lost_a_shard_makes_only_that_one(made, tmp_path: Path) -> N
     before = library.manifest(Kind.SWAPS, job.key)
     again = copy(library, tmp_path, Kind.TRACKS, Kind.AVATARS, Kind.SWAPS)
     again.storage.remove(f"{Kind.SWAPS}/{job.key}/{before.files[0].path}")
-    assert len(missing_shards(again, job.shards(again))) == 1
+    assert [find_shard(again, shard) is None for shard in job.shards(again)].count(True) == 1
     assert run(again, job) == ["done"]
     assert payload(again.manifest(Kind.SWAPS, job.key)) == payload(before)
 
@@ -153,35 +157,59 @@ def test_keys_follow_the_wishes_and_not_the_order(made) -> None:
     others = [
         small.with_steps(fit, 99),
         FitJob.plan(fits[1].track, fit.config, subject=fit.subject),
-        FitJob.plan(fit.track, fit.config, subject=fit.subject, lends=[Attribute.HAIR]),
     ]
-    assert len({fit.key, *(other.key for other in others)}) == 4
+    assert len({fit.key, *(other.key for other in others)}) == 3
+    named = SeenPerson(track=fit.track, name="anna", consent="signed")
+    assert FitJob.plan(fit.track, fit.config, subject="anna", seen=[named]).key == fit.key, (
+        "what people say is in no key"
+    )
     assert small.model(fits, swaps[::-1]).key == trained.key
     assert small.model(fits, swaps[:1]).key != trained.key
     assert len(pickle.dumps(trained)) < 4000
 
 
-def test_the_ladder_shrinks_the_work_under_the_same_key_and_ends(made) -> None:
+def test_the_ladder_makes_another_result_of_a_fit_and_the_same_of_a_swap(made) -> None:
     _, fits, swaps, _ = made
     for job in (fits[0], swaps[0]):
         steps, following = 0, job
         while (smaller := following.smaller()) is not None:
-            assert smaller.key == job.key
             assert smaller != following
             following, steps = smaller, steps + 1
+            if job is swaps[0]:
+                assert following.key == job.key, "fewer frames at a time are the same frames"
+            else:
+                assert following.key != job.key and following.instead_of == job.key
         assert 1 <= steps < 10
 
 
-def test_an_avatar_gives_only_what_its_video_is_there_to_give(made, tmp_path: Path) -> None:
+def test_what_was_made_smaller_says_so_and_is_made_anew_only_where_there_is_more_room(made, tmp_path: Path) -> None:
     library, fits, _, _ = made
     again = copy(library, tmp_path, Kind.TRACKS)
-    job = FitJob.plan(
-        fits[0].track, fits[0].config, subject="x", lends=[Attribute.NOSE, Attribute.HAT], consent="agreed"
-    )
-    run(again, replace(job))
-    manifest = again.manifest(Kind.AVATARS, job.key)
-    assert manifest.attributes == (Attribute.NOSE,), "no hat is to be seen"
-    assert manifest.consent == "agreed"
+    hungry = replace(fits[0], config=replace(fits[0].config, seed=7))
+
+    class OutOfMemoryError(RuntimeError):
+        """As torch names it."""
+
+    def fit_small_ones(track, config, **rest):
+        if config == hungry.config:
+            raise OutOfMemoryError
+        return fit(track, config, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pegasus_ray.jobs.fit.fit", fit_small_ones)
+        (outcome,) = InlineExecutor(Catalogue(again)).run([hungry], lambda event: None)
+    assert outcome.status == "done" and outcome.key != hungry.key and "smaller" in outcome.message
+    catalogue = Catalogue(again)
+    entry = catalogue.instead_of(Kind.AVATARS, hungry.key)
+    assert entry == entry_of(again.expect(Kind.AVATARS, outcome.key)) and entry.room > 1 << 30
+    assert status(again)[Stage.FIT] == StageCounts(done=1, smaller=1), "nothing of it counts as failed"
+    assert Ledger(again).failures(catalogue) == []
+    (skipped,) = InlineExecutor(catalogue).run([replace(hungry, short_of=entry.room)], lambda event: None)
+    assert skipped.status == "skipped" and "no more of it" in skipped.message
+    (made_anew,) = InlineExecutor(catalogue).run([replace(hungry, short_of=entry.room - 1)], lambda event: None)
+    assert (made_anew.status, made_anew.key) == ("done", hungry.key)
+    assert catalogue.preferred(catalogue.entries(Kind.AVATARS)) == [catalogue.get(Kind.AVATARS, hungry.key)]
+    assert status(again)[Stage.FIT].smaller == 0
 
 
 def _silent(share: float, text: str) -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from pegasus_ray.jobs.plan import (
-    Source,
     plan_avatars,
     plan_personalize,
     plan_studio,
     plan_swaps,
     plan_transfer,
-    read_sources,
 )
+from pegasus_ray.jobs.sources import Source, read_sources
 from pegasus_ray.jobs.studio import StudioConfig
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, InputEntry, Kind, Provenance, Stage
 from pegasus_ray.schemas.parts import Attribute
@@ -46,7 +46,7 @@ def library(tmp_path: Path) -> Library:
 
 
 def pairs(library: Library, **chosen: object) -> set[tuple[int, Attribute]]:
-    jobs = plan_swaps(library, "person-1", PipelineConfig(), **chosen).jobs
+    jobs = plan_swaps(Catalogue(library), "person-1", PipelineConfig(), **chosen).jobs
     return {(int(job.avatar, 16), job.attribute) for job in jobs}
 
 
@@ -68,45 +68,47 @@ def test_nobody_lends_twice_for_having_been_fitted_by_an_earlier_version(
 
 def test_nobody_gives_it(library: Library) -> None:
     with pytest.raises(PegasusError) as caught:
-        plan_swaps(library, "person-1", PipelineConfig(), attributes=[Attribute.MOUTH])
+        plan_swaps(Catalogue(library), "person-1", PipelineConfig(), attributes=[Attribute.MOUTH])
     assert caught.value.reason is Reason.MISSING_ATTRIBUTE
     with pytest.raises(PegasusError, match="synthesize --target person-1"):
-        plan_personalize(library, "person-1", PipelineConfig())
+        plan_personalize(Catalogue(library), "person-1", PipelineConfig())
 
 
 def test_personalize_takes_the_swaps_that_are_made(library: Library) -> None:
-    planned = plan_swaps(library, "person-1", PipelineConfig()).jobs
+    planned = plan_swaps(Catalogue(library), "person-1", PipelineConfig()).jobs
     for job in planned[:2]:
         library.commit(Kind.SWAPS, job.key, {"part.parquet": b"x"}, Provenance())
-    (job,) = plan_personalize(library, "person-1", PipelineConfig()).jobs
+    (job,) = plan_personalize(Catalogue(library), "person-1", PipelineConfig()).jobs
     assert set(job.swaps) == {made.key for made in planned[:2]}
 
 
 def test_a_transfer_gives_what_the_source_has(library: Library) -> None:
-    plan = plan_transfer(library, "person-2", ["person-3", "person-1"], PipelineConfig(), attributes=[HAIR])
-    assert plan.counts(library) == {Stage.TRANSFER: (2, 0)}, "a job a user"
+    plan = plan_transfer(Catalogue(library), "person-2", ["person-3", "person-1"], PipelineConfig(), attributes=[HAIR])
+    assert plan.counts(Catalogue(library)) == {Stage.TRANSFER: (2, 0)}, "a job a user"
     with pytest.raises(PegasusError, match="somebody to wear it"):
-        plan_transfer(library, "person-2", [], PipelineConfig(), attributes=[HAIR])
+        plan_transfer(Catalogue(library), "person-2", [], PipelineConfig(), attributes=[HAIR])
     for wrong in ([HAT], []):
         with pytest.raises(PegasusError, match="gives hair, nose"):
-            plan_transfer(library, "person-2", ["person-3"], PipelineConfig(), attributes=wrong)
+            plan_transfer(Catalogue(library), "person-2", ["person-3"], PipelineConfig(), attributes=wrong)
 
 
 def test_one_chain_a_video_and_missing_ones_named(library: Library, tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
     video.write_bytes(b"not looked at while planning")
     sources = [Source(reference=str(video), attributes=(HAIR,), consent="yes"), Source(reference="gone.mp4")]
-    plan = plan_avatars(sources, library, PipelineConfig())
+    plan = plan_avatars(sources, Catalogue(library), PipelineConfig())
     track, fit = plan.jobs
-    assert (track.stage, fit.stage, fit.needs, fit.lends) == (Stage.TRACK, Stage.FIT, (track.key,), (HAIR,))
+    assert (track.stage, fit.stage, fit.needs) == (Stage.TRACK, Stage.FIT, (track.key,))
+    assert [(said.track, said.consent, said.lends) for said in plan.recordings] == [(track.key, "yes", (HAIR,))]
+    assert {person.consent for job in (track, fit) for person in job.seen} == {"yes"}
     assert [(item.subject, item.reason) for item in plan.failed] == [("gone.mp4", Reason.NOT_FOUND)]
     assert not (tmp_path / "lib" / "tracks").exists()
 
 
 def test_a_held_track_needs_only_its_fit(library: Library) -> None:
     library.commit(Kind.TRACKS, "a" * 16, {"frames.parquet": b"x"}, Provenance(source="anna.mp4"))
-    (fit,) = plan_avatars([Source(reference="anna")], library, PipelineConfig()).jobs
-    assert (fit.needs, fit.subject) == (("a" * 16,), "anna.mp4")
+    (fit,) = plan_avatars([Source(reference="anna")], Catalogue(library), PipelineConfig()).jobs
+    assert (fit.needs, fit.subject) == (("a" * 16,), "anna")
 
 
 def test_a_table_says_who_gives_what(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from threading import Barrier
 from s3fs import S3FileSystem
 
 from pegasus_ray.engine.inline import InlineExecutor
-from pegasus_ray.jobs.work import Summary
 from pegasus_ray.library.keys import digest
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.storage import open_storage
-from pegasus_ray.schemas.manifests import FileEntry, Kind, Provenance, Stage
+from pegasus_ray.schemas.manifests import FileEntry, Kind, Manifest, Provenance, Stage
 from pegasus_ray.schemas.progress import Progress
 
 PART_BYTES = 5 << 20  # the least that S3 takes
@@ -31,26 +31,25 @@ class SmallJob:
     stage: Stage
     needs: tuple[str, ...] = ()
     threads: int = 0
+    short_of: int = 0
 
     @property
     def subject(self) -> str:
         return self.key
 
-    def run(self, library: Library, progress: Progress, scratch: Path) -> Summary:
+    def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
         progress(0.5, "half way")
         assert all(library.exists(Kind.TRACKS, need) for need in self.needs)
         mine = b"%d" % os.getpid()
         if self.stage is not Stage.SWAP:
-            library.commit(self.stage.kind, self.key, {"x": mine, "y": b"the same"}, Provenance())
-            return {}
+            return library.commit(self.stage.kind, self.key, {"x": mine, "y": b"the same"}, Provenance())
         entries = []
         for name in ("part-0", "part-1"):
             path = f"{Kind.SWAPS}/{self.key}/{name}"
             library.create(path, mine)
             data = library.storage.read(path)
             entries.append(FileEntry(name=name, path=name, size=len(data), sha256=digest(data)))
-        library.seal(Kind.SWAPS, self.key, entries, Provenance())
-        return {}
+        return library.seal(Kind.SWAPS, self.key, entries, Provenance())
 
     def smaller(self) -> None:
         """There is no smaller one."""
@@ -75,7 +74,7 @@ def create_all(location: str, names: Sequence[str], number: int) -> list[bool]:
 def drive(location: str, jobs: Sequence[SmallJob]) -> dict[str, str]:
     """Run jobs beside another driver; the outcome of each, and why it failed if it did."""
     _start.wait(60)
-    outcomes = InlineExecutor(Library(location)).run(jobs, lambda event: None)
+    outcomes = InlineExecutor(Catalogue(Library(location))).run(jobs, lambda event: None)
     return {outcome.key: f"{outcome.status} {outcome.message}".strip() for outcome in outcomes}
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pegasus_ray.library import ledger
-from pegasus_ray.library.ledger import (
-    Attempt,
-    LastEvents,
-    StageCounts,
-    failures,
-    history,
-    record,
-    status,
-    write_plan,
-)
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records import ledger
+from pegasus_ray.library.records import status as reading
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import Attempt, record, release, write_events, write_plan
+from pegasus_ray.library.records.status import Ledger, StageCounts
 from pegasus_ray.schemas.errors import Reason
-from pegasus_ray.schemas.manifests import EventKind, Kind, PlannedItem, Provenance, Stage
+from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, PlannedItem, Provenance, Stage
 
 
 def item(number: int, stage: Stage = Stage.FIT) -> PlannedItem:
@@ -31,6 +26,15 @@ def item(number: int, stage: Stage = Stage.FIT) -> PlannedItem:
 def set_aside(library: Library, number: int) -> None:
     message = "the worker died three times"
     record(library, item(number), EventKind.QUARANTINED, number=3, reason=Reason.WORKER_DIED, message=message)
+
+
+def status(library: Library) -> dict[Stage, StageCounts]:
+    write_events(library)
+    return reading.status(Catalogue(library), Ledger(library))
+
+
+def failures(library: Library) -> list[LedgerEvent]:
+    return list(Ledger(library).failures(Catalogue(library)))
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -77,37 +81,105 @@ def test_items_that_need_a_failed_one_are_not_waiting(library: Library) -> None:
 
 
 def test_quarantine_lasts_until_release(library: Library) -> None:
-    assert LastEvents(library).quarantine_of(Stage.FIT, item(1).key) is None
+    assert Ledger(library).quarantine_of(Stage.FIT, item(1).key) is None
     Attempt(library, item(1), number=3).failed(Reason.WORKER_DIED, "died")
     set_aside(library, 1)
-    event = LastEvents(library).quarantine_of(Stage.FIT, item(1).key)
+    event = Ledger(library).quarantine_of(Stage.FIT, item(1).key)
     assert event is not None
     assert (event.reason, event.attempt) == (Reason.WORKER_DIED, 3)
-    ledger.release(library, item(1))
-    assert LastEvents(library).quarantine_of(Stage.FIT, item(1).key) is None
+    release(library, item(1))
+    assert Ledger(library).quarantine_of(Stage.FIT, item(1).key) is None
     assert status(library)[Stage.FIT] == StageCounts(waiting=1)
 
 
-def test_a_start_without_heartbeats_is_dead_and_a_beat_revives_it(tmp_path: Path) -> None:
+def test_a_start_without_heartbeats_is_dead_and_a_beat_revives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     library = Library(tmp_path)
     attempt = Attempt(library, item(1))
-    (path,) = (tmp_path / "ledger" / "fit").iterdir()
+    (path,) = (tmp_path / "ledger" / "events").iterdir()
     long_ago = time.time() - ledger.DEAD_AFTER_SECONDS - 10
     os.utime(path, (long_ago, long_ago))
     assert status(library)[Stage.FIT] == StageCounts(waiting=1)
     attempt.beat()
     assert status(library)[Stage.FIT] == StageCounts(waiting=1), "too soon for a beat: nothing is written"
-    attempt._last_beat -= ledger.HEARTBEAT_SECONDS
+    monkeypatch.setattr(ledger, "HEARTBEAT_SECONDS", 0.0)
     attempt.beat()
     assert status(library)[Stage.FIT] == StageCounts(running=1)
-    assert len(list((tmp_path / "ledger" / "fit").iterdir())) == 1
+    assert len(list((tmp_path / "ledger" / "events").iterdir())) == 1
+
+
+def test_a_process_writes_its_events_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(tmp_path)
+    for number in range(100):
+        Attempt(library, item(number)).done()
+    write_events(library)
+    assert len(list((tmp_path / "ledger" / "events").iterdir())) == 1
+    assert len(Ledger(library).history) == 200
+
+
+def test_a_long_run_goes_on_in_a_new_segment_with_what_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "EVENTS_IN_SEGMENT", 10)
+    monkeypatch.setattr(ledger, "WRITE_SECONDS", 0.0)
+    library = Library(tmp_path)
+    Attempt(library, item(999))
+    for number in range(10):
+        Attempt(library, item(number)).done()
+    segments = sorted((tmp_path / "ledger" / "events").iterdir())
+    assert len(segments) > 1
+    for segment in segments[:-1]:
+        os.utime(segment, (0, 0))
+    assert status(library)[Stage.FIT].running == 1, "the open attempt is in the segment that is alive"
+    assert len(Ledger(library).history) == 21, "an event that is in two segments counts once"
+
+
+def test_old_segments_are_put_together_and_nothing_that_counts_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "EVENTS_IN_SEGMENT", 4)
+    monkeypatch.setattr(ledger, "WRITE_SECONDS", 0.0)
+    library, folder = Library(tmp_path), tmp_path / "ledger" / "events"
+    for number in range(60):
+        attempt = Attempt(library, item(number))
+        if number % 2:
+            attempt.done()
+        else:
+            attempt.failed(Reason.NO_FACE, "no face")
+        write_plan(library, [item(number), item(1000 + number)])
+    alive = Attempt(library, item(99))
+    for segment in sorted(folder.iterdir())[:-1]:
+        os.utime(segment, (0, 0))
+    before = status(library), failures(library)
+    assert before[0][Stage.FIT].failed == 30
+    ledger.put_ledger_together(library, done={item(1001).key})
+    assert len(list(folder.iterdir())) == 2, "all that are old, and the one that is alive"
+    assert len(list((tmp_path / "ledger" / "plans").iterdir())) == 1
+    after = status(library), failures(library)
+    assert after[1] == before[1]
+    assert after[0][Stage.FIT].waiting == before[0][Stage.FIT].waiting - 1, "what is done needs no plan"
+    assert sum(event.event is EventKind.DONE for event in Ledger(library).history) == 30
+    alive.done()
+
+
+def test_two_that_put_together_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(tmp_path)
+    folder = tmp_path / "ledger" / "events"
+    monkeypatch.setattr(ledger, "EVENTS_IN_SEGMENT", 1)
+    monkeypatch.setattr(ledger, "WRITE_SECONDS", 0.0)
+    for number in range(40):
+        record(library, item(number), EventKind.FAILED, reason=Reason.NO_FACE)
+    for segment in folder.iterdir():
+        os.utime(segment, (0, 0))
+    with ThreadPoolExecutor(4) as drivers:
+        list(drivers.map(lambda _: ledger.put_ledger_together(library, done=()), range(4)))
+    assert len(failures(library)) == 40
 
 
 def test_history_keeps_all_and_names_no_machine(library: Library) -> None:
     for number in (1, 2):
         attempt = Attempt(library, item(1), number=number)
         attempt.failed(Reason.WORKER_DIED, "died")
-    events = list(history(library, Stage.FIT))
+    events = list(Ledger(library).history)
     assert [(event.attempt, event.event) for event in events] == [
         (1, EventKind.STARTED),
         (1, EventKind.FAILED),

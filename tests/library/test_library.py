@@ -17,6 +17,7 @@ import pytest
 
 from pegasus_ray.library.keys import digest
 from pegasus_ray.library.library import MANIFEST, Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.sweep import sweep
 from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -39,8 +40,8 @@ def test_what_is_committed_is_there_and_nothing_else(library: Library) -> None:
     assert library.read(Kind.AVATARS, KEY, "avatar.safetensors") == FILES["avatar.safetensors"]
     assert made.file("config.json").sha256 == digest(b"{}")
     assert made.versions["numpy"]
-    assert library.list(Kind.AVATARS) == [KEY]
-    assert library.list(Kind.TRACKS) == []
+    assert library.keys(Kind.AVATARS) == [KEY]
+    assert library.keys(Kind.TRACKS) == []
 
 
 def test_files_may_come_from_disk(library: Library, tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_the_first_manifest_wins(library: Library) -> None:
 def test_a_crash_between_payload_and_manifest_leaves_nothing_and_is_redone(library: Library) -> None:
     library.store(Kind.AVATARS, KEY, "a.bin", b"payload of a killed run")
     assert not library.exists(Kind.AVATARS, KEY)
-    assert library.list(Kind.AVATARS) == []
+    assert Catalogue(library).entries(Kind.AVATARS) == []
     with pytest.raises(PegasusError) as caught:
         library.read(Kind.AVATARS, KEY, "a.bin")
     assert caught.value.reason is Reason.BAD_REFERENCE
@@ -167,21 +168,6 @@ def test_gc_keeps_young_files_and_files_that_a_manifest_names(library: Library) 
     assert len(planned) == 2
     assert sweep(library, grace=0).moved == planned
     assert verify(library).manifests == 1
-
-
-def test_find_takes_keys_their_beginnings_and_names(library: Library) -> None:
-    library.commit(Kind.AVATARS, KEY, FILES, Provenance(source="ada.mp4"))
-    library.commit(Kind.AVATARS, OTHER, FILES, Provenance(source="bob.mp4"))
-    library.commit(Kind.TRACKS, OTHER, FILES, Provenance(source="bob.mp4"))
-    assert library.find("ada").key == KEY
-    assert library.find("bob.mp4", Kind.AVATARS).key == OTHER
-    assert library.find("00000000000000ab", Kind.TRACKS).kind is Kind.TRACKS
-    assert library.find(f"tracks/{OTHER[:15]}").kind is Kind.TRACKS
-    for reference, hint in (("bob", "tracks/"), ("0000", KEY), ("carol", KEY), ("", KEY)):
-        with pytest.raises(PegasusError) as caught:
-            library.find(reference)
-        assert caught.value.reason is Reason.BAD_REFERENCE
-        assert hint in caught.value.message
 
 
 def test_a_library_can_be_pickled(library: Library) -> None:

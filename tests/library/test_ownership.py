@@ -12,6 +12,8 @@ import pytest
 from pegasus_ray.jobs.work import outcome_before_run
 from pegasus_ray.library.library import MANIFEST, Library, Standing
 from pegasus_ray.library.mark import MARK
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.library.storage import LocalStorage
 from pegasus_ray.library.sweep import sweep
 from pegasus_ray.library.verify import adopt, verify
@@ -116,7 +118,7 @@ def test_what_a_later_release_wrote_is_left_alone(tmp_path: Path, change: str) -
     assert found.later == (f"avatars/{KEY}",) and found.bad == ()
     with pytest.raises(PegasusError, match="later version"):
         library.commit(Kind.AVATARS, KEY, {"a.bin": b"payload"}, Provenance(seed=1))
-    outcome = outcome_before_run(FakeJob(key=KEY, stage=Stage.FIT), library)
+    outcome = outcome_before_run(FakeJob(key=KEY, stage=Stage.FIT), Catalogue(library), Ledger(library))
     assert outcome is not None and outcome.status == "failed" and "later version" in outcome.message
     assert _all_files(tmp_path) == before
 

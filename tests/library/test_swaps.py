@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.shards import missing_shards, plan_shards, seal_swap, write_shard
+from pegasus_ray.library.shards import ShardReport, find_shard, plan_shards, seal_swap, write_shard
 from pegasus_ray.library.swaps import Swap, load_swap, swap_bytes, swap_of_table, swap_table
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Provenance
@@ -105,18 +105,20 @@ def test_shards_survive_a_kill_and_the_manifest_comes_last(tmp_path: Path, where
     whole = make_swap(tuple(range(10)))
     shards = plan_shards(KEY, range(10), per_shard=4)
     rows = [make_swap(shard.frames) for shard in shards]
-    write_shard(library, shards[0], rows[0])
-    assert missing_shards(library, shards) == shards[1:]
+    first = write_shard(library, shards[0], rows[0])
+    assert [find_shard(library, shard) for shard in shards] == [first, None, None]
     assert not library.exists(Kind.SWAPS, KEY)
     with pytest.raises(PegasusError) as caught:
-        seal_swap(library, KEY, shards, Provenance())
+        seal_swap(library, KEY, shards, [first], Provenance())
     assert caught.value.reason is Reason.CORRUPT
-    for shard, swap in zip(shards, rows, strict=True):
-        write_shard(library, shard, swap)
-    manifest = seal_swap(library, KEY, shards, Provenance())
+    told = [write_shard(library, shard, swap) for shard, swap in zip(shards, rows, strict=True)]
+    assert [ShardReport.from_json(report.to_json()) for report in told] == told
+    manifest = seal_swap(library, KEY, shards, told, Provenance())
+    coverage = np.concatenate([swap.scores["coverage"] for swap in rows])
+    assert manifest.summary["coverage"] == pytest.approx(float(coverage.mean()))
     assert manifest.summary["frames"] == len(whole)
     assert 0 < manifest.summary["coverage"] < 1
-    assert seal_swap(library, KEY, shards, Provenance(seed=9)) == manifest
+    assert seal_swap(library, KEY, shards, told, Provenance(seed=9)) == manifest
     back = load_swap(library, KEY)
     np.testing.assert_array_equal(back.indices, np.arange(10))
     np.testing.assert_array_equal(back.images, np.concatenate([swap.images for swap in rows]))
@@ -127,9 +129,9 @@ def test_shards_survive_a_kill_and_the_manifest_comes_last(tmp_path: Path, where
 def test_of_two_writers_of_a_shard_the_first_stays(tmp_path: Path) -> None:
     library = Library(tmp_path)
     (shard,) = plan_shards(KEY, range(3))
-    assert write_shard(library, shard, make_swap((0, 1, 2)))
-    assert not write_shard(library, shard, make_swap((0, 1, 2), normals=False))
-    seal_swap(library, KEY, [shard], Provenance())
+    first = write_shard(library, shard, make_swap((0, 1, 2)))
+    assert write_shard(library, shard, make_swap((0, 1, 2), normals=False)) == first, "the report is of what is there"
+    seal_swap(library, KEY, [shard], [first], Provenance())
     assert load_swap(library, KEY).target_normals is not None
 
 
@@ -137,9 +139,8 @@ def test_a_torn_shard_is_dropped_so_that_the_next_run_makes_it(tmp_path: Path) -
     library = Library(tmp_path)
     (shard,) = plan_shards(KEY, range(3))
     library.storage.put(f"{Kind.SWAPS}/{KEY}/{shard.name}", swap_bytes(make_swap((0, 1, 2)))[:-30])
-    with pytest.raises(PegasusError):
-        seal_swap(library, KEY, [shard], Provenance())
-    assert missing_shards(library, [shard]) == (shard,)
+    assert find_shard(library, shard) is None
+    assert library.storage.files(f"{Kind.SWAPS}/{KEY}") == []
 
 
 def test_rows_that_are_not_the_plans_are_refused(tmp_path: Path) -> None:

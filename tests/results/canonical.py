@@ -20,6 +20,7 @@ from pegasus_ray.jobs.track import TrackJob
 from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.perception.assets.files import available
 from pegasus_ray.perception.nets.landmarks import FACE_MODEL
@@ -57,7 +58,7 @@ def payloads(folder: Path) -> dict[str, dict[str, str]]:
         film = StudioConfig(size=160, frames=VIDEO_FRAMES)
         video = film_video(demo_people().sources[0], film, folder / "person.mp4")
         jobs.append(TrackJob.plan(video, TrackConfig(observe=ObserveConfig(size=96))))
-    outcomes = InlineExecutor(library).run(jobs, lambda event: None)
+    outcomes = InlineExecutor(Catalogue(library)).run(jobs, lambda event: None)
     failed = [f"{outcome.subject}: {outcome.message}" for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise SystemExit("\n".join(failed))

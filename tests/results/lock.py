@@ -33,13 +33,13 @@ TREE = Tree(
     | {Stage.TRACK.value: ("pegasus_ray.jobs.track", "pegasus_ray.jobs.studio")},
     without=(
         # how results are planned, stored, fetched and reported, which leaves their payloads as they are
-        "pegasus_ray.jobs.work",
+        "pegasus_ray.jobs.memory",
         "pegasus_ray.jobs.stage_job",
+        "pegasus_ray.jobs.work",
         "pegasus_ray.library.keys",
-        "pegasus_ray.library.ledger",
         "pegasus_ray.library.library",
         "pegasus_ray.library.mark",
-        "pegasus_ray.library.remote",
+        "pegasus_ray.library.records",
         "pegasus_ray.library.remote",
         "pegasus_ray.library.scratch",
         "pegasus_ray.library.shards",

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pegasus_ray.library.images import encode_png
-from pegasus_ray.library.ledger import record
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.ledger import record
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import EventKind, InputEntry, Kind, PlannedItem, Provenance, Stage
+from pegasus_ray.schemas.manifests import EventKind, InputEntry, Kind, PlannedItem, Provenance, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute, Label
 from pegasus_ray.viewer.cards import Card
 from pegasus_ray.viewer.pictures import (
@@ -57,7 +58,8 @@ class Reader(HTMLParser):
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
     library = Library(tmp_path / "lib")
-    save_track(library, "a" * 16, painted_track(0, 48, 8), Provenance(source=NASTY, consent=NASTY))
+    shown = SeenPerson(track="a" * 16, name=NASTY, consent=NASTY)
+    save_track(library, "a" * 16, painted_track(0, 48, 8), Provenance(source=NASTY, seen=(shown,)))
     preview = {"preview.png": encode_png(np.full((48, 48, 3), 90, np.uint8))}
     facts = Provenance(source="anna", inputs=(InputEntry(name="track", key="a" * 16),), attributes=(Attribute.HAIR,))
     library.commit(
@@ -70,7 +72,9 @@ def library(tmp_path: Path) -> Library:
 
 def test_the_page_needs_nothing_outside_itself(library: Library, tmp_path: Path) -> None:
     told: list[float] = []
-    path = write_report(library, tmp_path / "deep" / "report.html", progress=lambda share, text: told.append(share))
+    path = write_report(
+        Catalogue(library), tmp_path / "deep" / "report.html", progress=lambda share, text: told.append(share)
+    )
     found = Reader(path.read_text(encoding="utf-8"))
     assert not {"script", "link", "iframe", "object", "base", "form"} & set(found.tags)
     assert found.tags.count("img") == 2
@@ -82,7 +86,7 @@ def test_the_page_needs_nothing_outside_itself(library: Library, tmp_path: Path)
 
 
 def test_texts_are_shown_and_never_obeyed(library: Library) -> None:
-    text = render_page(page_of(library))
+    text = render_page(page_of(Catalogue(library)))
     found = Reader(text)
     assert "script" not in found.tags
     assert found.words.count(NASTY) >= 5  # title of the track, source, consent, failed input, message
@@ -92,7 +96,17 @@ def test_texts_are_shown_and_never_obeyed(library: Library) -> None:
 def test_any_text_survives_escaping(text: str) -> None:
     card = Card(title=text, key=text, line=text, chips=(text,), figures={text: text}, problem=text)
     section = Section(name="tracks", title=text, about=text, cards=(card,), total=2)
-    page = Page(title=text, made=text, headline=((text, text, text),), sections=(section,), failures=(), results=())
+    page = Page(
+        title=text,
+        made=text,
+        headline=((text, text, text),),
+        sections=(section,),
+        swaps=((text,), (text,)),
+        failures=(),
+        failed=0,
+        results=(),
+        results_in_all=9,
+    )
     found = Reader(render_page(page))
     assert set(found.tags) <= {
         "html", "head", "meta", "title", "style", "body", "main", "header", "div", "h1", "b", "span", "nav", "a", "section", "h2",
@@ -101,7 +115,7 @@ def test_any_text_survives_escaping(text: str) -> None:
 
 
 def test_results_failures_and_ways_out_are_named(library: Library) -> None:
-    words = Reader(render_page(page_of(library))).words
+    words = Reader(render_page(page_of(Catalogue(library)))).words
     for word in ("a" * 16, "b" * 16, "anna", "hair", "12,000", "0.125", "not a video", "8 frames of 48²"):
         assert word in words
     assert WAYS_OUT[Reason.NOT_A_VIDEO] in words
@@ -109,19 +123,21 @@ def test_results_failures_and_ways_out_are_named(library: Library) -> None:
 
 
 def test_what_cannot_be_drawn_says_so_and_shows_its_preview(library: Library) -> None:
-    card = next(card for section in page_of(library).sections for card in section.cards if card.title == "anna")
+    card = next(
+        card for section in page_of(Catalogue(library)).sections for card in section.cards if card.title == "anna"
+    )
     assert "cannot be drawn" in card.problem
     assert len(card.pictures) == 1
 
 
 def test_an_empty_library_is_a_page_too(tmp_path: Path) -> None:
-    assert "Nothing is here yet" in Reader(render_page(page_of(Library(tmp_path / "none")))).words
+    assert "Nothing is here yet" in Reader(render_page(page_of(Catalogue(Library(tmp_path / "none"))))).words
 
 
 def test_a_page_that_cannot_be_written_is_named(library: Library, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PegasusError) as caught:
-        write_report(library, tmp_path / "file" / "report.html")
+        write_report(Catalogue(library), tmp_path / "file" / "report.html")
     assert caught.value.reason is Reason.BAD_CONFIG
 
 

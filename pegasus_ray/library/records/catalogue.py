@@ -1,0 +1,268 @@
+"""The catalogue: what a library holds, read at once, so that planning a hundred thousand results costs a few requests.
+
+Each kind of results has a shelf: an entry a result, in segments. The shelf is a cache and never the truth. What there is, is
+found by listing the results' folders, one request a thousand: entries of folders that are gone are dropped, and the manifests of
+folders without an entry are read. So a shelf that is lost, or that a killed run did not complete, costs time and nothing else.
+A result is still read by its manifest, and its content is checked then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Final
+
+from pegasus_ray.library.library import Library, Standing
+from pegasus_ray.library.mark import expect_ours
+from pegasus_ray.library.records.recordings import read_recordings, write_recordings
+from pegasus_ray.library.records.segments import MANY, READERS, Segments
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, entry_of
+from pegasus_ray.schemas.parts import Attribute
+
+FOLDER: Final = "catalogue"
+SAVE_SECONDS: Final = 60.0
+"""While a run is going on, new entries are written this often, so that the next run need not read their manifests."""
+SAVE_AT_ONCE: Final = 500
+"""New entries that are written without waiting."""
+SAVE_WHEN_READ: Final = 32
+"""New entries that a mere reader writes: so many manifests are not to be read again by the next one."""
+CANDIDATES_SHOWN: Final = 8  # in the message about a name that fits several results, or none
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shelf:
+    """The entries of one kind, and what is to be done to its segments."""
+
+    entries: dict[str, ResultEntry] = field(default_factory=dict)  # by key
+    later: set[str] = field(default_factory=set)  # keys of what a later release wrote
+    unsaved: dict[str, ResultEntry] = field(default_factory=dict)
+    segments: list[str] = field(default_factory=list)  # names of those that the entries come from
+    stale_by_work: dict[str, ResultEntry] = field(default_factory=dict)
+    smaller_by_wish: dict[str, ResultEntry] = field(default_factory=dict)  # by the key of what was planned
+
+    def put(self, entry: ResultEntry) -> None:
+        """Take an entry up."""
+        self.entries[entry.key] = entry
+        if entry.is_stale and entry.work:
+            self.stale_by_work[entry.work] = entry
+        if entry.instead_of and not entry.is_stale:
+            self.smaller_by_wish[entry.instead_of] = entry
+
+
+class Catalogue:
+    """What a library holds, as it was when each shelf was first asked for, with what this process has added since."""
+
+    def __init__(self, library: Library) -> None:
+        """Nothing is read yet. What is not a library is refused when a shelf is asked for, as by `mark.expect_ours`."""
+        self.library = library
+        self._shelves: dict[Kind, _Shelf] = {}
+        self._saved_at = time.monotonic()
+
+    def entries(self, kind: Kind) -> Sequence[ResultEntry]:
+        """The results of a kind in order of their keys, also those that an earlier version of its stage made."""
+        entries = self._shelf(kind).entries
+        return [entries[key] for key in sorted(entries)]
+
+    def get(self, kind: Kind, key: str) -> ResultEntry | None:
+        """A result's entry; None if there is no such result."""
+        return self._shelf(kind).entries.get(key)
+
+    def is_later(self, kind: Kind, key: str) -> bool:
+        """Whether a later release wrote this result, so that it must be left alone."""
+        return key in self._shelf(kind).later
+
+    def of_same_work(self, kind: Kind, work: str) -> ResultEntry | None:
+        """A result of the same inputs and configuration that an earlier version of its stage made."""
+        return self._shelf(kind).stale_by_work.get(work)
+
+    def instead_of(self, kind: Kind, key: str) -> ResultEntry | None:
+        """What was made in place of a result for which there was not enough memory."""
+        return self._shelf(kind).smaller_by_wish.get(key)
+
+    def add(self, entry: ResultEntry) -> None:
+        """Take up a result that has just been made. From time to time the new entries are written."""
+        shelf = self._shelf(entry.kind)
+        shelf.put(entry)
+        shelf.unsaved[entry.key] = entry
+        waited = time.monotonic() - self._saved_at
+        if waited >= SAVE_SECONDS or sum(len(shelf.unsaved) for shelf in self._shelves.values()) >= SAVE_AT_ONCE:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is not written yet. An error in writing is passed over: the next reader finds the results all the same."""
+        self._saved_at = time.monotonic()
+        for kind, shelf in self._shelves.items():
+            with suppress(PegasusError, OSError):
+                _write(Segments(self.library, f"{FOLDER}/{kind}", ResultEntry), shelf)
+
+    def rebuild(self) -> None:
+        """Make the shelves anew from the manifests alone. Errors as `Library.put`."""
+        for kind in Kind:
+            segments = Segments(self.library, f"{FOLDER}/{kind}", ResultEntry)
+            shelf = _Shelf(segments=[segment.name for segment in segments.there()])
+            self._look_at(kind, self.library.keys(kind), shelf)
+            if shelf.entries or shelf.segments:
+                shelf.segments = [segments.put_together(shelf.entries.values(), shelf.segments)]
+            shelf.unsaved.clear()
+            self._shelves[kind] = shelf
+
+    def say(self, said: Sequence[Recording]) -> None:
+        """Note what people say about recordings. Errors as `Library.put`."""
+        write_recordings(self.library, said)
+        self.recordings.update({record.track: record for record in said})
+
+    @cached_property
+    def recordings(self) -> dict[str, Recording]:
+        """What people say about recordings, by the key of the track."""
+        return dict(read_recordings(self.library))
+
+    def person(self, track: str) -> SeenPerson:
+        """Whom a track shows, and under what consent: as was said last, else as the manifests have it."""
+        said = self.recordings.get(track)
+        if said is not None and said.name and said.consent:
+            return SeenPerson(track=track, name=said.name, consent=said.consent)
+        held = self.get(Kind.TRACKS, track) or self._avatars_by_track.get(track)
+        name, consent = (held.name, held.consent) if held else ("", "")
+        if said is not None:
+            name, consent = said.name or name, said.consent or consent
+        return SeenPerson(track=track, name=name, consent=consent)
+
+    def people(self, entry: ResultEntry) -> tuple[SeenPerson, ...]:
+        """Everybody who can be seen in a result."""
+        return tuple(self.person(track) for track in entry.seen)
+
+    def name(self, entry: ResultEntry) -> str:
+        """The name by which people know a result: the person's, else that of its video without the suffix, else its key.
+
+        A swap and a transfer show several people and go by what was recombined.
+        """
+        if entry.kind in (Kind.SWAPS, Kind.TRANSFERS):
+            return entry.source or entry.key
+        named = self.person(entry.seen[0]).name if entry.seen else entry.name
+        return named or PurePosixPath(entry.source).stem or entry.key
+
+    def lends(self, entry: ResultEntry) -> tuple[Attribute, ...]:
+        """The attributes that others may borrow from an avatar: those that it shows and its recording is there to give."""
+        said = self.recordings.get(entry.seen[0]) if len(entry.seen) == 1 else None
+        wanted = said.lends if said else ()
+        return tuple(attribute for attribute in entry.attributes if not wanted or attribute in wanted)
+
+    def find(self, reference: str, *kinds: Kind) -> ResultEntry:
+        """The one result that a user refers to.
+
+        What an earlier version of its stage made, or what was made smaller for want of memory, counts where there is no other.
+
+        Args:
+            reference: a key, the beginning of one, `kind/key`, the person's name, or the video's with or without suffix.
+            kinds: kinds to search; all of them by default.
+
+        Raises:
+            PegasusError: BAD_REFERENCE if no result or more than one fits; the message names candidates.
+        """
+        return self._only(self._fitting(reference, kinds or tuple(Kind)), reference, kinds or tuple(Kind))
+
+    def find_first(self, reference: str, *kinds: Kind) -> ResultEntry:
+        """As `find`, in the first of several kinds that has any such result: a person's avatar and model have one name."""
+        for kind in kinds:
+            if fitting := self._fitting(reference, (kind,)):
+                return self._only(fitting, reference, kinds)
+        return self._only([], reference, kinds)
+
+    def tracks_named(self, reference: str) -> ResultEntry | None:
+        """The track that a user refers to; None if there is none. Raises PegasusError BAD_REFERENCE if several fit."""
+        fitting = self._fitting(reference, (Kind.TRACKS,))
+        return self._only(fitting, reference, (Kind.TRACKS,)) if fitting else None
+
+    def preferred(self, entries: Iterable[ResultEntry]) -> list[ResultEntry]:
+        """Of the results of each recording those that are neither stale nor made smaller, where there are such."""
+        of_recording: dict[tuple[str, ...], list[ResultEntry]] = {}
+        for entry in entries:
+            of_recording.setdefault((entry.kind, *entry.seen[:1]) if entry.seen else (entry.key,), []).append(entry)
+        return [entry for same in of_recording.values() for entry in _best(same)]
+
+    def _fitting(self, reference: str, kinds: Sequence[Kind]) -> list[ResultEntry]:
+        named_kind, _, rest = reference.rpartition("/")
+        known = [entry for kind in kinds if named_kind in ("", kind) for entry in self.entries(kind)]
+        exact = [entry for entry in known if entry.key == rest]
+        named = [e for e in known if rest and rest in (self.name(e), e.source, PurePosixPath(e.source).stem)]
+        return exact or self.preferred(named or [entry for entry in known if rest and entry.key.startswith(rest)])
+
+    def _only(self, fitting: Sequence[ResultEntry], reference: str, kinds: Sequence[Kind]) -> ResultEntry:
+        if len(fitting) == 1:
+            return fitting[0]
+        what = "fits more than one result; give more of the key" if fitting else "is no result here"
+        shown: Iterator[ResultEntry] = iter(fitting or [entry for kind in kinds for entry in self.entries(kind)])
+        names = [
+            f"{e.kind}/{e.key} ({self._described(e)})" for e, _ in zip(shown, range(CANDIDATES_SHOWN), strict=False)
+        ]
+        raise PegasusError(
+            Reason.BAD_REFERENCE, f"{what}. There is: {', '.join(names) or 'nothing yet'}", subject=reference
+        )
+
+    def _described(self, entry: ResultEntry) -> str:
+        """A result's name, and its source where that says more."""
+        name = self.name(entry)
+        return f"{name}, {entry.source}" if entry.source not in ("", name) else name
+
+    @cached_property
+    def _avatars_by_track(self) -> Mapping[str, ResultEntry]:
+        """Avatars whose track may be elsewhere, by its key."""
+        return {entry.seen[0]: entry for entry in self.entries(Kind.AVATARS) if len(entry.seen) == 1}
+
+    def _shelf(self, kind: Kind) -> _Shelf:
+        if not self._shelves:
+            expect_ours(self.library.storage)
+        if kind not in self._shelves:
+            self._shelves[kind] = self._read_shelf(kind)
+        return self._shelves[kind]
+
+    def _read_shelf(self, kind: Kind) -> _Shelf:
+        """A shelf's segments, brought in line with the folders that there are."""
+        found = Segments(self.library, f"{FOLDER}/{kind}", ResultEntry).read()
+        listed = {entry.key: entry for _, entries in found for entry in entries if entry.kind is kind}
+        there = self.library.keys(kind)
+        shelf = _Shelf(segments=[segment.name for segment, _ in found])
+        for key in there:
+            if key in listed:
+                shelf.put(listed[key])
+        self._look_at(kind, [key for key in there if key not in listed], shelf)
+        if len(shelf.unsaved) >= SAVE_WHEN_READ:
+            with suppress(PegasusError, OSError):  # a place that can only be read
+                _write(Segments(self.library, f"{FOLDER}/{kind}", ResultEntry), shelf)
+        return shelf
+
+    def _look_at(self, kind: Kind, keys: Sequence[str], shelf: _Shelf) -> None:
+        """Read the manifests of some results and take up those that are whole."""
+        if not keys:
+            return
+        with ThreadPoolExecutor(READERS) as readers:
+            looked = list(readers.map(lambda key: self.library.examine(kind, key), keys))
+        for key, (standing, manifest) in zip(keys, looked, strict=True):
+            if manifest is not None:
+                shelf.unsaved[key] = entry_of(manifest)
+                shelf.put(shelf.unsaved[key])
+            elif standing is Standing.LATER:
+                shelf.later.add(key)
+
+
+def _write(segments: Segments[ResultEntry], shelf: _Shelf) -> None:
+    """Write a shelf's new entries, or all of them together where there are many segments."""
+    if not shelf.unsaved:
+        return
+    if len(shelf.segments) >= MANY:
+        shelf.segments = [segments.put_together(shelf.entries.values(), shelf.segments)]
+    else:
+        shelf.segments.append(segments.write(shelf.unsaved.values()))
+    shelf.unsaved.clear()
+
+
+def _best(entries: Sequence[ResultEntry]) -> list[ResultEntry]:
+    """Results that are neither stale nor made smaller; where there are none, what comes nearest."""
+    current = [entry for entry in entries if not entry.is_stale] or list(entries)
+    return [entry for entry in current if not entry.instead_of] or current

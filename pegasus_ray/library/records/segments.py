@@ -1,0 +1,83 @@
+"""Many small records in few files: each writer adds segments, which are files of many records, and nobody changes another's.
+
+In an object store a file cannot be added to, and each file costs a request to read. So a record is not a file of its own: a
+writer collects records and writes them together. When there are many segments, any process may put them together into one and
+remove them. Two that do so at once leave some records twice, which does no harm: readers keep records by what they are about.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pegasus_ray.library.library import Library
+from pegasus_ray.library.storage import Entry
+from pegasus_ray.schemas.errors import PegasusError
+
+SUFFIX: Final = ".json"
+MAX_SEGMENT_BYTES: Final = 256 << 20
+"""A larger file is none of ours and is not read."""
+MANY: Final = 12
+"""With more segments than this, a folder is worth putting together."""
+READERS: Final = 16
+"""Files of remote storage that are read at the same time."""
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class Segments(Generic[Record]):
+    """The segments in one folder of a library: each a JSON array of records of one type."""
+
+    def __init__(self, library: Library, folder: str, record: type[Record]) -> None:
+        self._library = library
+        self._records = TypeAdapter(list[record])  # type: ignore[valid-type]
+        self.folder = folder
+
+    def there(self) -> Sequence[Entry]:
+        """The segments that there are, oldest first: their names begin with the time."""
+        return [entry for entry in self._library.storage.files(self.folder) if entry.name.endswith(SUFFIX)]
+
+    def write(self, records: Iterable[Record], name: str = "") -> str:
+        """Write a segment, a new one unless a name is given; returns its name. Errors as `Library.put`."""
+        name = name or f"{int(time.time() * 1000):013d}-{secrets.token_hex(4)}{SUFFIX}"
+        self._library.put(f"{self.folder}/{name}", self._records.dump_json(list(records), exclude_defaults=True))
+        return name
+
+    def read(self, segments: Sequence[Entry] | None = None) -> Sequence[tuple[Entry, Sequence[Record]]]:
+        """Segments and their records, oldest first. One that is not valid is left out, as is one that has just been put away."""
+        known = self.there() if segments is None else segments
+        found = self._read(known)
+        if segments is None and len(found) < len(
+            known
+        ):  # perhaps put together with others since the listing: look once more
+            found = self._read(self.there())
+        return found
+
+    def put_together(self, records: Iterable[Record], segments: Collection[str]) -> str:
+        """Write one segment of the given records, and remove the segments that they come from; returns the new one's name."""
+        name = self.write(records)
+        for old in segments:
+            with suppress(PegasusError, OSError):  # another process may do the same; the rest stays for the next time
+                self._library.storage.remove(f"{self.folder}/{old}")
+        return name
+
+    def _read(self, segments: Sequence[Entry]) -> list[tuple[Entry, Sequence[Record]]]:
+        with ThreadPoolExecutor(READERS) as readers:
+            contents = list(readers.map(self._records_of, segments))
+        return [(entry, records) for entry, records in zip(segments, contents, strict=True) if records is not None]
+
+    def _records_of(self, entry: Entry) -> Sequence[Record] | None:
+        if entry.size > MAX_SEGMENT_BYTES:
+            return None
+        with suppress(FileNotFoundError, ValidationError):
+            found: Sequence[Record] = self._records.validate_json(
+                self._library.storage.read(f"{self.folder}/{entry.name}")
+            )
+            return found
+        return None
