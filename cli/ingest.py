@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 PANEL = "People into the library"  # heading of these commands in `pegasus --help`
 
 Videos = Annotated[
-    list[str] | None, typer.Argument(metavar="VIDEO", help="Videos of one head each, or keys of tracks.")
+    list[str] | None,
+    typer.Argument(
+        metavar="VIDEO",
+        help="Videos of one head each: files, folders, patterns, s3://…, gs://…, https://…#sha256=…; or keys of tracks.",
+    ),
 ]
 VideoTable = Annotated[
     Path | None,

@@ -9,10 +9,11 @@ import typer
 
 from pegasus_ray.cli.options import SOME_FAILED, Place, command
 from pegasus_ray.cli.output import answer, note, table
+from pegasus_ray.library.migrate import adopt
+from pegasus_ray.library.migrate import migrate as migrate_library
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.status import Ledger, status
 from pegasus_ray.library.sweep import GRACE_SECONDS, sweep
-from pegasus_ray.library.verify import adopt
 from pegasus_ray.library.verify import verify as verify_library
 from pegasus_ray.schemas.manifests import Kind, ResultEntry
 from pegasus_ray.schemas.parts import Attribute
@@ -24,7 +25,13 @@ RESULTS_SHOWN = 50
 
 def add_to(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for name, function in (("status", print_status), ("retry", retry), ("verify", verify), ("gc", gc)):
+    for name, function in (
+        ("status", print_status),
+        ("retry", retry),
+        ("verify", verify),
+        ("migrate", migrate),
+        ("gc", gc),
+    ):
         app.command(name, rich_help_panel=PANEL)(function)
 
 
@@ -138,6 +145,18 @@ def verify(
     if found.bad:
         note("Remove the folders of what is bad and run again the command that made it.")
         raise typer.Exit(SOME_FAILED)
+
+
+@command
+def migrate(place: Place) -> None:
+    """Convert a library of the last format. Results keep their keys and are not made anew; the way back is a copy.
+
+    Example: pegasus migrate --library people
+    """
+    done = migrate_library(place.open())
+    text = [f"{done.manifests} manifests and {done.events} events of the ledger are in today's form"]
+    text += [f"{name}: its manifest is not of the last format; left as it is" for name in done.left]
+    answer({"manifests": done.manifests, "events": done.events, "left": list(done.left)}, as_json=place.json, text=text)
 
 
 @command

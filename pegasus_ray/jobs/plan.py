@@ -19,6 +19,7 @@ from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job, Outcome
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.recordings import with_what_is_said
+from pegasus_ray.library.videos.addresses import expand, is_remote, shown
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
@@ -80,13 +81,9 @@ def plan_tracks(
     recordings: list[Recording] = []
     for source in sources:
         try:
-            job = TrackJob.plan(Path(source.reference), config.track)
+            jobs += _trackings(source, catalogue, config, recordings, keep_stale)
         except PegasusError as error:
             failed.append(_failed_source(source, error))
-            continue
-        job = _standing(job, catalogue, keep_stale)
-        person = _person_said(source, job.key, catalogue, recordings)
-        jobs.append(replace(job, seen=(person,)))
     return WorkPlan(stage=Stage.TRACK, jobs=tuple(jobs), failed=tuple(failed), recordings=tuple(recordings))
 
 
@@ -102,18 +99,19 @@ def plan_avatars(
     recordings: list[Recording] = []
     for source in sources:
         try:
-            tracking = _tracking_of(source, catalogue, config, keep_stale)
+            held = _held_track(source, catalogue)
+            trackings = [] if held else _trackings(source, catalogue, config, recordings, keep_stale)
         except PegasusError as error:
             failed.append(_failed_source(source, error))
             continue
-        key = tracking.key
-        person = _person_said(source, key, catalogue, recordings)
-        if isinstance(tracking, TrackJob):
-            jobs.append(replace(tracking, seen=(person,)))
-        name = Path(source.reference).name if isinstance(tracking, TrackJob) else catalogue.name(tracking)
-        fit = FitJob.plan(key, config.fit, subject=person.name or name, seen=(person,))
-        stale = _stale(catalogue, (Kind.TRACKS, key))
-        jobs.append(_standing(replace(fit, stale=stale), catalogue, keep_stale))
+        people = [(tracking.seen[0], tracking.video.name) for tracking in trackings]
+        if held is not None:
+            people = [(_person_said(source, held.key, catalogue, recordings), catalogue.name(held))]
+        jobs += trackings
+        for person, name in people:
+            fit = FitJob.plan(person.track, config.fit, subject=source.subject or name, seen=(person,))
+            fit = replace(fit, stale=_stale(catalogue, (Kind.TRACKS, person.track)))
+            jobs.append(_standing(fit, catalogue, keep_stale))
     return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs), failed=tuple(failed), recordings=tuple(recordings))
 
 
@@ -316,18 +314,32 @@ def _of_todays_settings(
     return found
 
 
-def _tracking_of(
-    source: Source, catalogue: Catalogue, config: PipelineConfig, keep_stale: bool
-) -> TrackJob | ResultEntry:
-    """The job that tracks a source's video, or the track that the library holds.
+def _held_track(source: Source, catalogue: Catalogue) -> ResultEntry | None:
+    """The library's track that a source names; None where it names videos.
 
     Raises:
-        PegasusError: NOT_FOUND if it is neither; BAD_REFERENCE if it is the name of several tracks.
+        PegasusError: BAD_REFERENCE if it is the name of several tracks.
     """
-    path = Path(source.reference)
-    if not path.exists() and (held := catalogue.tracks_named(source.reference)):
-        return held
-    return _standing(TrackJob.plan(path, config.track), catalogue, keep_stale)
+    if is_remote(source.reference) or Path(source.reference).exists():
+        return None
+    return catalogue.tracks_named(source.reference)
+
+
+def _trackings(
+    source: Source, catalogue: Catalogue, config: PipelineConfig, recordings: list[Recording], keep_stale: bool
+) -> list[TrackJob]:
+    """The jobs that track a source's videos. What is said about them and is new is added to `recordings`.
+
+    Raises:
+        PegasusError: as `expand`.
+    """
+    jobs = []
+    for video in expand(source.reference):
+        job = _standing(TrackJob.plan(video, config.track), catalogue, keep_stale)
+        person = _person_said(source, job.key, catalogue, recordings)
+        person = person if person.name else person.model_copy(update={"name": Path(video.name).stem})
+        jobs.append(replace(job, seen=(person,)))
+    return jobs
 
 
 def _person_said(source: Source, track: str, catalogue: Catalogue, recordings: list[Recording]) -> SeenPerson:
@@ -361,7 +373,7 @@ def _failed_source(source: Source, error: PegasusError) -> Outcome:
     return Outcome(
         stage=Stage.TRACK,
         key="",
-        subject=source.reference,
+        subject=shown(source.reference),
         status="failed",
         reason=error.reason,
         message=error.message,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from pegasus_ray.jobs.stage_job import StageJob, identify
-from pegasus_ray.library.keys import digest_file
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.tracks import save_track
+from pegasus_ray.library.videos.addresses import Video, shown
+from pegasus_ray.library.videos.fetching import fetched
 from pegasus_ray.perception.observe import models_of
 from pegasus_ray.rig.load import models_of_rig
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -23,45 +24,41 @@ class TrackJob(StageJob):
     """Perception of one video."""
 
     stage: ClassVar[Stage] = Stage.TRACK
-    video: str  # path, which must be the same on all workers
-    digest: str  # sha256 of the file
+    video: Video  # a file's path must be the same on all workers
     models: tuple[tuple[str, str], ...]  # names and sha256 of the model files that perception is to use
     config: TrackConfig
 
     @classmethod
-    def plan(cls, video: Path, config: TrackConfig, *, name: str = "", consent: str = "") -> TrackJob:
-        """The job for a video file, and the name and consent of the person in it.
+    def plan(cls, video: Video, config: TrackConfig, *, name: str = "", consent: str = "") -> TrackJob:
+        """The job for a video, and the name and consent of the person in it.
 
-        The key depends on the file's content, not on its name.
-
-        Raises:
-            PegasusError: NOT_FOUND if there is no such file.
+        The key depends on the video's content, not on its name.
         """
-        digest, models = digest_file(video), _model_files(config)
-        key, work = identify(cls.stage, {"video": digest}, config, dict(models))
+        models = _model_files(config)
+        key, work = identify(cls.stage, {"video": video.identity}, config, dict(models))
         return cls(
             key=key,
             work=work,
-            subject=str(video),
+            subject=shown(video.address),
             seen=(SeenPerson(track=key, name=name, consent=consent),),
-            video=str(video.absolute()),
-            digest=digest,
+            video=video,
             models=models,
             config=config,
         )
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:
-        """Track the person in the video and commit the track.
+        """Fetch the video if it is elsewhere, track the person in it and commit the track.
 
         Raises:
-            PegasusError: ASSET_MISSING if this worker's model files differ from those of the plan.
+            PegasusError: ASSET_MISSING if this worker's model files differ from those of the plan; as `fetched`.
         """
         if _model_files(self.config) != self.models:
             message = "this worker has other model files than the driver; fetch the models, or import the rig, on both"
             raise PegasusError(Reason.ASSET_MISSING, message, subject=self.subject)
-        observed = observe_video(Path(self.video), self.config, progress)
+        with fetched(self.video, verify=True, progress=lambda _, text: progress(0.0, text)) as (path, sha256):
+            observed = observe_video(path, self.config, progress)
         track = track_observed(observed, self.config, progress)
-        files = (("video", self.digest), *self.models)
+        files = (("video", sha256), *self.models)
         facts = self.provenance(
             self.config,
             source=track.source,

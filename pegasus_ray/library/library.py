@@ -42,9 +42,10 @@ class Standing(StrEnum):
 class Library:
     """Results on disk or in a bucket. It is small and can be pickled, so that each worker gets a copy."""
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, *, claimed: bool = False) -> None:
+        """Open a library; nothing is read yet. `claimed` says that the caller has made sure that the place is one."""
         self.storage: Storage = open_storage(location)
-        self._claimed = False
+        self._claimed = claimed
 
     @property
     def location(self) -> str:

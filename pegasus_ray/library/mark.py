@@ -47,9 +47,9 @@ def read_mark(storage: Storage, *, older: bool = False) -> LibraryMark | None:
         raise PegasusError(Reason.BAD_LIBRARY, message, subject=storage.location) from error
 
 
-def write_mark(storage: Storage) -> None:
-    """Make a place a library, unless another process just did."""
-    made = LibraryMark(id=secrets.token_hex(8), created=time.time())
+def write_mark(storage: Storage, *, form: int = LIBRARY_FORMAT) -> None:
+    """Make a place a library, of today's format by default, unless another process just did."""
+    made = LibraryMark(format=form, id=secrets.token_hex(8), created=time.time())
     storage.create(MARK, made.model_dump_json().encode())
 
 

@@ -76,7 +76,7 @@ class RemoteStorage:
                 except OSError as error:
                     if self.filesystem.exists(full):  # some stores say in other words that another writer was first
                         return False
-                    if wait is None or _error_code(error) not in _CONFLICTS:
+                    if wait is None or error_code(error) not in _CONFLICTS:
                         raise
                     time.sleep(wait)
                 else:
@@ -93,7 +93,7 @@ class RemoteStorage:
             try:
                 data: bytes = self.filesystem.cat_file(f"{self.root}/{path}", **options)
             except OSError as error:
-                if _error_code(error) != EMPTY_FILE:
+                if error_code(error) != EMPTY_FILE:
                     raise
                 return b""
         return data
@@ -184,22 +184,22 @@ class RemoteStorage:
             message = f"the store refuses access ({error}); check the credentials, and their rights to list, read and write here"
             raise PegasusError(Reason.BAD_LIBRARY, message, subject=self.location) from error
         except FileNotFoundError as error:
-            if _error_code(error) != "NoSuchBucket":
+            if error_code(error) != "NoSuchBucket":
                 raise
             message = "there is no such bucket; make it, or check its name"
             raise PegasusError(Reason.BAD_LIBRARY, message, subject=self.location) from error
-        except _client_errors() as error:
+        except client_errors() as error:
             message = f"the store cannot be used ({error}); check the network and the credentials"
             raise PegasusError(Reason.BAD_LIBRARY, message, subject=self.location) from error
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
+def client_errors() -> tuple[type[Exception], ...]:
     """The errors of S3's client that are no OSError: no credentials, no connection. None where the client is not loaded."""
     module = sys.modules.get("botocore.exceptions")
     return (module.BotoCoreError,) if module is not None else ()
 
 
-def _error_code(error: OSError) -> str:
+def error_code(error: OSError) -> str:
     """S3's name of what went wrong; empty if the error has none."""
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))

@@ -1,4 +1,4 @@
-"""Reading a whole library: comparing it with its manifests, and taking over one that an earlier release made."""
+"""Reading a whole library and comparing it with its manifests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
-from pegasus_ray.library.library import MANIFEST, Library, Standing, is_key
-from pegasus_ray.library.mark import expect_ours, names_in_short, read_mark, write_mark
+from pegasus_ray.library.library import MANIFEST, Library, Standing
+from pegasus_ray.library.mark import expect_ours
 from pegasus_ray.library.records.catalogue import Catalogue
-from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.manifests import Kind
 
 
@@ -54,21 +54,3 @@ def verify(library: Library) -> Verification:
     with suppress(PegasusError, OSError):  # where a library can only be read, its catalogue stays as it is
         Catalogue(library).rebuild()
     return Verification(manifests=manifests, bad=tuple(bad), later=tuple(later), rows_checked=rows)
-
-
-def adopt(library: Library) -> None:
-    """Mark a library that was made by a release that did not mark them.
-
-    Raises:
-        PegasusError: BAD_LIBRARY if it holds no result, or among its results something that is none.
-    """
-    if read_mark(library.storage) is not None:
-        return
-    foreign = [f"{kind}/{name}" for kind in Kind for name in library.storage.folders(kind) if not is_key(name)]
-    if foreign:
-        message = f"holds {names_in_short(foreign)}, which no release made; move it away, or give another place"
-        raise PegasusError(Reason.BAD_LIBRARY, message, subject=library.location)
-    if not any(library.examine(kind, key)[0] is Standing.WHOLE for kind in Kind for key in library.keys(kind)):
-        message = "holds no result and cannot be taken for a library; give an empty folder"
-        raise PegasusError(Reason.BAD_LIBRARY, message, subject=library.location)
-    write_mark(library.storage)

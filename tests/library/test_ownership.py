@@ -12,11 +12,12 @@ import pytest
 from pegasus_ray.jobs.work import outcome_before_run
 from pegasus_ray.library.library import MANIFEST, Library, Standing
 from pegasus_ray.library.mark import MARK
+from pegasus_ray.library.migrate import adopt
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.library.storage import LocalStorage
 from pegasus_ray.library.sweep import sweep
-from pegasus_ray.library.verify import adopt, verify
+from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, Kind, Provenance, Stage
 from tests.engine.fakes import FakeJob

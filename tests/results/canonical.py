@@ -22,6 +22,7 @@ from pegasus_ray.jobs.work import Job
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.tracks import save_track
+from pegasus_ray.library.videos.addresses import local_video
 from pegasus_ray.perception.assets.files import available
 from pegasus_ray.perception.nets.landmarks import FACE_MODEL
 from pegasus_ray.perception.nets.matte import MATTE_MODEL
@@ -57,7 +58,7 @@ def payloads(folder: Path) -> dict[str, dict[str, str]]:
     if available(FACE_MODEL) and available(MATTE_MODEL):
         film = StudioConfig(size=160, frames=VIDEO_FRAMES)
         video = film_video(demo_people().sources[0], film, folder / "person.mp4")
-        jobs.append(TrackJob.plan(video, TrackConfig(observe=ObserveConfig(size=96))))
+        jobs.append(TrackJob.plan(local_video(video), TrackConfig(observe=ObserveConfig(size=96))))
     outcomes = InlineExecutor(Catalogue(library)).run(jobs, lambda event: None)
     failed = [f"{outcome.subject}: {outcome.message}" for outcome in outcomes if outcome.status == "failed"]
     if failed:

@@ -45,6 +45,7 @@ TREE = Tree(
         "pegasus_ray.library.shards",
         "pegasus_ray.library.storage",
         "pegasus_ray.library.versions",
+        "pegasus_ray.library.videos",
         "pegasus_ray.perception.assets",
         "pegasus_ray.rig.cache",
         "pegasus_ray.schemas.errors",

@@ -123,14 +123,17 @@ class Catalogue:
         return dict(read_recordings(self.library))
 
     def person(self, track: str) -> SeenPerson:
-        """Whom a track shows, and under what consent: as was said last, else as the manifests have it."""
-        said = self.recordings.get(track)
-        if said is not None and said.name and said.consent:
-            return SeenPerson(track=track, name=said.name, consent=said.consent)
-        held = self.get(Kind.TRACKS, track) or self._avatars_by_track.get(track)
-        name, consent = (held.name, held.consent) if held else ("", "")
-        if said is not None:
-            name, consent = said.name or name, said.consent or consent
+        """Whom a track shows, and under what consent: as was said last, else as the manifests have it.
+
+        Where nobody ever gave a name, it is that of the video without the suffix.
+        """
+        said = self.recordings.get(track) or Recording(track=track)
+        name, consent = said.name, said.consent
+        if not name or not consent:
+            held = self.get(Kind.TRACKS, track) or self._avatars_by_track.get(track)
+            if held is not None:
+                name = name or held.name or PurePosixPath(held.source).stem
+                consent = consent or held.consent
         return SeenPerson(track=track, name=name, consent=consent)
 
     def people(self, entry: ResultEntry) -> tuple[SeenPerson, ...]:

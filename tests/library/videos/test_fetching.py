@@ -33,13 +33,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from s3fs import S3FileSystem
 
-from pegasus_ray.library import fetching
-from pegasus_ray.library.addresses import Video, expand
-from pegasus_ray.library.fetching import fetched
 from pegasus_ray.library.keys import digest
+from pegasus_ray.library.videos import fetching
+from pegasus_ray.library.videos.addresses import Video, expand
+from pegasus_ray.library.videos.fetching import fetched
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from tests.library.s3_server import Refusal, S3Server, running_s3
-from tests.library.stand_in_store import StandInStore
+from tests.library.videos.stand_in_store import StandInStore
 
 CLIP = os.urandom(3_000_000)
 _bucket_numbers = count()
@@ -218,7 +218,7 @@ class Answers(BaseHTTPRequestHandler):
         self.asked.append((self.headers["Host"], self.path, self.headers["Authorization"]))
         path, port = self.path.partition("?")[0], self.server.server_address[1]
         if path == "/moved.mp4":
-            return self._answer(302, Location=f"https://127.0.0.1:{port}/clip.mp4")
+            return self._answer(302, length=10**9, Location=f"https://127.0.0.1:{port}/clip.mp4")  # which never come
         if path == "/plain.mp4":
             return self._answer(302, Location=f"http://localhost:{port}/clip.mp4?sign=s3cret")
         if path == "/circle.mp4":
@@ -234,9 +234,9 @@ class Answers(BaseHTTPRequestHandler):
             return time.sleep(3)
         return self._answer(200, CLIP)
 
-    def _answer(self, status: int, content: bytes = b"", **headers: str) -> None:
+    def _answer(self, status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) if length is None else length))
         self.send_header("ETag", '"tag"')
         for name, value in headers.items():
             self.send_header(name, value)

@@ -23,7 +23,9 @@ from urllib.parse import unquote, urlsplit
 
 from fsspec.asyn import sync
 
-from pegasus_ray.library.addresses import (
+from pegasus_ray.library.keys import digest_file
+from pegasus_ray.library.remote import error_code
+from pegasus_ray.library.videos.addresses import (
     Video,
     cause_of,
     fit_name,
@@ -34,8 +36,6 @@ from pegasus_ray.library.addresses import (
     shown,
     transport_errors,
 )
-from pegasus_ray.library.keys import digest_file
-from pegasus_ray.library.remote import _error_code
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.progress import Progress
 
@@ -49,10 +49,7 @@ RANGE_BYTES = 8 << 20
 """Asked for at once from stores other than S3, with a request each."""
 
 _BLOCK_BYTES = 1 << 20  # read at once from a stream
-_HEADERS = {
-    "User-Agent": "pegasus-ray",
-    "Accept-Encoding": "identity",
-}  # identity: the file as it is, whose digest is known
+_HEADERS = {"User-Agent": "pegasus-ray", "Accept-Encoding": "identity"}  # the file as it is, whose digest is known
 _PASSING = (408, 429)  # status codes below 500 after which another try may succeed
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHANGED = "has changed since it was listed; run the same command again"
@@ -148,7 +145,7 @@ def _s3_blocks(video: Video) -> Generator[bytes, None, None]:
     try:
         answer = files.call_s3("get_object", Bucket=bucket, Key=key, IfMatch=f'"{tag}"')
     except OSError as error:
-        if _error_code(error) in ("PreconditionFailed", "412"):
+        if error_code(error) in ("PreconditionFailed", "412"):
             raise PegasusError(Reason.CORRUPT, _CHANGED, subject=shown(video.address)) from error
         raise
     body = answer["Body"]
