@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -35,7 +36,7 @@ BAR_COLUMNS = (
 def answer(facts: Mapping[str, object], *, as_json: bool, text: Iterable[object] = ()) -> None:
     """Print a command's answer: the facts as one JSON object, or the text for a person."""
     if as_json:
-        sys.stdout.write(json.dumps(_rounded(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        sys.stdout.write(to_json(_rounded(facts), indent=1).decode() + "\n")  # json.dumps is slow with an indent
         return
     console = Console()
     for line in text:
@@ -117,6 +118,8 @@ class _JobBars:
 def _rounded(value: object) -> object:
     """A JSON value with all its numbers rounded to `JSON_DIGITS`."""
     if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number of JSON")
         return round(value, JSON_DIGITS)
     if isinstance(value, Mapping):
         return {str(name): _rounded(item) for name, item in value.items()}

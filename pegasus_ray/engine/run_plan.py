@@ -21,13 +21,13 @@ def run_plan(plan: WorkPlan, catalogue: Catalogue, engine: EngineConfig, on_even
     catalogue.say(plan.recordings)
     if is_done(plan, catalogue):
         engine = replace(engine, kind="inline")
+    else:
+        put_ledger_together(catalogue.library, {entry.key for kind in Kind for entry in catalogue.entries(kind)})
     try:
         outcomes = executor(catalogue, engine).run(plan.jobs, on_event) if plan.jobs else []
     finally:
         catalogue.save()
         write_events(catalogue.library)
-    if any(outcome.status == "done" for outcome in outcomes):
-        put_ledger_together(catalogue.library, {entry.key for kind in Kind for entry in catalogue.entries(kind)})
     return [*plan.failed, *outcomes]
 
 

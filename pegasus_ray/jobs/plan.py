@@ -24,6 +24,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig
+from pegasus_ray.stages.judge import judge_models
 from pegasus_ray.studio.cast import find_person
 from pegasus_ray.studio.counterfactual import swap_attribute
 from pegasus_ray.studio.sampling import sample_person
@@ -155,7 +156,7 @@ def plan_swaps(
         wanted = ", ".join(attributes) or "attributes"
         message = f"no other avatar gives it {wanted}; `pegasus status` lists the avatars and what each gives"
         raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=catalogue.name(wearer))
-    jobs = []
+    jobs, models = [], judge_models(config.swap.judge)
     for lender, attribute in pairs:
         job = SwapJob.plan(
             track,
@@ -165,6 +166,7 @@ def plan_swaps(
             config.swap,
             subject=f"{attribute} of {catalogue.name(lender)} on {catalogue.name(wearer)}",
             seen=join_seen(catalogue.people(wearer), catalogue.people(lender)),
+            models=models,
         )
         stale = _stale(catalogue, (Kind.TRACKS, track), (Kind.AVATARS, wearer.key), (Kind.AVATARS, lender.key))
         jobs.append(_standing(replace(job, stale=stale), catalogue, keep_stale))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
 from pegasus_ray.jobs.memory import machine_room
-from pegasus_ray.library.keys import key_of, to_json_types
+from pegasus_ray.library.keys import keys_of, to_json_types
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, InputEntry, Provenance, SeenPerson, Stage
 
 
@@ -27,11 +27,7 @@ def identify(
     stage: Stage, inputs: Mapping[str, str], settings: object, models: Mapping[str, str] | None = None
 ) -> Identity:
     """The identity of a stage's work, by the keys or digests of its inputs, its settings, and the digests of its model files."""
-    key, work = (
-        key_of(stage.kind, inputs, settings, models, format_version=version)
-        for version in (FORMAT_VERSIONS[stage.kind], 0)
-    )
-    return Identity(key, work)
+    return Identity(*keys_of(stage.kind, inputs, settings, models, format_versions=(FORMAT_VERSIONS[stage.kind], 0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

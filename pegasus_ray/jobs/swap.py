@@ -20,6 +20,8 @@ from pegasus_ray.schemas.progress import Progress
 from pegasus_ray.stages.judge import judge_models
 from pegasus_ray.stages.swap import SwapConfig, Swapper, swap_frames
 
+Models = tuple[tuple[str, str], ...]  # names and sha256 of model files
+
 FRAMES_PER_SHARD = 16
 """Frames that are committed together: a killed run loses the work on one shard."""
 
@@ -33,7 +35,7 @@ class SwapJob(StageJob):
     target: str  # the target's avatar
     avatar: str  # the avatar that lends the attribute
     attribute: Attribute
-    models: tuple[tuple[str, str], ...]  # names and sha256 of the model files that are to judge the frames
+    models: Models  # that are to judge the frames
     config: SwapConfig
 
     @classmethod
@@ -47,9 +49,22 @@ class SwapJob(StageJob):
         *,
         subject: str,
         seen: Sequence[SeenPerson] = (),
+        models: Models | None = None,
     ) -> SwapJob:
-        """The job for one pair of the plan, an avatar and an attribute that it may lend; `seen` is the target and the lender."""
-        inputs, models = {"track": track, "target": target, "avatar": avatar}, judge_models(config.judge)
+        """The job for one pair of the plan, an avatar and an attribute that it may lend.
+
+        Args:
+            track: the target's.
+            target: the target's avatar.
+            avatar: that lends.
+            attribute: that is borrowed.
+            config: of the swap.
+            subject: what people call it.
+            seen: the target and the lender.
+            models: `judge_models` of the configuration, from who plans many.
+        """
+        inputs = {"track": track, "target": target, "avatar": avatar}
+        models = judge_models(config.judge) if models is None else models
         key, work = identify(cls.stage, inputs, {"swap": config, "attribute": attribute}, dict(models))
         return cls(
             key=key,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path, PurePath
@@ -103,8 +103,20 @@ def key_of(
     Returns:
         16 hex digits.
     """
-    text = canonical_json([kind, inputs, config, models or {}, format_version])
-    return digest(text.encode("ascii"))[:KEY_DIGITS]
+    return keys_of(kind, inputs, config, models, format_versions=(format_version,))[0]
+
+
+def keys_of(
+    kind: str,
+    inputs: Mapping[str, str],
+    config: object,
+    models: Mapping[str, str] | None = None,
+    *,
+    format_versions: Sequence[int],
+) -> list[str]:
+    """As `key_of`, for several versions of the format."""
+    text = canonical_json([kind, inputs, config, models or {}])
+    return [digest(f"{text[:-1]},{version}]".encode("ascii"))[:KEY_DIGITS] for version in format_versions]
 
 
 def _setting_name(name: object) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +20,7 @@ from pegasus_ray.library.mark import MARK, names_in_short, read_mark, write_mark
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import EVENTS, LEDGER, PLANS
 from pegasus_ray.library.records.recordings import write_recordings
-from pegasus_ray.library.records.segments import READERS, Segments
+from pegasus_ray.library.records.segments import Segments, side_by_side
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import (
     LIBRARY_FORMAT,
@@ -162,8 +161,7 @@ def _convert_ledger(library: Library) -> int:
     """Put the files of single events together into segments, and remove them."""
     folders = [f"{LEDGER}/{stage}" for stage in Stage]
     paths = [f"{folder}/{entry.name}" for folder in folders for entry in library.storage.files(folder)]
-    with ThreadPoolExecutor(READERS) as readers:
-        read = list(readers.map(lambda path: _event_of(library, path), paths))
+    read = side_by_side(library, lambda path: _event_of(library, path), paths)
     events = [event for event in read if event is not None]
     segments = Segments(library, EVENTS, LedgerEvent)
     for start in range(0, len(events), EVENTS_IN_SEGMENT):

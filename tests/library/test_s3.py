@@ -320,10 +320,15 @@ def test_build_db_end_to_end(location: str, tmp_path: Path) -> None:
     library = Library(location)
     assert (library.keys(Kind.AVATARS), len(library.keys(Kind.TRACKS))) == ([avatar], 1)
     assert library.storage.folders("checkpoints") == []
+    listed = run("status", *place).json["results"]
+    library.storage.remove_tree("catalogue")
+    assert run("status", *place).json["results"] == listed, "a lost catalogue is made anew from the manifests"
+    assert run("verify", *place).json["bad"] == []
+    assert library.storage.files(f"catalogue/{Kind.AVATARS}")
 
 
 def _source(location: str, folder: Path) -> str:
-    """A small video of a studio person; a track in the library where the models are not there that a video needs."""
+    """The address of a studio person's video in the bucket; a track's name where the models are not there that a video needs."""
     try:
         fetch([FACE_MODEL, MATTE_MODEL])
     except PegasusError:
@@ -332,4 +337,6 @@ def _source(location: str, folder: Path) -> str:
     somebody = sample_person(5)
     truth = render_track(somebody, perform(somebody, 8, fps=5.0), size=128, detail=0.4)
     write_video(list(truth.images), folder / "somebody.mp4", 5.0)
-    return str(folder / "somebody.mp4")
+    videos = f"{location.rpartition('/')[0]}/videos"
+    fsspec.filesystem("s3").put_file(str(folder / "somebody.mp4"), f"{videos}/somebody.mp4")
+    return f"{videos}/*.mp4"

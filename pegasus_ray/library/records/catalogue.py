@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +19,7 @@ from typing import Final
 from pegasus_ray.library.library import Library, Standing
 from pegasus_ray.library.mark import expect_ours
 from pegasus_ray.library.records.recordings import read_recordings, write_recordings
-from pegasus_ray.library.records.segments import MANY, READERS, Segments
+from pegasus_ray.library.records.segments import MANY, Segments, side_by_side
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, entry_of
 from pegasus_ray.schemas.parts import Attribute
@@ -62,6 +61,7 @@ class Catalogue:
         """Nothing is read yet. What is not a library is refused when a shelf is asked for, as by `mark.expect_ours`."""
         self.library = library
         self._shelves: dict[Kind, _Shelf] = {}
+        self._people: dict[str, SeenPerson] = {}  # by track, as far as anybody asked
         self._saved_at = time.monotonic()
 
     def entries(self, kind: Kind) -> Sequence[ResultEntry]:
@@ -90,6 +90,7 @@ class Catalogue:
         shelf = self._shelf(entry.kind)
         shelf.put(entry)
         shelf.unsaved[entry.key] = entry
+        self._people.clear()
         waited = time.monotonic() - self._saved_at
         if waited >= SAVE_SECONDS or sum(len(shelf.unsaved) for shelf in self._shelves.values()) >= SAVE_AT_ONCE:
             self.save()
@@ -116,6 +117,7 @@ class Catalogue:
         """Note what people say about recordings. Errors as `Library.put`."""
         write_recordings(self.library, said)
         self.recordings.update({record.track: record for record in said})
+        self._people.clear()
 
     @cached_property
     def recordings(self) -> dict[str, Recording]:
@@ -127,6 +129,11 @@ class Catalogue:
 
         Where nobody ever gave a name, it is that of the video without the suffix.
         """
+        if track not in self._people:
+            self._people[track] = self._person(track)
+        return self._people[track]
+
+    def _person(self, track: str) -> SeenPerson:
         said = self.recordings.get(track) or Recording(track=track)
         name, consent = said.name, said.consent
         if not name or not consent:
@@ -193,7 +200,7 @@ class Catalogue:
         named_kind, _, rest = reference.rpartition("/")
         known = [entry for kind in kinds if named_kind in ("", kind) for entry in self.entries(kind)]
         exact = [entry for entry in known if entry.key == rest]
-        named = [e for e in known if rest and rest in (self.name(e), e.source, PurePosixPath(e.source).stem)]
+        named = [e for e in known if rest and (_is_source(e, rest) or rest == self.name(e))]
         return exact or self.preferred(named or [entry for entry in known if rest and entry.key.startswith(rest)])
 
     def _only(self, fitting: Sequence[ResultEntry], reference: str, kinds: Sequence[Kind]) -> ResultEntry:
@@ -242,16 +249,19 @@ class Catalogue:
 
     def _look_at(self, kind: Kind, keys: Sequence[str], shelf: _Shelf) -> None:
         """Read the manifests of some results and take up those that are whole."""
-        if not keys:
-            return
-        with ThreadPoolExecutor(READERS) as readers:
-            looked = list(readers.map(lambda key: self.library.examine(kind, key), keys))
+        looked = side_by_side(self.library, lambda key: self.library.examine(kind, key), keys)
         for key, (standing, manifest) in zip(keys, looked, strict=True):
             if manifest is not None:
                 shelf.unsaved[key] = entry_of(manifest)
                 shelf.put(shelf.unsaved[key])
             elif standing is Standing.LATER:
                 shelf.later.add(key)
+
+
+def _is_source(entry: ResultEntry, reference: str) -> bool:
+    """Whether a reference is the name of a result's source, with or without suffix."""
+    source = entry.source
+    return reference in source and reference in (source, PurePosixPath(source).stem)  # first what is quick to find out
 
 
 def _write(segments: Segments[ResultEntry], shelf: _Shelf) -> None:

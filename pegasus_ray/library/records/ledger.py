@@ -1,8 +1,8 @@
 """Writing the ledger: what was tried, what failed, and what is quarantined. There is no database.
 
-Each process writes segments of its own events (see `segments`) and writes its segment anew as events come, a few hundred events
-long. The time at which a segment was written last is the heartbeat of the attempts that are open in it: an attempt whose segment
-has not been written for a while has died.
+Each process writes segments of its own events (see `segments`), and its segment anew as events come, up to a thousand of them.
+The time at which a segment was written last is the heartbeat of the attempts that are open in it: an attempt whose segment has
+not been written for a while has died.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEAD_AFTER_SECONDS: Final = 4 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat after which an attempt counts as dead."""
 WRITE_SECONDS: Final = 1.0
 """Least time between two writes of events that can wait. Failures do not wait."""
-EVENTS_IN_SEGMENT: Final = 256
+EVENTS_IN_SEGMENT: Final = 1000
 """With more events than this a process begins its next segment."""
 LARGE_SEGMENT_BYTES: Final = 8 << 20
 """A segment of this size stays as it is when others are put together."""

@@ -7,11 +7,12 @@ remove them. Two that do so at once leave some records twice, which does no harm
 
 from __future__ import annotations
 
+import gc
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -26,9 +27,31 @@ MAX_SEGMENT_BYTES: Final = 256 << 20
 MANY: Final = 12
 """With more segments than this, a folder is worth putting together."""
 READERS: Final = 16
-"""Files of remote storage that are read at the same time."""
+"""Requests to remote storage that are under way at the same time."""
 
 Record = TypeVar("Record", bound=BaseModel)
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def side_by_side(library: Library, read: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """Answers for some items, each of which takes requests: for remote storage many at the same time, else one after another."""
+    if library.storage.local("") is not None:
+        return [read(item) for item in items]
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(read, items))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's collector of garbage from looking again and again through tens of thousands of records that all stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Segments(Generic[Record]):
@@ -68,8 +91,8 @@ class Segments(Generic[Record]):
         return name
 
     def _read(self, segments: Sequence[Entry]) -> list[tuple[Entry, Sequence[Record]]]:
-        with ThreadPoolExecutor(READERS) as readers:
-            contents = list(readers.map(self._records_of, segments))
+        with _no_collection():
+            contents = side_by_side(self._library, self._records_of, segments)
         return [(entry, records) for entry, records in zip(segments, contents, strict=True) if records is not None]
 
     def _records_of(self, entry: Entry) -> Sequence[Record] | None:
