@@ -1,7 +1,7 @@
 """Times what people ask of a library at the size of a data set: `python -m benchmarks.library --swaps 54000`.
 
-It makes a library of swaps with small payloads, and asks for its status, for a person by name, for the plan of a target, and for the
-report; first without a catalogue, then with one. Each question runs in a process of its own, as a command does.
+It makes a library of swaps with small payloads, and asks for its status, for a swap by name, for the plan of a target, and for
+the report; first without a catalogue, then with one. Each question runs in a process of its own, as a command does.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ class Provenance(_Closed):
 
     source: str = ""  # name of the video that it was made from, or a description of what was recombined
     inputs: tuple[InputEntry, ...] = ()
-    work: str = ""  # digest of inputs and configuration without the version of the stage: equal in results of other versions
+    work: str = (
+        ""  # digest of inputs and configuration without the version of the stage: equal in results of other versions
+    )
     config: dict[str, JsonValue] = {}  # as it was in effect: steps taken when memory ran out may have changed it
     versions: dict[str, str] = {}
     seed: int = 0
