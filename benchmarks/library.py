@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ def main() -> None:
         if not (folder / "library.json").exists():
             make_library(folder, given.swaps)
         figures: dict[str, object] = {"swaps": given.swaps, "made_in": round(time.monotonic() - began, 1)}
+        shutil.rmtree(folder / "catalogue", ignore_errors=True)
         figures["status, no catalogue"] = seconds_of(folder, *QUESTIONS["status"])
         figures |= {name: seconds_of(folder, *question) for name, question in QUESTIONS.items()}
         figures["find"] = seconds_to_find(folder)

