@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pegasus_ray.library.library import is_key
 from pegasus_ray.library.records.recordings import EVERYTHING
 from pegasus_ray.library.videos.addresses import is_remote
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -34,7 +35,7 @@ class Source:
 def read_sources(path: Path) -> list[Source]:
     """Read a table of videos (`path, attributes, subject, consent`; attributes separated by spaces or semicolons).
 
-    Paths are relative to the table; addresses stand as they are.
+    Paths are relative to the table; addresses, and keys of tracks, stand as they are.
 
     Raises:
         PegasusError: NOT_FOUND; BAD_CONFIG for unknown columns or attributes, with the line.
@@ -62,7 +63,7 @@ def _source_of_row(row: Mapping[str | None, str | None], path: Path, line: int) 
             raise PegasusError(Reason.BAD_CONFIG, message, subject=where)
     where_it_is = str(row["path"])
     return Source(
-        reference=where_it_is if is_remote(where_it_is) else str(path.parent / where_it_is),
+        reference=where_it_is if is_remote(where_it_is) or is_key(where_it_is) else str(path.parent / where_it_is),
         attributes=EVERYTHING if ALL in names else tuple(Attribute(name) for name in names),
         subject=row.get("subject") or "",
         consent=row.get("consent") or "",

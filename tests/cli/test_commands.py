@@ -268,3 +268,49 @@ def test_studio_people_come_as_videos_and_tracks(tmp_path: Path) -> None:
     assert (truth.depth[track.mattes == 0] == 0).all()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["contact.png", "person-3.mp4"]
     assert run("studio", "render", tmp_path / "out", "--swap", "hair=anna", *options).code == 2
+
+
+def test_a_word_is_mended_without_making_anything_anew(made: Made, tmp_path: Path) -> None:
+    shutil.copytree(made.library, tmp_path / "library")
+    options = ["--library", str(tmp_path / "library"), "--config", str(made.config), "--engine", "inline", "--json"]
+    table = tmp_path / "videos.csv"
+    avatar = made.said["build-db"].json["done"][1]
+    for name, consent, gives in (("ana", "", "hair"), ("anna", "signed", "all")):
+        table.write_text(f"path,attributes,subject,consent\n{'0' * 15}1,{gives},{name},{consent}\n")
+        said = run("build-db", "--videos", table, *options)
+        assert (said.code, said.json["done"], said.json["skipped"]) == (0, [], [avatar]), said.err
+    results = run("status", "--library", tmp_path / "library", "--json").json["results"]
+    (anna,) = (item for item in results["avatars"] if item["name"] == "anna")
+    assert (anna["key"], anna["people"]) == (avatar, [{"name": "anna", "consent": "signed"}])
+    assert len(anna["attributes"]) > 1
+    for kind in ("swaps", "models", "transfers"):
+        for item in results[kind]:
+            assert {"name": "anna", "consent": "signed"} in item["people"], "whoever is seen in it, under what consent"
+            assert {person["name"] for person in item["people"]} == {"anna", "painted-0"}
+    again = run("synthesize", "--target", "painted-0", "--attributes", "hair,nose", "--avatars", "anna", *options)
+    assert (again.code, again.json["done"]) == (0, []), "the swaps of before, by the new name"
+
+
+def test_two_people_of_one_name_are_told_apart_by_keys(made: Made, tmp_path: Path) -> None:
+    shutil.copytree(made.library, tmp_path / "library")
+    options = ["--library", str(tmp_path / "library"), "--config", str(made.config), "--engine", "inline", "--json"]
+    assert run("build-db", "painted-0", "painted-1", "--subject", "anna", *options).code == 0
+    picture = tmp_path / "anna.png"
+    place = ("--library", tmp_path / "library", "--json")
+    for said in (
+        run("synthesize", "--target", "anna", *options),
+        run(
+            "transfer",
+            "--source",
+            "anna",
+            "--user",
+            made.said["build-db"].json["done"][0],
+            "--attributes",
+            "hair",
+            *options,
+        ),
+        run("render", "anna", "--out", picture, *place),
+        run("render", made.said["build-db"].json["done"][0], "--wear", "hair=anna", "--out", picture, *place),
+    ):
+        assert said.code == 2
+        assert all(key in said.json["error"]["message"] for key in made.said["build-db"].json["done"])

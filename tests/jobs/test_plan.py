@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pegasus_ray.jobs.fit import FitJob
 from pegasus_ray.jobs.plan import (
     plan_avatars,
     plan_personalize,
@@ -137,3 +139,66 @@ def test_studio_people_are_planned_by_seed() -> None:
     assert len({job.key for job in plain}) == 3
     assert plan_studio([1], config).jobs[0].key == plain[1].key
     assert plan_studio([1], config, swaps={HAIR: "2"}).jobs[0].key != plain[1].key
+
+
+def test_what_an_earlier_version_made_is_kept_on_demand_and_marked_in_what_follows(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.commit(Kind.TRACKS, "a" * 16, {"frames.parquet": b"x"}, Provenance(source="anna.mp4"))
+    sources = [Source(reference="anna", subject="anna")]
+    with monkeypatch.context() as earlier:
+        earlier.setitem(FORMAT_VERSIONS, Kind.AVATARS, FORMAT_VERSIONS[Kind.AVATARS] - 1)
+        (old,) = plan_avatars(sources, Catalogue(library), PipelineConfig()).jobs
+        facts = old.provenance(old.config, source="anna.mp4", rig="open", attributes=(HAIR,))
+        library.commit(Kind.AVATARS, old.key, {"avatar.safetensors": b"x"}, facts)
+    catalogue = Catalogue(library)
+    (anew,) = plan_avatars(sources, catalogue, PipelineConfig()).jobs
+    (kept,) = plan_avatars(sources, catalogue, PipelineConfig(), keep_stale=True).jobs
+    assert anew.key != old.key == kept.key
+    plain = plan_swaps(catalogue, "person-1", PipelineConfig())
+    assert old.key not in {job.avatar for job in plain.jobs}
+    assert "1 people are left out" in plain.remarks[0]
+    swap = next(
+        job
+        for job in plan_swaps(catalogue, "person-1", PipelineConfig(), keep_stale=True).jobs
+        if job.avatar == old.key
+    )
+    told = {entry.name: entry.stale for entry in swap.provenance(swap.config, source="", rig="open").inputs}
+    assert told == {"track": False, "target": False, "avatar": True}
+
+
+def test_a_person_with_two_avatars_lends_that_of_todays_settings_or_nobody_guesses(library: Library) -> None:
+    wanted = FitJob.plan(f"{102:016x}", PipelineConfig().fit, subject="").key
+    avatar(library, int(wanted, 16), (HAIR,), track=102)
+    assert {job.avatar for job in plan_swaps(Catalogue(library), "person-1", PipelineConfig()).jobs} == {
+        wanted,
+        f"{3:016x}",
+    }
+    with pytest.raises(PegasusError, match="has several avatars"):
+        plan_swaps(Catalogue(library), "person-1", replace(PipelineConfig(), fit=replace(PipelineConfig().fit, seed=5)))
+
+
+def test_what_memory_did_not_suffice_for_is_tried_again_with_more(library: Library) -> None:
+    library.commit(Kind.TRACKS, "a" * 16, {"frames.parquet": b"x"}, Provenance(source="anna.mp4"))
+    (wish,) = plan_avatars([Source(reference="anna")], Catalogue(library), PipelineConfig()).jobs
+    smaller = wish.smaller()
+    facts = smaller.provenance(smaller.config, source="anna.mp4", rig="open", attributes=(HAIR,))
+    library.commit(Kind.AVATARS, smaller.key, {"avatar.safetensors": b"x"}, facts)
+    catalogue = Catalogue(library)
+    (again,) = plan_avatars([Source(reference="anna")], catalogue, PipelineConfig()).jobs
+    assert (again.key, again.short_of) == (wish.key, facts.room)
+    assert facts.room > 0
+    assert smaller.key in {job.avatar for job in plan_swaps(catalogue, "person-1", PipelineConfig()).jobs}
+
+
+def test_one_source_may_be_many_videos(library: Library, tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.mp4", "notes.txt"):
+        (tmp_path / name).write_bytes(name.encode())
+    plan = plan_avatars(
+        [Source(reference=str(tmp_path), consent="theirs"), Source(reference=f"{tmp_path}/*.mov")],
+        Catalogue(library),
+        PipelineConfig(),
+    )
+    assert [job.seen[0].name for job in plan.jobs] == ["a", "b", "a", "b"]
+    assert {person.consent for job in plan.jobs for person in job.seen} == {"theirs"}
+    assert [outcome.reason for outcome in plan.failed] == [Reason.NOT_FOUND]
