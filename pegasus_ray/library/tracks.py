@@ -136,17 +136,17 @@ def _read(library: Library, key: str, columns: Collection[str] = ()) -> pa.Table
     manifest = library.expect(Kind.TRACKS, key)
     subject = f"{Kind.TRACKS}/{key}"
     tables = [
-        read_table(
-            read_payload(library, manifest, file.name),
-            kind="track",
-            version=TRACK_SCHEMA_VERSION,
-            wanted=_wanted_schema,
-            subject=f"{subject}/{file.path}",
-            columns=columns,
-        )
+        read_track_table(read_payload(library, manifest, file.name), f"{subject}/{file.path}", columns)
         for file in manifest.files
     ]
     return join_tables(tables, subject)
+
+
+def read_track_table(data: bytes, subject: str, columns: Collection[str] = ()) -> pa.Table:
+    """The table of one of a track's files, with all columns by default; raises as `read_table`."""
+    return read_table(
+        data, kind="track", version=TRACK_SCHEMA_VERSION, wanted=_wanted_schema, subject=subject, columns=columns
+    )
 
 
 def _wanted_schema(found: pa.Schema) -> pa.Schema:
