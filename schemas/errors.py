@@ -25,6 +25,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
     WORKER_DIED = "worker_died"
+    TIMED_OUT = "timed_out"
     CORRUPT = "corrupt"
     INTERNAL = "internal"
 

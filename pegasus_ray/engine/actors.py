@@ -1,4 +1,7 @@
-"""Runs jobs on a pool of Ray actors, one job at a time on each.
+"""Runs jobs on Ray actors, one job at a time on each.
+
+A job is given to an actor only once the actor has answered. So a job never waits for room that another job's idle actor holds:
+idle actors are ended, actors that cannot start hold nobody up, and a run goes on with what is left of a cluster.
 
 The driver counts the tries and starts them again. Ray's own retries would all be used up within seconds of a node's death,
 and Ray cannot ask for a smaller form of a job. An actor that died is replaced by a new one and is not restarted, because a
@@ -7,112 +10,295 @@ call to an actor that is still restarting fails at once, which would cost the ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import ray
 
-from pegasus_ray.engine.cluster import worker_capacity
-from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.relay import progress_by_post, relay_events
-from pegasus_ray.engine.schedule import Schedule, Try
-from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, describe_error, failed_outcome
+from pegasus_ray.engine.config import Demand, EngineConfig
+from pegasus_ray.engine.relay import progress_by_post
+from pegasus_ray.engine.schedule import PERHAPS_THE_WORKER, Ended, Schedule, Try
+from pegasus_ray.jobs.work import Job, Outcome, attempt, describe_error, failed_outcome
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.records.catalogue import Catalogue
-from pegasus_ray.schemas.errors import Reason
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Stage
 
-WAIT_SECONDS = 1.0
-"""How long the driver waits for an answer before it looks whether more jobs can start."""
+IDLE_SECONDS: Final = 2.0
+"""After which an actor without a job is ended, so that others have its room."""
+SAY_SECONDS: Final = 30.0
+"""After which it is said that jobs wait for room, and for what."""
+STARTING_AT_ONCE: Final = 32
+"""Actors that are asked for and have not answered; more of them would not start sooner."""
+FAILED_STARTS: Final = 3
+"""Actors in a row that end before they answer; then no more are tried, and their jobs fail."""
+GIVE_WAY_SECONDS: Final = 15.0
+"""Between two actors that are given up to another lane, which takes some time to begin."""
+ELSEWHERE_SECONDS: Final = 30.0
+"""How long a job waits for another node than that on which it failed, before it is tried there again."""
 
 
 class Worker:
     """The actor: runs one job at a time."""
 
-    def __init__(self, location: str, events: Any) -> None:
+    def __init__(self, location: str, events: Any, sees_gpus: bool) -> None:
+        if not sees_gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not hide them from who reserved none
         self._library = Library(location)
         self._events = events
+
+    def answer(self, token: str) -> tuple[str, bool]:
+        """The node that it is on, and whether it sees the driver's library: whether the token lies there."""
+        return ray.get_runtime_context().get_node_id(), bool(self._library.storage.files(token))
 
     def run(self, job: Job, number: int) -> Outcome:
         """See `attempt`."""
         return attempt(job, self._library, progress_by_post(job, self._events), number=number)
 
 
-def run_on_actors(jobs: Sequence[Job], catalogue: Catalogue, config: EngineConfig, on_event: OnEvent) -> list[Outcome]:
-    """Run jobs on a pool of actors, each after those that it needs. See `Schedule` for further tries and quarantine."""
-    schedule = Schedule(jobs, catalogue, attempts=config.attempts, on_event=on_event)
-    if schedule.finished():
-        return schedule.outcomes
-    size = min(config.workers or worker_capacity(config.cpus, config.gpus), len(jobs))
-    with relay_events(on_event) as events:
-        pool = _Pool(catalogue.library.location, config, events, size)
-        try:
-            while not schedule.finished():
-                while pool.has_room and (tried := schedule.take()) is not None:
-                    pool.start(tried)
-                for tried, outcome in pool.wait():
-                    schedule.record_outcome(tried, outcome)
-        finally:
-            pool.close()
-    return schedule.outcomes
+@dataclass(slots=True, kw_only=True)
+class _Actor:
+    """An actor, and what it is doing."""
+
+    handle: Any
+    demand: Demand
+    node: str = ""
+    tried: Try | None = None
+    since: float = field(default_factory=time.monotonic)  # when it was asked for, became idle, or got its job
 
 
-class _Pool:
-    """The actors, and the job that each is running."""
+class ActorLane:
+    """Tracks, fits and transfers, on actors.
 
-    def __init__(self, location: str, config: EngineConfig, events: Any, size: int) -> None:
-        self._location = location
+    Args:
+        config: how many actors, and what each stage asks for.
+        location: of the library.
+        token: a folder in it that the driver has made and that every worker must see.
+        events: the actor that passes progress on.
+        say: told what the run waits for.
+    """
+
+    stages = frozenset({Stage.TRACK, Stage.FIT, Stage.TRANSFER})
+    hungry = False  # others give way to it by their tasks' ends
+
+    def __init__(
+        self, config: EngineConfig, location: str, *, token: str, events: Any, say: Callable[[str], None]
+    ) -> None:
         self._config = config
+        self._location = location
+        self._token = token
         self._events = events
-        self._size = size
-        self._idle: list[Any] = []
-        self._busy: dict[Any, tuple[Any, Try]] = {}  # reference to the answer → (actor, its try)
+        self._say = say
+        self._starting: dict[Any, _Actor] = {}  # by the reference to its answer
+        self._busy: dict[Any, _Actor] = {}
+        self._idle: list[_Actor] = []
+        self._failed_starts: dict[Demand, int] = {}
+        self._refused: list[Ended] = []
+        self._waits_since: dict[Demand, float] = {}
+        self._said: set[Demand] = set()
+        self._gave_way_at = float("-inf")
+        self._held_back: dict[str, float] = {}  # keys of jobs that wait for another node, and since when
+        self._demands = {stage: config.demand(stage) for stage in self.stages}
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more job can start."""
-        return len(self._busy) < self._size
+    def pull(self, schedule: Schedule, *, give_way: bool) -> None:
+        """See `Lane.pull`. Idle actors get jobs first; then actors are asked for, as many as there are jobs for."""
+        for demand in dict.fromkeys(self._demands.values()):
+            stages = [stage for stage, own in self._demands.items() if own == demand]
+            if give_way:
+                self._give_way(demand)
+            self._give_jobs(demand, stages, schedule)
+            self._ask_for_actors(demand, stages, schedule, spare=1.0 if give_way else 0.0)
+            self._watch(demand, stages, schedule)
+        self._end_idle_ones()
 
-    def start(self, tried: Try) -> None:
-        """Give a job to an idle actor, or to a new one if none is idle."""
-        actor = self._idle.pop() if self._idle else self._new_actor()
-        self._busy[actor.run.remote(tried.job, tried.number)] = (actor, tried)
-
-    def wait(self) -> list[tuple[Try, Outcome]]:
-        """Wait for an answer, at most `WAIT_SECONDS`, and return the tries that have ended."""
-        ready, _ = ray.wait(list(self._busy), timeout=WAIT_SECONDS)
-        return [self._answer(reference) for reference in ready]
+    def collect(self, seconds: float) -> Sequence[Ended]:
+        """See `Lane.collect`."""
+        references = [*self._busy, *self._starting]
+        ended, self._refused = self._refused, []
+        if not references:
+            time.sleep(0 if ended else seconds)
+            return ended
+        ready, _ = ray.wait(references, timeout=0 if ended else seconds)
+        if ready:  # whatever else is ready is taken along
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        for reference in ready:
+            if reference in self._starting:
+                self._take_answer(reference)
+            else:
+                ended.append(self._take_outcome(reference))
+        return [*ended, *self._end_overdue()]
 
     def close(self) -> None:
-        """Stop all actors, busy or not."""
-        for actor in (*self._idle, *(actor for actor, _ in self._busy.values())):
-            ray.kill(actor)
+        """See `Lane.close`."""
+        for actor in (*self._idle, *self._busy.values(), *self._starting.values()):
+            ray.kill(actor.handle)
 
-    def _answer(self, reference: Any) -> tuple[Try, Outcome]:
-        actor, tried = self._busy.pop(reference)
+    def _give_way(self, demand: Demand) -> None:
+        """Give up an idle actor to a lane that waits for room, unless there is room."""
+        now = time.monotonic()
+        idle = next((actor for actor in self._idle if actor.demand == demand), None)
+        if idle is not None and now - self._gave_way_at > GIVE_WAY_SECONDS and _free_cpus() < 1:
+            self._gave_way_at = now
+            self._idle.remove(idle)
+            ray.kill(idle.handle)
+
+    def _give_jobs(self, demand: Demand, stages: Sequence[Stage], schedule: Schedule) -> None:
+        waiting = [actor for actor in self._idle if actor.demand == demand]
+        back: list[Try] = []
+        while waiting and (tried := schedule.take(stages)) is not None:
+            actor = next((actor for actor in waiting if actor.node not in tried.avoid), None)
+            if actor is None and self._others_may_come(tried):
+                back.append(tried)
+                continue
+            actor = actor or waiting[0]
+            waiting.remove(actor)
+            self._idle.remove(actor)
+            actor.tried, actor.since = tried, time.monotonic()
+            self._busy[actor.handle.run.remote(tried.job, tried.number)] = actor
+        for tried in back:
+            schedule.put_back(tried)
+
+    def _others_may_come(self, tried: Try) -> bool:
+        """Whether a job that failed on all nodes with an idle actor should wait for an actor on another one."""
+        if {node for node in _live_nodes() if node not in tried.avoid}:
+            began = self._held_back.setdefault(tried.planned.key, time.monotonic())
+            return time.monotonic() - began < ELSEWHERE_SECONDS
+        return False
+
+    def _ask_for_actors(self, demand: Demand, stages: Sequence[Stage], schedule: Schedule, *, spare: float) -> None:
+        """Ask for as many actors as there are jobs for; while a lane is hungry only where CPUs are left over for it."""
+        mine = [
+            actor for actor in (*self._starting.values(), *self._busy.values(), *self._idle) if actor.demand == demand
+        ]
+        starting = sum(actor.demand == demand for actor in self._starting.values())
+        most = self._config.workers or len(mine) + STARTING_AT_ONCE
+        wanted = min(schedule.ready(stages) - starting, STARTING_AT_ONCE - starting, most - len(mine))
+        if spare and wanted > 0:
+            wanted = min(wanted, int((_free_cpus() - spare) / demand.cpus))
+        if self._failed_starts.get(demand, 0) >= FAILED_STARTS:
+            wanted = 0
+        for _ in range(max(wanted, 0)):
+            actor = _Actor(handle=self._new_actor(demand), demand=demand)
+            self._starting[actor.handle.answer.remote(self._token)] = actor
+
+    def _new_actor(self, demand: Demand) -> Any:
+        resources: dict[str, Any] = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "max_restarts": 0}
+        resources |= {"memory": demand.memory} if demand.memory else {}
+        resources |= {"label_selector": self._config.labels} if self._config.labels else {}
+        return ray.remote(Worker).options(**resources).remote(self._location, self._events, demand.gpus > 0)
+
+    def _take_answer(self, reference: Any) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            actor.node, sees_library = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            self._failed_starts[actor.demand] = self._failed_starts.get(actor.demand, 0) + 1
+            self._say(f"a worker did not start: {_in_short(error)}")
+            return
+        if not sees_library:
+            ray.kill(actor.handle)
+            message = "is not the same place on the workers; use a bucket, or a folder that all machines mount at the same path"
+            raise PegasusError(Reason.BAD_LIBRARY, message, subject=self._location)
+        self._failed_starts[actor.demand] = 0
+        actor.since = time.monotonic()
+        self._idle.append(actor)
+
+    def _take_outcome(self, reference: Any) -> Ended:
+        actor = self._busy.pop(reference)
+        tried, actor.tried = actor.tried, None
+        assert tried is not None
         try:
             outcome: Outcome = ray.get(reference)
         except ray.exceptions.RayError as error:
-            ray.kill(actor)
-            return tried, _outcome_of_error(tried, error)
-        self._idle.append(actor)
-        return tried, outcome
+            ray.kill(actor.handle)
+            outcome, preempted = outcome_of_error(tried.job, error, node=actor.node)
+            return Ended(tried=tried, outcome=outcome, node=actor.node, preempted=preempted)
+        if outcome.status == "failed" and outcome.reason in PERHAPS_THE_WORKER:
+            ray.kill(actor.handle)  # it may be sick, and would fail the next job as fast
+        else:
+            actor.since = time.monotonic()
+            self._idle.append(actor)
+        return Ended(tried=tried, outcome=outcome, node=actor.node)
 
-    def _new_actor(self) -> Any:
-        resources = {"num_cpus": self._config.cpus, "num_gpus": self._config.gpus, "max_restarts": 0}
-        selector = {"label_selector": self._config.labels} if self._config.labels else {}
-        return ray.remote(Worker).options(**resources, **selector).remote(self._location, self._events)
+    def _end_overdue(self) -> Iterable[Ended]:
+        """End the actors whose tries take longer than their stages allow."""
+        now = time.monotonic()
+        for reference, actor in list(self._busy.items()):
+            tried = actor.tried
+            assert tried is not None
+            seconds = 60 * self._config.of(tried.job.stage).timeout_minutes
+            if seconds and now - actor.since > seconds:
+                del self._busy[reference]
+                ray.kill(actor.handle)
+                message = f"took longer than engine.{tried.job.stage}.timeout_minutes, {seconds / 60:g} minutes"
+                outcome = failed_outcome(tried.job, Reason.TIMED_OUT, message, seconds=now - actor.since)
+                yield Ended(tried=tried, outcome=outcome, node=actor.node)
+
+    def _end_idle_ones(self) -> None:
+        now = time.monotonic()
+        for actor in [actor for actor in self._idle if now - actor.since > IDLE_SECONDS]:
+            self._idle.remove(actor)
+            ray.kill(actor.handle)
+
+    def _watch(self, demand: Demand, stages: Sequence[Stage], schedule: Schedule) -> None:
+        """Say what is waited for, and after `patience_minutes`, or where workers do not start at all, fail the jobs that wait."""
+        working = any(actor.demand == demand for actor in (*self._busy.values(), *self._idle))
+        if working or not schedule.ready(stages):
+            self._waits_since.pop(demand, None)
+            self._said.discard(demand)
+            return
+        waited = time.monotonic() - self._waits_since.setdefault(demand, time.monotonic())
+        if waited > SAY_SECONDS and demand not in self._said:
+            self._said.add(demand)
+            self._say(f"{schedule.ready(stages)} jobs wait for a worker with {demand}")
+        broken = self._failed_starts.get(demand, 0) >= FAILED_STARTS
+        if broken or (waited > 60 * self._config.patience_minutes and not can_ever_hold(demand)):
+            message = (
+                "workers do not start; their logs are in Ray's session folder"
+                if broken
+                else f"no node of the cluster has {demand}; ask for less, or add such a node"
+            )
+            while (tried := schedule.take(stages)) is not None:
+                outcome = failed_outcome(tried.job, Reason.BAD_CONFIG, message)
+                self._refused.append(Ended(tried=tried, outcome=outcome))
 
 
-def _outcome_of_error(tried: Try, error: Exception) -> Outcome:
-    """The outcome of a try for which the worker gave no answer."""
+def can_ever_hold(demand: Demand) -> bool:
+    """Whether some node of the cluster as it is has what one worker reserves."""
+    wanted = {"CPU": demand.cpus, "GPU": demand.gpus, "memory": float(demand.memory)}
+    return any(
+        all(node["Resources"].get(name, 0.0) >= n for name, n in wanted.items()) for node in _live_nodes().values()
+    )
+
+
+def outcome_of_error(job: Job, error: Exception, *, node: str = "") -> tuple[Outcome, bool]:
+    """The outcome of a try for which the worker gave no answer, and whether its node was taken away."""
     if isinstance(error, ray.exceptions.RayTaskError):  # an error outside `attempt`, for instance in unpickling the job
         reason, message = describe_error(error.cause or error)
-        return failed_outcome(tried.job, reason, message)
+        return failed_outcome(job, reason, message), False
     text = str(error)
     if (
         isinstance(error, ray.exceptions.OutOfMemoryError)
         or "memory pressure" in text
         or "out of memory" in text.lower()
     ):
-        return failed_outcome(tried.job, Reason.OUT_OF_MEMORY, "the node ran out of memory and the worker was ended")
-    return failed_outcome(tried.job, Reason.WORKER_DIED, "the worker died; its log is in Ray's session folder")
+        return failed_outcome(job, Reason.OUT_OF_MEMORY, "the node ran out of memory and the worker was ended"), False
+    preempted = bool(getattr(error, "preempted", False)) or "node has died" in text
+    if preempted or (node and node not in _live_nodes()):
+        return failed_outcome(job, Reason.WORKER_DIED, "the worker's node was taken away"), True
+    return failed_outcome(job, Reason.WORKER_DIED, "the worker died; its log is in Ray's session folder"), False
+
+
+def _free_cpus() -> float:
+    """Logical CPUs of the cluster that nobody has reserved."""
+    return float(ray.available_resources().get("CPU", 0.0))
+
+
+def _live_nodes() -> dict[str, Any]:
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

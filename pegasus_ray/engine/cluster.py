@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import ray
 
+from pegasus_ray.engine.config import Demand
 from pegasus_ray.schemas.errors import PegasusError, Reason
 
 OBJECT_STORE_BYTES = 150 * 2**20
@@ -58,13 +59,11 @@ def connect(address: str | None = None, *, cpus: int | None = None, gpus: int | 
         ray.shutdown()
 
 
-def worker_capacity(cpus: float, gpus: float) -> int:
-    """How many workers with these resources the cluster's present nodes have room for.
-
-    At least one, which may have to wait for a node to join.
-    """
+def worker_capacity(demand: Demand) -> int:
+    """How many workers the cluster's present nodes have room for; at least one, which may have to wait for a node to join."""
     total = ray.cluster_resources()
     # One logical CPU is kept for the controllers of Ray Data and Ray Train.
-    by_cpu = (total.get("CPU", 1.0) - 1.0) / cpus
-    by_gpu = total.get("GPU", 0.0) / gpus if gpus else by_cpu
-    return max(1, int(min(by_cpu, by_gpu)))
+    by_cpu = (total.get("CPU", 1.0) - 1.0) / demand.cpus
+    by_gpu = total.get("GPU", 0.0) / demand.gpus if demand.gpus else by_cpu
+    by_memory = total.get("memory", 0.0) / demand.memory if demand.memory else by_cpu
+    return max(1, int(min(by_cpu, by_gpu, by_memory)))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pegasus_ray.engine.config import EngineConfig
-from pegasus_ray.engine.schedule import Schedule
+from pegasus_ray.engine.schedule import More, Schedule
 from pegasus_ray.jobs.work import Job, OnEvent, Outcome, attempt, progress_event
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.progress import Progress
@@ -18,10 +18,10 @@ from pegasus_ray.schemas.progress import Progress
 class Executor(Protocol):
     """Runs jobs to their end. A job that fails does not stop the others, except those that need it."""
 
-    def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job], on_event: OnEvent, *, more: More | None = None) -> list[Outcome]:
         """Run jobs, each after those that it needs; see `Schedule` for further tries.
 
-        A job has no outcome if one that it needs has failed.
+        A job has no outcome if one that it needs has failed. `more` gives the jobs that follow from an outcome.
         """
 
 
@@ -32,9 +32,9 @@ class InlineExecutor:
         self._catalogue = catalogue
         self._config = config or EngineConfig(kind="inline")
 
-    def run(self, jobs: Sequence[Job], on_event: OnEvent) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job], on_event: OnEvent, *, more: More | None = None) -> list[Outcome]:
         """See `Executor.run`."""
-        schedule = Schedule(jobs, self._catalogue, attempts=self._config.attempts, on_event=on_event)
+        schedule = Schedule(jobs, self._catalogue, attempts=self._config.attempts, on_event=on_event, more=more)
         while (tried := schedule.take()) is not None:
             progress = progress_by_events(tried.job, on_event)
             progress(0.0, "begins")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
+import cv2
+
 from pegasus_ray.jobs.memory import machine_room
 from pegasus_ray.library.library import Library, written_later
 from pegasus_ray.library.records.catalogue import Catalogue
@@ -23,6 +25,13 @@ from pegasus_ray.schemas.progress import Progress
 
 Summary = Mapping[str, float | int | str]
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch on the CPU
+    "not enough memory",
+    "CUDA out of memory",
+    "Insufficient memory",  # OpenCV
+    "Failed to allocate",
+)
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -125,6 +134,11 @@ def end_event(outcome: Outcome) -> Event:
     return Event(stage=outcome.stage, key=outcome.key, subject=outcome.subject, share=1.0, outcome=outcome)
 
 
+def waiting_event(text: str) -> Event:
+    """The event that tells what a run waits for; it is about no job."""
+    return Event(stage=Stage.TRACK, key="", subject="", text=text)
+
+
 def outcome_before_run(job: Job, catalogue: Catalogue, ledger: Ledger) -> Outcome | None:
     """The outcome of a job that need not or must not run; None if it is to run.
 
@@ -224,12 +238,20 @@ def describe_error(error: BaseException) -> tuple[Reason, str]:
     """The reason of an error, and one sentence about it."""
     if isinstance(error, PegasusError):
         return error.reason, error.message
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _is_out_of_memory(error):
         return Reason.OUT_OF_MEMORY, "not enough memory; give it more, or a smaller size or batch"
     if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS:
         return Reason.DISK_FULL, "the disk is full; make room and run the same command again"
     text = " ".join(str(error).split()) or "no message"
     return Reason.INTERNAL, f"{type(error).__name__}: {text}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, a GPU's, or the CPU's in torch and OpenCV, which have texts of their own for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError | cv2.error) and any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _with_heartbeat(progress: Progress, entry: Attempt, scratch: Scratch) -> Progress:

@@ -32,18 +32,22 @@ if __name__ == "__main__":
 """
 
 
+def made(library: Library) -> list[str]:
+    return [entry.key for entry in Catalogue(library).entries(Kind.AVATARS)]
+
+
 @pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_the_same_command_completes_what_a_killed_one_began(tmp_path: Path, engine: str) -> None:
     library = Library(tmp_path)
     root = str(Path(__file__).parents[2])
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), engine], cwd=root)
     deadline = time.monotonic() + 120
-    while len(library.keys(Kind.AVATARS)) < 2 and time.monotonic() < deadline:
+    while len(made(library)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     time.sleep(0.0 if engine == "inline" else 5.0)  # Ray's workers follow their driver
-    stood = library.keys(Kind.AVATARS)
+    stood = made(library)
     assert 2 <= len(stood) < len(JOBS)
     assert verify(library).bad == ()
     counts = status(library)[Stage.FIT]
@@ -52,5 +56,5 @@ def test_the_same_command_completes_what_a_killed_one_began(tmp_path: Path, engi
         outcome.key: outcome.status for outcome in InlineExecutor(Catalogue(library)).run(JOBS, lambda event: None)
     }
     assert {name for name, how in outcomes.items() if how == "skipped"} == set(stood)
-    assert library.keys(Kind.AVATARS) == [job.key for job in JOBS]
+    assert made(library) == [job.key for job in JOBS]
     assert status(library)[Stage.FIT].done == len(JOBS)

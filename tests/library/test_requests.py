@@ -158,10 +158,10 @@ def test_a_shard_of_a_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for job in (hair, nose):
         shards = job.shards(maker._library)
         before = storage.total
-        rows = {"swap": np.array([job.key] * len(shards)), "frames": np.array([str(s.frames[0]) for s in shards])}
-        told = maker(rows)
-        assert not any(told["reason"]), told["message"]
-        assert all(json.loads(report)["frames"] == 1 for report in told["report"])
+        rows = {"swap": np.array([job.key]), "shards": np.array([json.dumps([shard.frames for shard in shards])])}
+        told = list(maker(rows))
+        assert not any(row["reason"][0] for row in told), told
+        assert all(json.loads(row["report"][0])["frames"] == 1 for row in told)
         assert len(shards) == 4
         assert (storage.total - before) / len(shards) <= 8, storage.counts
     sealed = storage.total

@@ -49,8 +49,8 @@ class Attempt:
         _journal(library).add(self.start)
 
     def beat(self) -> None:
-        """Record that the attempt goes on. It may be called often: it writes at most once in `HEARTBEAT_SECONDS`."""
-        _journal(self.library).beat()
+        """Record that the attempt goes on. It may be called often, see `beat`."""
+        beat(self.library)
 
     def done(self) -> None:
         """Record that the item is made."""
@@ -82,6 +82,11 @@ def record(
     """Record one event. Drivers use it directly to report on an attempt whose worker has died."""
     facts = {"seconds": seconds, "reason": reason, "message": message}
     _journal(library).add(_event(item, event, number).model_copy(update=facts))
+
+
+def beat(library: Library) -> None:
+    """Record that this process goes on, with all that it has begun. It writes at most once in `HEARTBEAT_SECONDS`."""
+    _journal(library).beat()
 
 
 def write_events(library: Library) -> None:
