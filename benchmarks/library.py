@@ -98,7 +98,7 @@ def pairs() -> Iterator[tuple[int, int, Attribute]]:
 
 def person(number: int) -> SeenPerson:
     """Somebody with a name and a consent."""
-    return SeenPerson(track=track(number), name=f"person {number}", consent="signed, for research alone")
+    return SeenPerson(recording=track(number), name=f"person {number}", consent="signed, for research alone")
 
 
 def track(number: int) -> str:

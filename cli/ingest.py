@@ -24,6 +24,12 @@ Videos = Annotated[
         help="Videos of one head each: files, folders, patterns, s3://…, gs://…, https://…#sha256=…; or keys of tracks.",
     ),
 ]
+VideosAlone = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="VIDEO", help="Videos of one head each: files, folders, patterns, s3://…, gs://…, https://…#sha256=…."
+    ),
+]
 VideoTable = Annotated[
     Path | None,
     typer.Option(
@@ -92,7 +98,7 @@ def render_studio(
 
 @command
 def track(
-    videos: Videos = None,
+    videos: VideosAlone = None,
     table: VideoTable = None,
     max_frames: MaxFrames = None,
     size: Size = None,
@@ -117,7 +123,9 @@ def track(
 
     config = run.pipeline(_observe_changes(max_frames, size))
     catalogue = run.catalogue()
-    plan = plan_tracks(_sources(videos, table, subject=subject, consent=consent), catalogue, config, keep_stale=run.keep_stale)
+    plan = plan_tracks(
+        _sources(videos, table, subject=subject, consent=consent), catalogue, config, keep_stale=run.keep_stale
+    )
     if overlay is None:
         carry_out(plan, catalogue, run)
         return
@@ -163,7 +171,7 @@ def _observe_changes(max_frames: int | None, size: int | None) -> dict[str, Any]
 def _sources(
     videos: list[str] | None, table: Path | None, attributes: str = "", *, subject: str, consent: str
 ) -> list[Source]:
-    """The named videos, and those of the table.
+    """The named videos, and those of the table, whose empty cells have what the options say.
 
     Raises:
         PegasusError: BAD_CONFIG where there are none.
@@ -173,7 +181,16 @@ def _sources(
 
     shared = EVERYTHING if attributes == ALL else attributes_of(attributes)
     named = [Source(reference=video, attributes=shared, subject=subject, consent=consent) for video in videos or []]
-    found = [*named, *(read_sources(table) if table else [])]
+    rows = [
+        replace(
+            row,
+            attributes=row.attributes or shared,
+            subject=row.subject or subject,
+            consent=row.consent or consent,
+        )
+        for row in (read_sources(table) if table else [])
+    ]
+    found = [*named, *rows]
     if not found:
         raise PegasusError(Reason.BAD_CONFIG, "name some videos, or a table of them with --videos", subject="VIDEO")
     return found

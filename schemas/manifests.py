@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
 
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.parts import Attribute
@@ -54,11 +54,14 @@ class LibraryMark(_Closed):
     created: float  # seconds since 1970
 
 
+FileName = Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]  # in its folder, and nowhere else
+
+
 class FileEntry(_Closed):
     """A payload file: the name by which readers ask for it, and the file in the result's folder that holds it."""
 
     name: str
-    path: str
+    path: FileName
     size: int = Field(ge=0)
     sha256: Digest
 
@@ -75,7 +78,7 @@ class InputEntry(_Closed):
 class SeenPerson(_Closed):
     """Somebody who can be seen in a result. Name and consent are as they were when it was made; see `Recording`."""
 
-    track: Key  # of the recording that shows this person
+    recording: Key  # that shows this person, see `Recording`
     name: str = ""
     consent: str = ""
 
@@ -83,14 +86,14 @@ class SeenPerson(_Closed):
 class Recording(_Closed):
     """What people say about a recording: whom it shows, under what consent, and what it is there to give.
 
-    It is no part of any key and lies beside the results, so that a word can be mended without making anything anew. What is said
-    here goes before what the manifests say.
+    It is no part of any result's key and lies beside the results, so that a word can be mended without making anything anew. What
+    is said here goes before what the manifests say. What is empty was not said.
     """
 
-    track: Key
+    recording: Key  # digest of the video's content, or the key of a track that no video was made into
     name: str = ""  # of the person
     consent: str = ""
-    lends: tuple[Attribute, ...] = ()  # empty: whatever it shows
+    lends: tuple[Attribute, ...] = ()  # if never said: whatever it shows
     time: float = 0.0  # when it was said, seconds since 1970; what was said last counts
 
 
@@ -101,7 +104,7 @@ class Provenance(_Closed):
     """
 
     source: str = ""  # name of the video that it was made from, or a description of what was recombined
-    inputs: tuple[InputEntry, ...] = ()
+    inputs: Annotated[tuple[InputEntry, ...], FailFast()] = ()
     work: str = (
         ""  # digest of inputs and configuration without the version of the stage: equal in results of other versions
     )
@@ -112,9 +115,9 @@ class Provenance(_Closed):
     threads: int = 1
     rig: str = ""
     attributes: tuple[Attribute, ...] = ()  # those that it shows and others can borrow from it
-    seen: tuple[SeenPerson, ...] = ()  # everybody who can be seen in it
+    seen: Annotated[tuple[SeenPerson, ...], FailFast()] = ()  # everybody who can be seen in it
     instead_of: str = ""  # key of the finer result that was planned and for which there was not enough memory
-    room: int = 0  # bytes of memory that the machine had where that was so
+    room: int = 0  # bytes of memory of the machine where that was so; 0 if nobody could say
     summary: dict[str, float | int | str] = {}
 
 
@@ -124,7 +127,7 @@ class Manifest(Provenance):
     kind: Kind
     key: Key
     format_version: int
-    files: tuple[FileEntry, ...]
+    files: Annotated[tuple[FileEntry, ...], FailFast()]
 
     def file(self, name: str) -> FileEntry | None:
         """The entry of a payload file by its name; None if there is no such file."""
@@ -144,7 +147,7 @@ class ResultEntry(_Closed):
     source: str = ""
     name: str = ""  # of the person, as its manifest has it; empty in results that show several
     consent: str = ""  # of that person
-    seen: tuple[Key, ...] = ()  # tracks of everybody who can be seen in it
+    seen: tuple[Key, ...] = ()  # recordings of everybody who can be seen in it
     attributes: tuple[Attribute, ...] = ()
     rig: str = ""
     inputs: dict[str, Key] = {}  # other results, by name
@@ -171,7 +174,7 @@ def entry_of(manifest: Manifest) -> ResultEntry:
         source=manifest.source,
         name=alone.name if alone else "",
         consent=alone.consent if alone else "",
-        seen=tuple(person.track for person in manifest.seen),
+        seen=tuple(person.recording for person in manifest.seen),
         attributes=manifest.attributes,
         rig=manifest.rig,
         inputs={entry.name: entry.key for entry in manifest.inputs if entry.key},

@@ -12,7 +12,7 @@ from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.run_plan import is_done, run_plan
 from pegasus_ray.jobs.plan import WorkPlan, plan_avatars, plan_personalize, plan_swaps, plan_transfer
 from pegasus_ray.jobs.sources import Source
-from pegasus_ray.jobs.studio import StudioConfig, StudioJob, film_video
+from pegasus_ray.jobs.studio import NOBODY, StudioConfig, StudioJob, film_video
 from pegasus_ray.jobs.work import Event, OnEvent, Outcome
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.records.catalogue import Catalogue
@@ -131,7 +131,9 @@ def _make_avatars(run: _Run, cast: Cast, videos: Path) -> dict[str, str]:
         run.make(WorkPlan(stage=Stage.TRACK, jobs=tuple(studio.values())))
     _fetch_models()
     references = {name: job.key for name, job in studio.items()} | {filmed.name: str(video.result())}
-    sources = [Source(reference=references[person.name], subject=person.name) for person in cast.everyone]
+    sources = [
+        Source(reference=references[person.name], subject=person.name, consent=NOBODY) for person in cast.everyone
+    ]
     plan = plan_avatars(sources, run.catalogue, run.config)
     made = set(run.make(plan))
     return {job.subject: job.key for job in plan.jobs if job.stage is Stage.FIT and job.key in made}

@@ -9,7 +9,7 @@ from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import release
 from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, PlannedItem
+from pegasus_ray.schemas.manifests import LedgerEvent
 
 
 def find_quarantined(library: Library, references: Sequence[str]) -> list[LedgerEvent]:
@@ -22,9 +22,7 @@ def find_quarantined(library: Library, references: Sequence[str]) -> list[Ledger
     Raises:
         PegasusError: BAD_REFERENCE for a reference that fits no quarantined item; the message names those that there are.
     """
-    quarantined = [
-        event for event in Ledger(library).failures(Catalogue(library)) if event.event is EventKind.QUARANTINED
-    ]
+    quarantined = Ledger(library).quarantined(Catalogue(library))
     for reference in references:
         if not any(_fits(reference, event) for event in quarantined):
             names = ", ".join(f"{event.key} ({event.subject})" for event in quarantined) or "nothing"
@@ -38,7 +36,7 @@ def let_retry(library: Library, references: Sequence[str]) -> list[LedgerEvent]:
     """Release the items that `find_quarantined` finds: the next run tries them again."""
     released = find_quarantined(library, references)
     for event in released:
-        release(library, PlannedItem(stage=event.stage, key=event.key, subject=event.subject))
+        release(library, event)
     return released
 
 

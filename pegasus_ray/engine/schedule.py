@@ -11,9 +11,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, cast
 
-from pegasus_ray.jobs.work import Job, OnEvent, Outcome, end_event, outcome_before_run, planned_item, quarantine
+from pegasus_ray.jobs.work import (
+    Job,
+    OnEvent,
+    Outcome,
+    end_event,
+    lost_outcome,
+    outcome_before_run,
+    planned_item,
+    quarantine,
+)
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import write_plan
 from pegasus_ray.library.records.status import Ledger
@@ -164,6 +173,8 @@ class Schedule:
             return replace(tried, preemptions=tried.preemptions + 1)
         if reason is Reason.OUT_OF_MEMORY:
             smaller = tried.job.smaller()
+            if smaller is not None and smaller.key != tried.planned.key:
+                smaller = replace(cast(Any, smaller), room=ended.outcome.room or tried.job.room)
             return None if smaller is None else replace(tried, job=smaller, number=tried.number + 1)
         if reason in STRIKES and tried.number < self._attempts:
             return replace(tried, number=tried.number + 1)
@@ -185,13 +196,17 @@ class Schedule:
             self._needed_by.setdefault(need, []).append(job.key)
 
     def _end(self, planned: Job, outcome: Outcome) -> None:
-        """A job has ended. One that was made smaller is another result, so that jobs that need it are not tried in this run."""
+        """A job has ended. One that was made smaller is another result: jobs that need it are not tried, and say so."""
         self._open.discard(planned.key)
         self._outcomes[planned.key] = outcome
         if outcome.entry is not None:
             self._catalogue.add(outcome.entry)
+        made_smaller = outcome.status != "failed" and outcome.key != planned.key
         if self._catalogue.get(planned.stage.kind, planned.key) is None:
-            self._lose(planned.key)
+            for job in self._lose(planned.key):
+                if made_smaller:
+                    self._outcomes[job.key] = lost_outcome(job, outcome)
+                    self._on_event(end_event(self._outcomes[job.key]))
         else:
             for key in self._needed_by.pop(planned.key, ()):
                 if key in self._waiting:
@@ -203,12 +218,14 @@ class Schedule:
         if self._more is not None:
             self.add(self._more(outcome))
 
-    def _lose(self, key: str) -> None:
-        """Give up a job, and all that need it, directly or through others: they have no outcome."""
-        lost = deque([key])
+    def _lose(self, key: str) -> list[Job]:
+        """Give up a job, and all that need it, directly or through others; returns these."""
+        lost, dependents = deque([key]), []
         while lost:
             gone = lost.popleft()
             self._lost.add(gone)
             self._open.discard(gone)
-            self._waiting.pop(gone, None)
+            if job := self._waiting.pop(gone, None):
+                dependents.append(job)
             lost.extend(key for key in self._needed_by.pop(gone, ()) if key not in self._lost)
+        return dependents

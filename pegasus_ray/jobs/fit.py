@@ -43,7 +43,7 @@ class FitJob(StageJob):
             work=work,
             subject=subject,
             threads=config.threads,
-            seen=tuple(seen) or (SeenPerson(track=track),),
+            seen=tuple(seen) or (SeenPerson(recording=track),),
             track=track,
             config=config,
         )
@@ -84,4 +84,4 @@ class FitJob(StageJob):
         if stages[-1].scale < MIN_LAST_SCALE:
             return None
         coarser = FitJob.plan(self.track, replace(self.config, stages=stages), subject=self.subject, seen=self.seen)
-        return replace(coarser, stale=self.stale, instead_of=self.instead_of or self.key)
+        return replace(coarser, stale=self.stale, instead_of=self.instead_of or self.key, room=self.room)

@@ -18,7 +18,7 @@ from pegasus_ray.jobs.track import TrackJob
 from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job, Outcome
 from pegasus_ray.library.records.catalogue import Catalogue
-from pegasus_ray.library.records.recordings import with_what_is_said
+from pegasus_ray.library.records.recordings import together, what_is_new
 from pegasus_ray.library.videos.addresses import expand, is_remote, shown
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, Stage
@@ -105,13 +105,14 @@ def plan_avatars(
         except PegasusError as error:
             failed.append(_failed_source(source, error))
             continue
-        people = [(tracking.seen[0], tracking.video.name) for tracking in trackings]
+        tracks = [(tracking.key, tracking.seen[0], tracking.video.name) for tracking in trackings]
         if held is not None:
-            people = [(_person_said(source, held.key, catalogue, recordings), catalogue.name(held))]
+            person = _person_said(source, catalogue.recording_of(held), catalogue, recordings)
+            tracks = [(held.key, person, catalogue.name(held))]
         jobs += trackings
-        for person, name in people:
-            fit = FitJob.plan(person.track, config.fit, subject=source.subject or name, seen=(person,))
-            fit = replace(fit, stale=_stale(catalogue, (Kind.TRACKS, person.track)))
+        for track, person, name in tracks:
+            fit = FitJob.plan(track, config.fit, subject=source.subject or name, seen=(person,))
+            fit = replace(fit, stale=_stale(catalogue, (Kind.TRACKS, track)))
             jobs.append(_standing(fit, catalogue, keep_stale))
     return WorkPlan(stage=Stage.FIT, jobs=tuple(jobs), failed=tuple(failed), recordings=tuple(recordings))
 
@@ -144,11 +145,11 @@ def plan_swaps(
     remarks: tuple[str, ...] = ()
     if not lenders:
         lenders, remarks = _all_lenders(catalogue, wearer, config, keep_stale)
-    track = wearer.inputs.get("track", "")
+    track, recording = wearer.inputs.get("track", ""), catalogue.recording_of(wearer)
     pairs = [
         (lender, attribute)
         for lender in lenders
-        if lender.key != wearer.key and lender.inputs.get("track") != track and lender.rig == wearer.rig
+        if catalogue.recording_of(lender) != recording and lender.rig == wearer.rig
         for attribute in catalogue.lends(lender)
         if not attributes or attribute in attributes
     ]
@@ -288,32 +289,30 @@ def _all_lenders(
     there = catalogue.entries(Kind.AVATARS)
     current = [entry for entry in there if not entry.is_stale]
     chosen = catalogue.preferred(there if keep_stale or not current else current)
-    of_track: dict[str, list[ResultEntry]] = {}
+    of_recording: dict[str, list[ResultEntry]] = {}
     for entry in chosen:
-        of_track.setdefault(entry.inputs.get("track", entry.key), []).append(entry)
-    left_out = {entry.inputs.get("track", entry.key) for entry in there} - of_track.keys()
-    of_track.pop(wearer.inputs.get("track", ""), None)
-    lenders = [_of_todays_settings(track, entries, catalogue, config) for track, entries in of_track.items()]
+        of_recording.setdefault(catalogue.recording_of(entry), []).append(entry)
+    left_out = {catalogue.recording_of(entry) for entry in there} - of_recording.keys()
+    of_recording.pop(catalogue.recording_of(wearer), None)
+    lenders = [_of_todays_settings(entries, catalogue, config) for entries in of_recording.values()]
     remark = (
-        f"{len(left_out)} people are left out, whose avatars an earlier version made: build-db makes them anew, "
+        f"left out, because an earlier version made their avatars: {len(left_out)}; build-db makes them anew, "
         "--keep-stale takes them"
     )
     return sorted(lenders, key=lambda entry: entry.key), (remark,) if left_out else ()
 
 
-def _of_todays_settings(
-    track: str, entries: Sequence[ResultEntry], catalogue: Catalogue, config: PipelineConfig
-) -> ResultEntry:
+def _of_todays_settings(entries: Sequence[ResultEntry], catalogue: Catalogue, config: PipelineConfig) -> ResultEntry:
     """The one of a recording's avatars that today's settings of the fit make; the only one, where there is one."""
     if len(entries) == 1:
         return entries[0]
-    wanted = FitJob.plan(track, config.fit, subject="").key
-    found = next((entry for entry in entries if entry.key == wanted), None)
-    if found is None:
+    wanted = {FitJob.plan(entry.inputs.get("track", ""), config.fit, subject="").key for entry in entries}
+    found = [entry for entry in entries if entry.key in wanted]
+    if len(found) != 1:
         keys = ", ".join(entry.key for entry in entries)
-        message = f"has several avatars ({keys}), none by these settings of the fit; say who lends with --avatars"
+        message = f"has several avatars ({keys}), not one by these settings of the fit; say who lends with --avatars"
         raise PegasusError(Reason.BAD_REFERENCE, message, subject=catalogue.name(entries[0]))
-    return found
+    return found[0]
 
 
 def _held_track(source: Source, catalogue: Catalogue) -> ResultEntry | None:
@@ -338,20 +337,23 @@ def _trackings(
     jobs = []
     for video in expand(source.reference):
         job = _standing(TrackJob.plan(video, config.track), catalogue, keep_stale)
-        person = _person_said(source, job.key, catalogue, recordings)
+        person = _person_said(source, job.seen[0].recording, catalogue, recordings)
         person = person if person.name else person.model_copy(update={"name": Path(video.name).stem})
         jobs.append(replace(job, seen=(person,)))
     return jobs
 
 
-def _person_said(source: Source, track: str, catalogue: Catalogue, recordings: list[Recording]) -> SeenPerson:
-    """Whom a source shows, with what is said about the source now. If that is new, it is added to `recordings`."""
-    known = catalogue.recordings.get(track) or Recording(track=track)
-    said = with_what_is_said(known, name=source.subject, consent=source.consent, lends=source.attributes)
+def _person_said(source: Source, recording: str, catalogue: Catalogue, recordings: list[Recording]) -> SeenPerson:
+    """Whom a source shows, with what is said about it now. What is new is added to `recordings`."""
+    known = catalogue.recordings.get(recording) or Recording(recording=recording)
+    earlier = [said for said in recordings if said.recording == recording]  # in this very plan
+    known = together([known, *earlier]).get(recording, known)
+    said = what_is_new(known, name=source.subject, consent=source.consent, lends=source.attributes)
     if said is not None:
         recordings.append(said)
-    person = catalogue.person(track)
-    return SeenPerson(track=track, name=source.subject or person.name, consent=source.consent or person.consent)
+    person = catalogue.person(recording)
+    name, consent = source.subject or known.name, source.consent or known.consent
+    return SeenPerson(recording=recording, name=name or person.name, consent=consent or person.consent)
 
 
 def _standing(job: _AnyJob, catalogue: Catalogue, keep_stale: bool) -> _AnyJob:

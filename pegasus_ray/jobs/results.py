@@ -71,7 +71,7 @@ def read_track(location: str, key: str) -> Track:
 
 def join_seen(*groups: Iterable[SeenPerson]) -> tuple[SeenPerson, ...]:
     """Everybody who can be seen in some results, each once, in the order given."""
-    return tuple({person.track: person for group in groups for person in group}.values())
+    return tuple({person.recording: person for group in groups for person in group}.values())
 
 
 def visible_device() -> str:

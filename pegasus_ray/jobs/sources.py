@@ -43,6 +43,9 @@ def read_sources(path: Path) -> list[Source]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        message = f"is no table of text with commas ({error}); save it as CSV in UTF-8"
+        raise PegasusError(Reason.BAD_CONFIG, message, subject=str(path)) from error
     except OSError as error:
         raise PegasusError(
             Reason.NOT_FOUND, f"cannot be read ({error.strerror}); check the path", subject=str(path)

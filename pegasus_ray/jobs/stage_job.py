@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
-from pegasus_ray.jobs.memory import machine_room
 from pegasus_ray.library.keys import keys_of, to_json_types
 from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, InputEntry, Provenance, SeenPerson, Stage
 
@@ -42,6 +41,7 @@ class StageJob:
     seen: tuple[SeenPerson, ...] = ()  # everybody who can be seen in the result
     stale: frozenset[str] = frozenset()  # keys of inputs that an earlier version of their stage made
     instead_of: str = ""  # key of the finer result for which there was not enough memory
+    room: int = 0  # bytes of memory of the machine where that was so
     short_of: int = 0  # bytes of memory with which an earlier try at this job did not get by; 0 if none failed so
 
     @property
@@ -89,6 +89,6 @@ class StageJob:
             device=device,
             seen=self.seen,
             instead_of=self.instead_of,
-            room=machine_room() if self.instead_of else 0,
+            room=self.room,
             **facts,
         )

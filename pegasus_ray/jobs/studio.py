@@ -54,7 +54,7 @@ class StudioJob(StageJob):
         """The job for one person."""
         settings = {"studio": config, "person": person, "look": PICTURE_VERSION}
         key, work = identify(cls.stage, {}, settings)
-        shown = SeenPerson(track=key, name=person.name, consent=NOBODY)
+        shown = SeenPerson(recording=key, name=person.name, consent=NOBODY)
         return cls(key=key, work=work, subject=person.name, seen=(shown,), person=person, config=config)
 
     def run(self, library: Library, progress: Progress, scratch: Path) -> Manifest:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pegasus_ray.jobs.stage_job import StageJob, identify
 from pegasus_ray.library.library import Library
+from pegasus_ray.library.records.recordings import recording_of_video
 from pegasus_ray.library.tracks import save_track
 from pegasus_ray.library.videos.addresses import Video, shown
 from pegasus_ray.library.videos.fetching import fetched
@@ -40,7 +41,7 @@ class TrackJob(StageJob):
             key=key,
             work=work,
             subject=shown(video.address),
-            seen=(SeenPerson(track=key, name=name, consent=consent),),
+            seen=(SeenPerson(recording=recording_of_video(video.identity), name=name, consent=consent),),
             video=video,
             models=models,
             config=config,

@@ -25,6 +25,8 @@ from pegasus_ray.schemas.progress import Progress
 
 Summary = Mapping[str, float | int | str]
 
+ROOM_MARGIN = 1.05
+"""By which factor a machine has to have more memory than one that had too little, for another try to be worth it."""
 _OUT_OF_MEMORY = (
     "can't allocate memory",  # torch on the CPU
     "not enough memory",
@@ -60,6 +62,14 @@ class Job(Protocol):
     @property
     def threads(self) -> int:
         """Number of threads for torch, because the order of sums depends on it; 0 leaves torch's own setting."""
+
+    @property
+    def instead_of(self) -> str:
+        """Key of the finer result that was planned, if this is a smaller form of that work with a result of its own."""
+
+    @property
+    def room(self) -> int:
+        """Bytes of memory of the machine where memory did not suffice for what was planned; 0 if nobody could say."""
 
     @property
     def short_of(self) -> int:
@@ -102,6 +112,7 @@ class Outcome:
     seconds: float = 0.0
     summary: Summary = field(default_factory=dict)
     entry: ResultEntry | None = None  # of the result, for the catalogue
+    room: int = 0  # where memory ran out: how many bytes of it the machine has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +131,8 @@ OnEvent = Callable[[Event], None]
 
 
 def planned_item(job: Job) -> PlannedItem:
-    """A job in the form in which the ledger keeps it."""
-    return PlannedItem(stage=job.stage, key=job.key, subject=job.subject, needs=job.needs)
+    """A job in the form in which the ledger keeps it: what becomes of a smaller form of it is told of what was planned."""
+    return PlannedItem(stage=job.stage, key=job.instead_of or job.key, subject=job.subject, needs=job.needs)
 
 
 def progress_event(job: Job, share: float, text: str) -> Event:
@@ -182,7 +193,7 @@ def attempt(
         there = library.manifest(job.stage.kind, job.key)
         if there is not None:
             return made_outcome(job, there, skipped=True)
-        if job.short_of and job.short_of >= machine_room():
+        if job.short_of and job.short_of * ROOM_MARGIN >= machine_room():
             message = "it was made smaller for want of memory, and there is no more of it here"
             return _outcome(job, "skipped", message=message)
         entry = Attempt(library, planned_item(job), number=number)
@@ -191,14 +202,17 @@ def attempt(
         with scratch or open_scratch(library, job.stage, job.key) as kept:
             manifest = job.run(library, _with_heartbeat(progress, entry, kept), kept.folder)
         entry.done()
-        write_events(library)
+        with suppress(PegasusError, OSError):  # the result is there, whatever the ledger says of it
+            write_events(library)
         return made_outcome(job, manifest, seconds=time.monotonic() - began)
     except Exception as error:  # noqa: BLE001 - one bad item must not end the run; the ledger keeps the error
         reason, message = describe_error(error)
         if entry is not None:
             with suppress(PegasusError, OSError):  # on a full disk the outcome must still reach the driver
                 entry.failed(reason, message)
-        return _outcome(job, "failed", reason=reason, message=message, seconds=time.monotonic() - began)
+        room = machine_room() if reason is Reason.OUT_OF_MEMORY else 0
+        failed = _outcome(job, "failed", reason=reason, message=message, seconds=time.monotonic() - began)
+        return replace(failed, room=room)
 
 
 def set_threads(job: Job) -> None:
@@ -225,6 +239,14 @@ def quarantine(library: Library, job: Job, outcome: Outcome, *, number: int) -> 
 def failed_outcome(job: Job, reason: Reason, message: str, *, seconds: float = 0.0) -> Outcome:
     """The outcome of a failed job, made by the driver where the worker could not report it."""
     return _outcome(job, "failed", reason=reason, message=message, seconds=seconds)
+
+
+def lost_outcome(job: Job, why: Outcome) -> Outcome:
+    """The outcome of a job that needs one that was made smaller, and is not tried in this run."""
+    message = (
+        f"needs {why.subject}, which was made smaller for want of memory; run the command again to go on from that"
+    )
+    return _outcome(job, "failed", reason=Reason.OUT_OF_MEMORY, message=message)
 
 
 def made_outcome(job: Job, manifest: Manifest, *, seconds: float = 0.0, skipped: bool = False) -> Outcome:

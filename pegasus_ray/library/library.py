@@ -148,7 +148,7 @@ class Library:
             names = ", ".join(file.name for file in manifest.files)
             raise PegasusError(Reason.BAD_REFERENCE, f"has no file {name}; it has {names}", subject=subject)
         try:
-            data = self.storage.read(f"{subject}/{entry.path}")
+            data = self.storage.read(f"{subject}/{entry.path}", most=entry.size + 1)
         except FileNotFoundError:
             data = b""
         if len(data) != entry.size or digest(data) != entry.sha256:
@@ -216,9 +216,11 @@ def _is_later(kind: Kind, data: bytes, error: ValidationError) -> bool:
     """Whether a manifest that cannot be read is a later release's: it has a later version, or nothing wrong but more fields."""
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     version = found.get("format_version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSIONS[kind]:
         return True
-    return all(problem["type"] == "extra_forbidden" for problem in error.errors())
+    return all(
+        problem["type"] == "extra_forbidden" for problem in error.errors(include_input=False, include_context=False)
+    )

@@ -16,6 +16,7 @@ from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import LIBRARY_FORMAT, LibraryMark
 
 MARK = "library.json"
+MAX_MARK_BYTES = 1 << 16
 _NAMES_SHOWN = 5  # of what a place holds, in an error
 
 
@@ -30,7 +31,7 @@ def read_mark(storage: Storage, *, older: bool = False) -> LibraryMark | None:
         PegasusError: BAD_LIBRARY if its `library.json` is another program's, or of another release.
     """
     try:
-        data = json.loads(storage.read(MARK))
+        data = json.loads(storage.read(MARK, most=MAX_MARK_BYTES))
         version = data.get("format") if isinstance(data, dict) else None
         if isinstance(version, int) and version != LIBRARY_FORMAT and not (older and version < LIBRARY_FORMAT):
             message = (
@@ -42,7 +43,7 @@ def read_mark(storage: Storage, *, older: bool = False) -> LibraryMark | None:
         return LibraryMark.model_validate(data)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:  # of JSON, of its encoding, or of the schema
+    except (ValueError, RecursionError) as error:  # of JSON, of its encoding, or of the schema
         message = f"its {MARK} is not one of ours; give another place"
         raise PegasusError(Reason.BAD_LIBRARY, message, subject=storage.location) from error
 

@@ -19,7 +19,7 @@ from pegasus_ray.library.library import MANIFEST, MAX_MANIFEST_BYTES, Library, S
 from pegasus_ray.library.mark import MARK, names_in_short, read_mark, write_mark
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import EVENTS, LEDGER, PLANS
-from pegasus_ray.library.records.recordings import write_recordings
+from pegasus_ray.library.records.recordings import recording_of_video, write_recordings
 from pegasus_ray.library.records.segments import Segments, side_by_side
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import (
@@ -34,6 +34,8 @@ from pegasus_ray.schemas.manifests import (
 )
 
 LAST_FORMAT: Final = 1
+SEVERAL: Final = " / "
+"""Between consents, where two avatars of one recording had different ones."""
 EVENTS_IN_SEGMENT: Final = 20_000
 _RESULTS: Final = (Standing.WHOLE, Standing.LATER)
 
@@ -91,7 +93,7 @@ def adopt(library: Library) -> Migration:
 def _convert_manifests(library: Library) -> tuple[int, list[str]]:
     """Write the manifests anew, inputs first, so that each finds who can be seen in its inputs."""
     seen: dict[str, tuple[SeenPerson, ...]] = {}  # by key
-    said: dict[str, Recording] = {}  # by key of the track
+    said: dict[str, Recording] = {}  # by recording
     count, left = 0, []
     for kind in Kind:
         for key in library.keys(kind):
@@ -101,7 +103,7 @@ def _convert_manifests(library: Library) -> tuple[int, list[str]]:
                 manifest = _converted(facts, kind, key, seen, said) if isinstance(facts, dict) else None
             except FileNotFoundError:
                 continue
-            except (ValueError, ValidationError):
+            except (ValueError, ValidationError, RecursionError):
                 manifest = None
             if manifest is None:
                 left.append(f"{kind}/{key}")
@@ -110,7 +112,7 @@ def _convert_manifests(library: Library) -> tuple[int, list[str]]:
             if manifest.model_dump(mode="json") != facts:
                 library.storage.put(path, manifest.model_dump_json(indent=1).encode())
                 count += 1
-    write_recordings(library, list(said.values()))
+    write_recordings(library, [record for record in said.values() if record.consent or record.lends])
     return count, left
 
 
@@ -125,22 +127,26 @@ def _converted(
     old = dict(facts)
     consent = old.pop("consent", None)
     manifest = Manifest.model_validate(old)
-    if kind in (Kind.TRACKS, Kind.AVATARS):
-        track = key if kind is Kind.TRACKS else manifest.input("track")
-        people = manifest.seen
+    people = manifest.seen
+    if kind is Kind.TRACKS and consent is not None:
+        video = next((entry.sha256 for entry in manifest.inputs if entry.name == "video"), "")
+        people = (SeenPerson(recording=recording_of_video(video) if video else key),)
+    if kind is Kind.AVATARS:
+        track = manifest.input("track")
         if consent is not None:
-            people = (SeenPerson(track=track, consent=consent),) if track else ()
-        if kind is Kind.AVATARS and len(people) == 1:  # also where an interrupted conversion has been here
-            work, lends = _work_of_fit(manifest, people[0].consent)
+            shown = seen.get(track) or ((SeenPerson(recording=track),) if track else ())
+            people = tuple(person.model_copy(update={"consent": consent}) for person in shown)
+        for person in people:  # also where an interrupted conversion has been here
+            work, lends = _work_of_fit(manifest, person.consent)
             manifest = manifest.model_copy(update={"work": manifest.work or work})
-            if people[0].consent or lends:
-                said[people[0].track] = Recording(track=people[0].track, consent=people[0].consent, lends=lends)
-    elif consent is None:
-        people = manifest.seen
-    else:
+            known = said.get(person.recording) or Recording(recording=person.recording)
+            texts = dict.fromkeys([*known.consent.split(SEVERAL), person.consent])
+            words = SEVERAL.join(text for text in texts if text)  # nobody can tell which was said last
+            said[person.recording] = known.model_copy(update={"consent": words, "lends": lends or known.lends})
+    elif kind is not Kind.TRACKS and consent is not None:
         inputs = [entry.key for entry in manifest.inputs if entry.key]
-        tracks = dict.fromkeys(person.track for name in inputs for person in seen.get(name, ()))
-        people = tuple(SeenPerson(track=t, consent=said[t].consent if t in said else "") for t in tracks)
+        recordings = dict.fromkeys(person.recording for name in inputs for person in seen.get(name, ()))
+        people = tuple(SeenPerson(recording=r, consent=said[r].consent if r in said else "") for r in recordings)
     return manifest.model_copy(update={"seen": people})
 
 

@@ -135,7 +135,8 @@ class LocalStorage:
         if target.is_symlink():
             raise FileNotFoundError(target)
         with target.open("rb") as file:
-            return file.read(-1 if most is None else most)
+            size = os.fstat(file.fileno()).st_size  # what is given to `read` is set aside at once
+            return file.read(-1 if most is None else min(most, size))
 
     def files(self, folder: str) -> list[Entry]:
         """See `Storage.files`. Unfinished writes are listed too; their names begin with `TEMPORARY_PREFIX`."""

@@ -41,7 +41,7 @@ class Result:
     @property
     def consent(self) -> str:
         """The consent of each of its people, in one line."""
-        said = (f"{person.name or person.track}: {person.consent or NOT_RECORDED}" for person in self.people)
+        said = (f"{person.name or person.recording}: {person.consent or NOT_RECORDED}" for person in self.people)
         return "; ".join(said) or NOT_RECORDED
 
 
@@ -128,7 +128,7 @@ class Results(Generic[Loaded]):
     @property
     def people(self) -> tuple[SeenPerson, ...]:
         """Everybody who can be seen in these results, each once, with their consent."""
-        return tuple({person.track: person for result in self for person in result.people}.values())
+        return tuple({person.recording: person for result in self for person in result.people}.values())
 
     def load(self, reference: str) -> Loaded:
         """Read one of the results whole.
@@ -163,7 +163,7 @@ class Results(Generic[Loaded]):
         """Refuse a person who is not seen in any of the results."""
         if any(_shows(result.people, name) for result in self._all):
             return
-        names = sorted({person.name or person.track for result in self._all for person in result.people})
+        names = sorted({person.name or person.recording for result in self._all for person in result.people})
         there = _in_short(names) or "nobody by name"
         raise PegasusError(Reason.BAD_REFERENCE, f"is not seen in these {self.kind}; there is {there}", subject=name)
 
@@ -196,7 +196,7 @@ def _goes_by(result: Result, name: str) -> bool:
 
 
 def _shows(people: Iterable[SeenPerson], name: str) -> bool:
-    return any(name in (person.name, person.track) for person in people)
+    return any(name in (person.name, person.recording) for person in people)
 
 
 def _in_short(names: Sequence[str]) -> str:

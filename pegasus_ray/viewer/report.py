@@ -53,6 +53,7 @@ WAYS_OUT: dict[Reason, str] = {  # what a user can do about each kind of failure
     Reason.OUT_OF_MEMORY: "Give more memory or a smaller --size, then pegasus retry.",
     Reason.DISK_FULL: "Make room and run the same command again.",
     Reason.WORKER_DIED: "Look into Ray's session folder, then pegasus retry.",
+    Reason.TIMED_OUT: "Give it more time with engine.STAGE.timeout_minutes, then pegasus retry.",
     Reason.CORRUPT: "Remove the result's folder and run the same command again; pegasus verify lists all such.",
     Reason.INTERNAL: "A fault of the program: run again, and report it with the message.",
 }

@@ -35,6 +35,8 @@ class FakeJob:
     needs: tuple[str, ...] = ()
     threads: int = 0
     batch: int = 4
+    instead_of: str = ""
+    room: int = 0
     short_of: int = 0
 
     @property

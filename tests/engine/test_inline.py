@@ -10,10 +10,11 @@ import pytest
 
 from pegasus_ray.engine.config import EngineConfig
 from pegasus_ray.engine.inline import InlineExecutor
-from pegasus_ray.jobs.work import Event, Outcome, planned_item
+from pegasus_ray.jobs.work import Event, Outcome
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import release
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Kind, Stage
 from tests.engine.fakes import FakeJob, FakeSwapJob, key, status
@@ -85,7 +86,7 @@ def test_what_is_set_aside_stays_so_until_it_is_released(library: Library, monke
     outcomes, _ = run(library, job)
     assert outcomes[key(1)].status == "failed"
     assert "pegasus retry" in outcomes[key(1)].message
-    release(library, planned_item(job))
+    release(library, Ledger(library).quarantine_of(job.stage, job.key))
     outcomes, _ = run(library, job)
     assert outcomes[key(1)].status == "done"
 

@@ -29,11 +29,11 @@ def test_a_storage_error_costs_one_shard_at_most(
     }
     whole, failing = getattr(LocalStorage, operation), [True] * times
 
-    def fail_once(storage: LocalStorage, path: str, *rest: bytes) -> object:
+    def fail_once(storage: LocalStorage, path: str, *rest: bytes, **options: int) -> object:
         if failing and ("swaps" in path or "marks" in path):
             failing.pop()
             raise ConnectionResetError("the store hung up")
-        return whole(storage, path, *rest)
+        return whole(storage, path, *rest, **options)
 
     monkeypatch.setattr(LocalStorage, operation, fail_once)
     told = list(maker(rows_given))

@@ -159,7 +159,7 @@ def test_keys_follow_the_wishes_and_not_the_order(made) -> None:
         FitJob.plan(fits[1].track, fit.config, subject=fit.subject),
     ]
     assert len({fit.key, *(other.key for other in others)}) == 3
-    named = SeenPerson(track=fit.track, name="anna", consent="signed")
+    named = SeenPerson(recording=fit.track, name="anna", consent="signed")
     assert FitJob.plan(fit.track, fit.config, subject="anna", seen=[named]).key == fit.key, (
         "what people say is in no key"
     )
@@ -206,7 +206,7 @@ def test_what_was_made_smaller_says_so_and_is_made_anew_only_where_there_is_more
     assert Ledger(again).failures(catalogue) == []
     (skipped,) = InlineExecutor(catalogue).run([replace(hungry, short_of=entry.room)], lambda event: None)
     assert skipped.status == "skipped" and "no more of it" in skipped.message
-    (made_anew,) = InlineExecutor(catalogue).run([replace(hungry, short_of=entry.room - 1)], lambda event: None)
+    (made_anew,) = InlineExecutor(catalogue).run([replace(hungry, short_of=entry.room // 2)], lambda event: None)
     assert (made_anew.status, made_anew.key) == ("done", hungry.key)
     assert catalogue.preferred(catalogue.entries(Kind.AVATARS)) == [catalogue.get(Kind.AVATARS, hungry.key)]
     assert status(again)[Stage.FIT].smaller == 0

@@ -17,12 +17,15 @@ from pegasus_ray.jobs.plan import (
 )
 from pegasus_ray.jobs.sources import Source, read_sources
 from pegasus_ray.jobs.studio import StudioConfig
+from pegasus_ray.library.keys import digest_file
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.records.catalogue import Catalogue
+from pegasus_ray.library.records.recordings import read_recordings, recording_of_video
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, InputEntry, Kind, Provenance, Stage
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, InputEntry, Kind, Provenance, SeenPerson, Stage
 from pegasus_ray.schemas.parts import Attribute
 from pegasus_ray.stages.config import PipelineConfig
+from pegasus_ray.stages.settings import override
 
 HAIR, NOSE, HAT = Attribute.HAIR, Attribute.NOSE, Attribute.HAT
 
@@ -101,7 +104,8 @@ def test_one_chain_a_video_and_missing_ones_named(library: Library, tmp_path: Pa
     plan = plan_avatars(sources, Catalogue(library), PipelineConfig())
     track, fit = plan.jobs
     assert (track.stage, fit.stage, fit.needs) == (Stage.TRACK, Stage.FIT, (track.key,))
-    assert [(said.track, said.consent, said.lends) for said in plan.recordings] == [(track.key, "yes", (HAIR,))]
+    recording = recording_of_video(digest_file(video))
+    assert [(said.recording, said.consent, said.lends) for said in plan.recordings] == [(recording, "yes", (HAIR,))]
     assert {person.consent for job in (track, fit) for person in job.seen} == {"yes"}
     assert [(item.subject, item.reason) for item in plan.failed] == [("gone.mp4", Reason.NOT_FOUND)]
     assert not (tmp_path / "lib" / "tracks").exists()
@@ -157,7 +161,7 @@ def test_what_an_earlier_version_made_is_kept_on_demand_and_marked_in_what_follo
     assert anew.key != old.key == kept.key
     plain = plan_swaps(catalogue, "person-1", PipelineConfig())
     assert old.key not in {job.avatar for job in plain.jobs}
-    assert "1 people are left out" in plain.remarks[0]
+    assert "earlier version made their avatars: 1" in plain.remarks[0]
     swap = next(
         job
         for job in plan_swaps(catalogue, "person-1", PipelineConfig(), keep_stale=True).jobs
@@ -181,13 +185,13 @@ def test_a_person_with_two_avatars_lends_that_of_todays_settings_or_nobody_guess
 def test_what_memory_did_not_suffice_for_is_tried_again_with_more(library: Library) -> None:
     library.commit(Kind.TRACKS, "a" * 16, {"frames.parquet": b"x"}, Provenance(source="anna.mp4"))
     (wish,) = plan_avatars([Source(reference="anna")], Catalogue(library), PipelineConfig()).jobs
-    smaller = wish.smaller()
+    smaller = replace(wish.smaller(), room=5 << 30)  # as the schedule notes it
     facts = smaller.provenance(smaller.config, source="anna.mp4", rig="open", attributes=(HAIR,))
     library.commit(Kind.AVATARS, smaller.key, {"avatar.safetensors": b"x"}, facts)
     catalogue = Catalogue(library)
     (again,) = plan_avatars([Source(reference="anna")], catalogue, PipelineConfig()).jobs
     assert (again.key, again.short_of) == (wish.key, facts.room)
-    assert facts.room > 0
+    assert facts.room == 5 << 30
     assert smaller.key in {job.avatar for job in plan_swaps(catalogue, "person-1", PipelineConfig()).jobs}
 
 
@@ -202,3 +206,63 @@ def test_one_source_may_be_many_videos(library: Library, tmp_path: Path) -> None
     assert [job.seen[0].name for job in plan.jobs] == ["a", "b", "a", "b"]
     assert {person.consent for job in plan.jobs for person in job.seen} == {"theirs"}
     assert [outcome.reason for outcome in plan.failed] == [Reason.NOT_FOUND]
+
+
+def test_what_is_said_holds_for_every_track_of_a_video(library: Library, tmp_path: Path) -> None:
+    video = tmp_path / "anna.mp4"
+    video.write_bytes(b"anna")
+    small = override(PipelineConfig(), {"track": {"observe": {"size": 64}}})
+    catalogue = Catalogue(library)
+    for config, consent in ((PipelineConfig(), "signed"), (small, "withdrawn")):
+        plan = plan_avatars([Source(reference=str(video), consent=consent)], catalogue, config)
+        track, fit = plan.jobs
+        for job in (track, fit):
+            library.commit(job.stage.kind, job.key, {"x": b"x"}, job.provenance({}, source="anna.mp4", rig="open"))
+        catalogue.say(plan.recordings)
+    known = Catalogue(library)
+    tracks = known.entries(Kind.TRACKS)
+    assert len(tracks) == 2
+    assert {person.consent for entry in tracks for person in known.people(entry)} == {"withdrawn"}
+
+
+def test_a_video_that_is_named_twice_keeps_all_that_is_said(library: Library, tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"a")
+    sources = [
+        Source(reference=str(video), consent="signed", subject="anna"),
+        Source(reference=str(video), attributes=(HAIR,)),
+    ]
+    catalogue = Catalogue(library)
+    catalogue.say(plan_avatars(sources, catalogue, PipelineConfig()).recordings)
+    (said,) = read_recordings(library).values()
+    assert (said.name, said.consent, said.lends) == ("anna", "signed", (HAIR,))
+
+
+def test_a_new_track_of_a_video_takes_the_place_of_a_stale_one(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = (SeenPerson(recording=f"{500:016x}", name="anna"),)
+
+    def put(number: int, track: int) -> None:
+        inputs = (InputEntry(name="track", key=f"{track:016x}"),)
+        facts = Provenance(source="anna.mp4", inputs=inputs, rig="open", attributes=(HAIR,), seen=seen)
+        library.commit(Kind.AVATARS, f"{number:016x}", {"avatar.safetensors": b"x"}, facts)
+
+    with monkeypatch.context() as earlier:
+        earlier.setitem(FORMAT_VERSIONS, Kind.AVATARS, FORMAT_VERSIONS[Kind.AVATARS] - 1)
+        put(21, 700)
+    put(22, 701)
+    catalogue = Catalogue(library)
+    assert catalogue.find("anna").key == f"{22:016x}"
+    plan = plan_swaps(catalogue, "person-1", PipelineConfig(), keep_stale=True)
+    assert f"{21:016x}" not in {job.avatar for job in plan.jobs} and plan.remarks == ()
+    with pytest.raises(PegasusError, match="no other avatar"):
+        plan_swaps(catalogue, "anna", PipelineConfig(), avatars=[f"{21:016x}"])  # nobody borrows from themselves
+
+
+def test_a_table_of_another_encoding_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "videos.csv"
+    table.write_bytes("path,subject\na.mp4,J\u00fcrgen\n".encode("latin-1"))
+    with pytest.raises(PegasusError, match="UTF-8") as caught:
+        read_sources(table)
+    assert caught.value.reason is Reason.BAD_CONFIG

@@ -31,6 +31,8 @@ class SmallJob:
     stage: Stage
     needs: tuple[str, ...] = ()
     threads: int = 0
+    instead_of: str = ""
+    room: int = 0
     short_of: int = 0
 
     @property

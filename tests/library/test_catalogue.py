@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from pegasus_ray.library.library import MANIFEST, Library
 from pegasus_ray.library.records import catalogue as shelves
 from pegasus_ray.library.records.catalogue import Catalogue
-from pegasus_ray.library.records.recordings import read_recordings, with_what_is_said, write_recordings
+from pegasus_ray.library.records.recordings import read_recordings, together, what_is_new, write_recordings
 from pegasus_ray.library.records.segments import MANY
 from pegasus_ray.library.verify import verify
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -37,8 +39,8 @@ def key(number: int) -> str:
 def put_avatar(
     library: Library, number: int, *, track: int = 0, name: str = "", consent: str = "", source: str = ""
 ) -> str:
-    seen = (SeenPerson(track=key(track or number + 100), name=name, consent=consent),)
-    inputs = (InputEntry(name="track", key=seen[0].track),)
+    seen = (SeenPerson(recording=key(track or number + 100), name=name, consent=consent),)
+    inputs = (InputEntry(name="track", key=seen[0].recording),)
     facts = Provenance(source=source, seen=seen, inputs=inputs, attributes=(HAIR, NOSE), summary={"psnr": 30.5})
     return library.commit(Kind.AVATARS, key(number), FILES, facts).key
 
@@ -197,32 +199,103 @@ def test_of_one_recording_what_is_current_comes_first(library: Library, monkeypa
 
 def test_what_is_said_about_a_recording_counts_at_once_and_everywhere(library: Library) -> None:
     put_avatar(library, 1, name="ana", consent="")
-    both = (SeenPerson(track=key(101), name="ana"), SeenPerson(track=key(102), name="bert"))
+    both = (SeenPerson(recording=key(101), name="ana"), SeenPerson(recording=key(102), name="bert"))
     library.commit(Kind.SWAPS, key(9), FILES, Provenance(source="hair of bert on ana", seen=both))
     catalogue = Catalogue(library)
-    catalogue.say([Recording(track=key(101), name="anna", consent="signed", lends=(HAIR,), time=1.0)])
+    catalogue.say([Recording(recording=key(101), name="anna", consent="signed", lends=(HAIR,), time=1.0)])
     for told in (catalogue, Catalogue(library)):
         assert told.find("anna").key == key(1)
         assert told.lends(told.find("anna")) == (HAIR,)
         swap = told.get(Kind.SWAPS, key(9))
-        assert [(person.name, person.consent) for person in told.people(swap)] == [("anna", "signed"), ("", "")]
+        assert [(person.name, person.consent) for person in told.people(swap)] == [("anna", "signed"), ("bert", "")]
         with pytest.raises(PegasusError):
             told.find("ana")
 
 
 def test_what_was_said_last_counts_and_much_talk_stays_small(library: Library) -> None:
     for number in range(3 * MANY):
-        write_recordings(library, [Recording(track=key(1), consent=f"version {number}", time=float(number))])
+        write_recordings(library, [Recording(recording=key(1), consent=f"version {number}", time=float(number))])
     assert read_recordings(library)[key(1)].consent == f"version {3 * MANY - 1}"
     assert len(library.storage.files("recordings")) <= MANY + 1
 
 
 def test_only_what_is_said_changes() -> None:
-    known = Recording(track=key(1), name="anna", consent="signed", lends=(HAIR,), time=1.0)
-    assert with_what_is_said(known) is None
-    assert with_what_is_said(known, name="anna", lends=(HAIR,)) is None
-    changed = with_what_is_said(known, consent="withdrawn")
-    assert (changed.name, changed.consent, changed.lends) == ("anna", "withdrawn", (HAIR,))
+    known = Recording(recording=key(1), name="anna", consent="signed", lends=(HAIR,), time=1.0)
+    assert what_is_new(known) is None
+    assert what_is_new(known, name="anna", lends=(HAIR,)) is None
+    changed = what_is_new(known, consent="withdrawn")
+    assert (changed.name, changed.consent, changed.lends) == ("", "withdrawn", ()), "only what is new is said"
+    ahead = known.model_copy(update={"time": time.time() + 3600})
+    withdrawn = what_is_new(ahead, consent="withdrawn")
+    assert together([ahead, withdrawn])[key(1)].consent == "withdrawn", "whatever the other machine's clock"
+
+
+def test_two_who_say_different_things_at_once_do_not_undo_each_other(library: Library) -> None:
+    Catalogue(library).say([Recording(recording=key(1), name="ana", consent="signed", time=1.0)])
+    one, other = Catalogue(library), Catalogue(library)
+    known = one.recordings[key(1)], other.recordings[key(1)]
+    one.say([what_is_new(known[0], consent="withdrawn")])
+    other.say([what_is_new(known[1], name="anna")])
+    for number in range(MANY + 1):  # they stay through being put together
+        Catalogue(library).say([Recording(recording=key(2), name=f"bert {number}", time=float(number + 1))])
+    said = read_recordings(library)[key(1)]
+    assert (said.name, said.consent) == ("anna", "withdrawn")
+
+
+def test_an_entry_does_not_outlive_its_folder(library: Library) -> None:
+    put_avatar(library, 1)
+    put_avatar(library, 2)
+    Catalogue(library).save()
+    library.storage.remove_tree(f"{Kind.AVATARS}/{key(1)}")
+    assert keys(library) == [key(2)]
+    library.store(Kind.AVATARS, key(1), "a.bin", b"of a run that was killed")
+    assert keys(library) == [key(2)], "without a manifest nothing is there"
+
+
+def test_what_a_later_release_wrote_is_left_alone_also_when_it_is_listed(library: Library) -> None:
+    put_avatar(library, 1)
+    manifest = library.expect(Kind.AVATARS, key(1)).model_copy(update={"format_version": 99})
+    library.storage.put(f"{Kind.AVATARS}/{key(1)}/{MANIFEST}", manifest.model_dump_json().encode())
+    library.put(f"{shelves.FOLDER}/{Kind.AVATARS}/1.json", f"[{entry_of(manifest).model_dump_json()}]".encode())
+    catalogue = Catalogue(library)
+    assert catalogue.get(Kind.AVATARS, key(1)) is None
+    assert catalogue.is_later(Kind.AVATARS, key(1))
+
+
+def test_the_finest_of_what_was_made_smaller_stands_for_all(library: Library) -> None:
+    for number, points in ((1, 900), (2, 1600), (3, 400)):
+        seen = (SeenPerson(recording=key(100), name="anna"),)
+        facts = Provenance(seen=seen, instead_of=key(9), summary={"points": points})
+        library.commit(Kind.AVATARS, key(number), FILES, facts)
+    catalogue = Catalogue(library)
+    assert catalogue.find("anna").key == key(2)
+    assert catalogue.instead_of(Kind.AVATARS, key(9)).key == key(2)
+
+
+@pytest.mark.parametrize("name", ["AC/DC", "tracks", "a.b"])
+def test_odd_names_are_found(library: Library, name: str) -> None:
+    put_avatar(library, 1, name=name)
+    assert Catalogue(library).find(name).key == key(1)
+
+
+def test_the_name_that_people_gave_goes_before_a_files(library: Library) -> None:
+    put_avatar(library, 1, name="bert", source="anna.mp4")
+    put_avatar(library, 2, name="anna", source="clip.mp4")
+    assert Catalogue(library).find("anna").key == key(2)
+
+
+def test_deep_and_huge_files_cost_a_sentence_and_little_memory(library: Library) -> None:
+    put_avatar(library, 1)
+    deep = b"[" * 200_000
+    library.storage.put(f"{Kind.AVATARS}/{key(2)}/{MANIFEST}", deep)
+    library.put(f"{shelves.FOLDER}/{Kind.AVATARS}/1.json", b"[" + b"0," * 500_000 + b"0]")
+    wrong = b'{"files":[' + b"0," * 500_000 + b"0]}"
+    library.storage.put(f"{Kind.AVATARS}/{key(3)}/{MANIFEST}", wrong)
+    tracemalloc.start()
+    assert keys(library) == [key(1)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20
 
 
 def test_a_folder_that_is_no_library_is_named(tmp_path: Path) -> None:

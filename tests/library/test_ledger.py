@@ -14,6 +14,7 @@ from pegasus_ray.library.records import ledger
 from pegasus_ray.library.records import status as reading
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import Attempt, record, release, write_events, write_plan
+from pegasus_ray.library.records.segments import Segments
 from pegasus_ray.library.records.status import Ledger, StageCounts
 from pegasus_ray.schemas.errors import Reason
 from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, PlannedItem, Provenance, Stage
@@ -87,7 +88,7 @@ def test_quarantine_lasts_until_release(library: Library) -> None:
     event = Ledger(library).quarantine_of(Stage.FIT, item(1).key)
     assert event is not None
     assert (event.reason, event.attempt) == (Reason.WORKER_DIED, 3)
-    release(library, item(1))
+    release(library, event)
     assert Ledger(library).quarantine_of(Stage.FIT, item(1).key) is None
     assert status(library)[Stage.FIT] == StageCounts(waiting=1)
 
@@ -173,6 +174,72 @@ def test_two_that_put_together_at_once_lose_nothing(tmp_path: Path, monkeypatch:
     with ThreadPoolExecutor(4) as drivers:
         list(drivers.map(lambda _: ledger.put_ledger_together(library, done=()), range(4)))
     assert len(failures(library)) == 40
+
+
+def test_a_quarantine_ends_by_a_release_alone_whatever_the_clocks_say(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    ahead = time.time() + 600
+    set_aside(library, 1)
+    ledger._journal(library).add(ledger._event(item(1), EventKind.STARTED, 1).model_copy(update={"time": ahead}))
+    write_events(library)
+    event = Ledger(library).quarantine_of(Stage.FIT, item(1).key)
+    assert event is not None, "a start of a machine whose clock is ahead does not count"
+    late = event.model_copy(update={"time": ahead})
+    ledger._journal(library).add(late)
+    release(library, late)
+    assert Ledger(library).quarantine_of(Stage.FIT, item(1).key) is None
+
+
+def test_thousands_of_open_attempts_stay_in_one_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "EVENTS_IN_SEGMENT", 10)
+    monkeypatch.setattr(ledger, "HEARTBEAT_SECONDS", 0.0)
+    library = Library(tmp_path)
+    attempts = [Attempt(library, item(number)) for number in range(50)]
+    for _ in range(5):
+        attempts[0].beat()
+    assert len(list((tmp_path / "ledger" / "events").iterdir())) == 1
+    attempts[0].leave()
+    write_events(library)
+    attempts[1].beat()
+    assert len(Ledger(library).history) == 49, "another process tells of the first from now on"
+
+
+def test_what_a_process_writes_while_segments_are_put_together_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, folder = Library(tmp_path), tmp_path / "ledger" / "events"
+    for number in range(20):
+        monkeypatch.setattr(ledger, "_journals", {})
+        Attempt(library, item(number)).failed(Reason.NO_FACE, "no face")
+    for segment in folder.iterdir():
+        os.utime(segment, (0, 0))
+    read = Segments.read
+
+    def read_and_let_write(segments: Segments, given=None):
+        found = read(segments, given)
+        set_aside(library, 19)
+        return found
+
+    monkeypatch.setattr(Segments, "read", read_and_let_write)
+    ledger.put_ledger_together(library, done=())
+    monkeypatch.setattr(Segments, "read", read)
+    assert Ledger(library).quarantine_of(Stage.FIT, item(19).key) is not None
+
+
+def test_a_ledger_that_cannot_be_written_ends_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(tmp_path)
+    attempt = Attempt(library, item(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "HEARTBEAT_SECONDS", 0.0)
+        patch.setattr(Library, "put", _refuse)
+        attempt.beat()
+        attempt.failed(Reason.NO_FACE, "no face")
+    write_events(library)
+    assert [event.event for event in Ledger(library).history] == [EventKind.STARTED, EventKind.FAILED]
+
+
+def _refuse(*_: object) -> None:
+    raise OSError("the store hung up")
 
 
 def test_history_keeps_all_and_names_no_machine(library: Library) -> None:

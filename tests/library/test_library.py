@@ -182,3 +182,14 @@ def test_places_that_cannot_be_libraries_are_refused(tmp_path: Path) -> None:
         with pytest.raises(PegasusError) as caught:
             Library(place)
         assert caught.value.reason is Reason.BAD_LIBRARY
+
+
+def test_a_payload_lies_in_its_results_folder_and_nowhere_else(tmp_path: Path) -> None:
+    library = Library(tmp_path / "lib")
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    made = library.commit(Kind.AVATARS, KEY, {"a.bin": b"secret"}, Provenance())
+    text = made.model_dump_json().replace(made.files[0].path, "../../../secret.txt")
+    library.storage.put(f"{Kind.AVATARS}/{KEY}/{MANIFEST}", text.encode())
+    assert not library.exists(Kind.AVATARS, KEY)
+    with pytest.raises(PegasusError):
+        library.read(Kind.AVATARS, KEY, "a.bin")

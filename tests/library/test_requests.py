@@ -102,8 +102,8 @@ def crowd() -> Library:
     """A library of many avatars, and a target."""
     library = Library("memory://crowd")
     for number in range(PEOPLE):
-        seen = (SeenPerson(track=key(5000 + number), name=f"person {number}"),)
-        inputs = (InputEntry(name="track", key=seen[0].track),)
+        seen = (SeenPerson(recording=key(5000 + number), name=f"person {number}"),)
+        inputs = (InputEntry(name="track", key=seen[0].recording),)
         facts = Provenance(source=f"{number}.mp4", seen=seen, inputs=inputs, attributes=tuple(Attribute), rig="open")
         library.commit(Kind.AVATARS, key(number), {"x": b""}, facts)
     Catalogue(library).entries(Kind.AVATARS)

@@ -23,9 +23,9 @@ from tests.library.test_swaps import make_swap
 from tests.library.test_tracks import make_track
 from tests.painted import painted_avatar
 
-ADA = SeenPerson(track="0" * 15 + "1", name="ada", consent="research")
-BERT = SeenPerson(track="0" * 15 + "2", name="bert", consent="research and teaching")
-CARL = SeenPerson(track="0" * 15 + "3", name="carl")
+ADA = SeenPerson(recording="0" * 15 + "1", name="ada", consent="research")
+BERT = SeenPerson(recording="0" * 15 + "2", name="bert", consent="research and teaching")
+CARL = SeenPerson(recording="0" * 15 + "3", name="carl")
 PEOPLE = (ADA, BERT, CARL)
 FRAMES = 7  # of each swap, in files of three
 SWAPS = {
@@ -56,7 +56,7 @@ def swap_of(key: str, frames: tuple[int, ...]) -> Swap:
     """A file's frames of a swap; that of a nose has no normals."""
     lender, attribute = SWAPS[key]
     made = make_swap(frames, normals=attribute is Attribute.HAIR)
-    return replace(made, target=ADA.track, avatar=f"b{lender.track[1:]}", attribute=attribute)
+    return replace(made, target=ADA.recording, avatar=f"b{lender.recording[1:]}", attribute=attribute)
 
 
 def write_tables(library: Library) -> None:
@@ -64,7 +64,7 @@ def write_tables(library: Library) -> None:
     for number, person in enumerate(PEOPLE):
         facts = Provenance(source=f"{person.name}.mp4", seen=(person,))
         truth = truth_of(number) if number == 0 else None
-        save_track(library, person.track, track_of(number), facts, truth=truth)
+        save_track(library, person.recording, track_of(number), facts, truth=truth)
     for key, (lender, attribute) in SWAPS.items():
         write_swap(library, key, Provenance(source=f"ada, {attribute} of {lender.name}", seen=(ADA, lender)))
 
@@ -81,7 +81,7 @@ def write_avatars(library: Library) -> None:
     attributes = (Attribute.HAIR, Attribute.NOSE)
     for number, person in enumerate(PEOPLE[:2]):
         facts = Provenance(source=f"{person.name}.mp4", seen=(person,), attributes=attributes)
-        library.commit(Kind.AVATARS, f"b{person.track[1:]}", dump_avatar(painted_avatar(number)), facts)
+        library.commit(Kind.AVATARS, f"b{person.recording[1:]}", dump_avatar(painted_avatar(number)), facts)
     seen = {"seen": (ADA, BERT)}
     facts = Provenance(source="ada.mp4", attributes=attributes, **seen)
     library.commit(Kind.MODELS, "c" * 16, dump_generative(two_sources()), facts)

@@ -57,11 +57,11 @@ def test_results_are_chosen_by_what_people_know_of_them(shared: Path) -> None:
     assert [result.key for result in swaps(attribute=Attribute.NOSE)] == [NOSE]
     assert [result.key for result in swaps(lender="bert")] == [FIRST, NOSE]
     assert [result.key for result in swaps(lender="bert")(attribute="hair")] == [FIRST]
-    assert [result.key for result in swaps(target=ADA.track, lender="carl")] == [SECOND]
+    assert [result.key for result in swaps(target=ADA.recording, lender="carl")] == [SECOND]
     assert len(swaps(target="bert")) == 0, "she only lends"
     assert [result.key for result in swaps(name="ada, nose of bert")] == [NOSE]
-    assert [result.key for result in library.tracks(name="bert.mp4")] == [BERT.track]
-    assert [result.key for result in library.tracks(name=CARL.track[:16])] == [CARL.track]
+    assert [result.key for result in library.tracks(name="bert.mp4")] == [BERT.recording]
+    assert [result.key for result in library.tracks(name=CARL.recording[:16])] == [CARL.recording]
     allowed = swaps.where(lambda result: all("research" in person.consent for person in result.people))
     assert [result.key for result in allowed] == [FIRST, NOSE]
     assert swaps.people == (ADA, BERT, CARL)
@@ -70,7 +70,7 @@ def test_results_are_chosen_by_what_people_know_of_them(shared: Path) -> None:
 
 
 def test_what_was_said_last_about_consent_goes(own: Path) -> None:
-    Catalogue(Library(own)).say([Recording(track=BERT.track, name="berta", consent="withdrawn", time=1.0)])
+    Catalogue(Library(own)).say([Recording(recording=BERT.recording, name="berta", consent="withdrawn", time=1.0)])
     library = pegasus_ray.open(own)
     assert library.swaps[FIRST].consent == "ada: research; berta: withdrawn"
     assert {row["consent"] for row in library.tracks(name="berta").rows(["index"])} == {"berta: withdrawn"}
@@ -91,9 +91,9 @@ def test_results_are_loaded_whole(shared: Path) -> None:
 def test_what_was_not_chosen_is_not_loaded(shared: Path) -> None:
     tracks = pegasus_ray.open(shared).tracks
     allowed = tracks.where(lambda result: all("research" in person.consent for person in result.people))
-    assert allowed["ada"].key == allowed[ADA.track].key == ADA.track
-    for reference in ("carl", CARL.track, "carl.mp4"):
-        assert tracks[reference].key == CARL.track
+    assert allowed["ada"].key == allowed[ADA.recording].key == ADA.recording
+    for reference in ("carl", CARL.recording, "carl.mp4"):
+        assert tracks[reference].key == CARL.recording
         with pytest.raises(PegasusError, match="not among the tracks that were chosen"):
             allowed.load(reference)
 
@@ -115,7 +115,7 @@ def test_what_is_stale_is_left_out_unless_it_is_wanted(own: Path) -> None:
 
 def test_what_was_made_smaller_is_left_out_once_the_finer_result_is_here(own: Path) -> None:
     coarse = Library(own)
-    for key, finer in (("e" * 16, ADA.track), ("f" * 16, "9" * 16)):
+    for key, finer in (("e" * 16, ADA.recording), ("f" * 16, "9" * 16)):
         coarse.commit(Kind.TRACKS, key, {"frames.parquet": b""}, Provenance(source=key, instead_of=finer))
     tracks = pegasus_ray.open(own).tracks
     assert [result.key for result in tracks][3:] == ["f" * 16]
@@ -170,7 +170,7 @@ def test_an_empty_library_has_nothing(tmp_path: Path) -> None:
         library.avatars.load("ada")
 
 
-def test_a_track_without_a_known_person_has_no_consent(tmp_path: Path) -> None:
+def test_a_track_of_which_nothing_was_said_has_no_consent(tmp_path: Path) -> None:
     save_track(Library(tmp_path), "0" * 16, make_track(2, 4), Provenance())
     (row, _) = pegasus_ray.open(tmp_path).tracks.rows(["index"])
-    assert row == {"index": 0, "result": "0" * 16, "consent": "not recorded"}
+    assert row == {"index": 0, "result": "0" * 16, "consent": "ada: not recorded"}

@@ -47,7 +47,7 @@ def test_rows_of_a_track_are_what_was_written(shared: Path) -> None:
         assert found.dtype == values.dtype, name
         np.testing.assert_array_equal(found, values, err_msg=name)
     np.testing.assert_allclose(np.stack([row["depth"] for row in rows]), truth.depth, atol=0.51e-4)
-    assert {row["result"] for row in rows} == {ADA.track}
+    assert {row["result"] for row in rows} == {ADA.recording}
 
 
 def test_rows_of_a_swap_are_what_was_written(shared: Path) -> None:
@@ -60,7 +60,7 @@ def test_rows_of_a_swap_are_what_was_written(shared: Path) -> None:
         np.testing.assert_array_equal(row["part_mask"], swap.part_masks[at])
         np.testing.assert_array_equal(row["shape"], swap.shape[at])
         assert row["scores"] == {name: swap.scores[name][at] for name in SCORES}
-        assert (row["target"], row["avatar"], row["attribute"]) == (ADA.track, swap.avatar, "hair")
+        assert (row["target"], row["avatar"], row["attribute"]) == (ADA.recording, swap.avatar, "hair")
 
 
 def test_a_score_that_was_not_measured_is_not_a_number(tmp_path: Path) -> None:
@@ -155,29 +155,29 @@ def test_a_file_that_lies_is_refused_though_its_digest_is_right(tmp_path: Path) 
 def test_a_result_that_has_gone_since_is_named(own: Path) -> None:
     tracks = pegasus_ray.open(own).tracks
     assert len(tracks) == 3
-    (own / Kind.TRACKS / BERT.track / MANIFEST).unlink()
+    (own / Kind.TRACKS / BERT.recording / MANIFEST).unlink()
     for use in (lambda: list(tracks.rows()), tracks.files):
-        with pytest.raises(PegasusError, match=BERT.track):
+        with pytest.raises(PegasusError, match=BERT.recording):
             use()
 
 
 def test_a_file_that_has_gone_since_is_named_before_others_open_it(own: Path) -> None:
     tracks = pegasus_ray.open(own).tracks
-    path_of(Library(own), Kind.TRACKS, BERT.track).unlink()
+    path_of(Library(own), Kind.TRACKS, BERT.recording).unlink()
     for use in (lambda: list(tracks.rows()), tracks.files):
         with pytest.raises(PegasusError) as caught:
             use()
-        assert caught.value.reason is Reason.CORRUPT and BERT.track in str(caught.value)
+        assert caught.value.reason is Reason.CORRUPT and BERT.recording in str(caught.value)
 
 
 def test_a_manifest_leads_other_readers_to_no_other_place(own: Path) -> None:
     library = Library(own)
-    manifest = library.expect(Kind.TRACKS, BERT.track)
+    manifest = library.expect(Kind.TRACKS, BERT.recording)
     tracks = pegasus_ray.open(own).tracks
-    lie = manifest.files[0].model_copy(update={"path": f"../{ADA.track}/{manifest.files[0].path}"})
+    lie = manifest.files[0].model_copy(update={"path": f"../{ADA.recording}/{manifest.files[0].path}"})
     changed = manifest.model_copy(update={"files": (lie,)})
-    library.put(f"{Kind.TRACKS}/{BERT.track}/{MANIFEST}", changed.model_dump_json().encode())
-    with pytest.raises(PegasusError, match=BERT.track):
+    library.put(f"{Kind.TRACKS}/{BERT.recording}/{MANIFEST}", changed.model_dump_json().encode())
+    with pytest.raises(PegasusError, match=BERT.recording):
         tracks.files()
 
 
@@ -190,8 +190,8 @@ def test_unknown_and_missing_columns_are_named(shared: Path) -> None:
         assert "depth" in str(caught.value) and "part_mask" in str(caught.value)
     for tables, column, lacking in (
         (library.swaps, "target_normals", NOSE),
-        (library.tracks, "depth", BERT.track),
-        (library.tracks(name="carl"), "identity", CARL.track),
+        (library.tracks, "depth", BERT.recording),
+        (library.tracks(name="carl"), "identity", CARL.recording),
     ):
         with pytest.raises(PegasusError, match=f"{lacking}.*no {column}"):
             list(tables.rows([column]))

@@ -58,10 +58,15 @@ class Reader(HTMLParser):
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
     library = Library(tmp_path / "lib")
-    shown = SeenPerson(track="a" * 16, name=NASTY, consent=NASTY)
+    shown = SeenPerson(recording="a" * 16, name=NASTY, consent=NASTY)
     save_track(library, "a" * 16, painted_track(0, 48, 8), Provenance(source=NASTY, seen=(shown,)))
     preview = {"preview.png": encode_png(np.full((48, 48, 3), 90, np.uint8))}
-    facts = Provenance(source="anna", inputs=(InputEntry(name="track", key="a" * 16),), attributes=(Attribute.HAIR,))
+    facts = Provenance(
+        source="anna",
+        seen=(SeenPerson(recording="b" * 16, name="anna"),),
+        inputs=(InputEntry(name="track", key="a" * 16),),
+        attributes=(Attribute.HAIR,),
+    )
     library.commit(
         Kind.AVATARS, "b" * 16, preview, facts.model_copy(update={"summary": {"points": 12000, "loss": 0.125}})
     )

@@ -18,10 +18,10 @@ from typing import Final
 
 from pegasus_ray.library.library import Library, Standing
 from pegasus_ray.library.mark import expect_ours
-from pegasus_ray.library.records.recordings import read_recordings, write_recordings
+from pegasus_ray.library.records.recordings import read_recordings, together, write_recordings
 from pegasus_ray.library.records.segments import MANY, Segments, side_by_side
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import Kind, Recording, ResultEntry, SeenPerson, entry_of
+from pegasus_ray.schemas.manifests import FORMAT_VERSIONS, Kind, Recording, ResultEntry, SeenPerson, entry_of
 from pegasus_ray.schemas.parts import Attribute
 
 FOLDER: Final = "catalogue"
@@ -49,9 +49,12 @@ class _Shelf:
         """Take an entry up."""
         self.entries[entry.key] = entry
         if entry.is_stale and entry.work:
-            self.stale_by_work[entry.work] = entry
+            known = self.stale_by_work.get(entry.work)
+            if known is None or known.format_version <= entry.format_version:
+                self.stale_by_work[entry.work] = entry
         if entry.instead_of and not entry.is_stale:
-            self.smaller_by_wish[entry.instead_of] = entry
+            known = self.smaller_by_wish.get(entry.instead_of)
+            self.smaller_by_wish[entry.instead_of] = max(known, entry, key=_fineness) if known else entry
 
 
 class Catalogue:
@@ -61,7 +64,8 @@ class Catalogue:
         """Nothing is read yet. What is not a library is refused when a shelf is asked for, as by `mark.expect_ours`."""
         self.library = library
         self._shelves: dict[Kind, _Shelf] = {}
-        self._people: dict[str, SeenPerson] = {}  # by track, as far as anybody asked
+        self._strangers: set[str] = set()  # recordings of whom only a manifest could tell
+        self._people: dict[str, SeenPerson] = {}  # by recording, as far as anybody asked
         self._saved_at = time.monotonic()
 
     def entries(self, kind: Kind) -> Sequence[ResultEntry]:
@@ -90,7 +94,7 @@ class Catalogue:
         shelf = self._shelf(entry.kind)
         shelf.put(entry)
         shelf.unsaved[entry.key] = entry
-        self._people.clear()
+        self._forget_people()
         waited = time.monotonic() - self._saved_at
         if waited >= SAVE_SECONDS or sum(len(shelf.unsaved) for shelf in self._shelves.values()) >= SAVE_AT_ONCE:
             self.save()
@@ -116,50 +120,68 @@ class Catalogue:
     def say(self, said: Sequence[Recording]) -> None:
         """Note what people say about recordings. Errors as `Library.put`."""
         write_recordings(self.library, said)
-        self.recordings.update({record.track: record for record in said})
-        self._people.clear()
+        known = [self.recordings[record.recording] for record in said if record.recording in self.recordings]
+        self.recordings.update(together([*known, *said]))
+        self._forget_people()
 
     @cached_property
     def recordings(self) -> dict[str, Recording]:
-        """What people say about recordings, by the key of the track."""
+        """What people say about recordings, by their keys."""
         return dict(read_recordings(self.library))
 
-    def person(self, track: str) -> SeenPerson:
-        """Whom a track shows, and under what consent: as was said last, else as the manifests have it.
+    def recording_of(self, entry: ResultEntry) -> str:
+        """The key of the recording that a result was made from; of one that shows several people, the target's."""
+        return entry.seen[0] if entry.seen else entry.inputs.get("track", entry.key)
+
+    def person(self, recording: str) -> SeenPerson:
+        """Whom a recording shows, and under what consent: as was said last, else as the manifests have it.
 
         Where nobody ever gave a name, it is that of the video without the suffix.
         """
-        if track not in self._people:
-            self._people[track] = self._person(track)
-        return self._people[track]
-
-    def _person(self, track: str) -> SeenPerson:
-        said = self.recordings.get(track) or Recording(track=track)
-        name, consent = said.name, said.consent
-        if not name or not consent:
-            held = self.get(Kind.TRACKS, track) or self._avatars_by_track.get(track)
-            if held is not None:
-                name = name or held.name or PurePosixPath(held.source).stem
-                consent = consent or held.consent
-        return SeenPerson(track=track, name=name, consent=consent)
+        if recording not in self._people:
+            said = self.recordings.get(recording) or Recording(recording=recording)
+            name, consent = said.name, said.consent
+            if not name or not consent:
+                held = self._alone.get(recording)
+                if held is not None:
+                    name = name or held.name or PurePosixPath(held.source).stem
+                    consent = consent or held.consent
+            self._people[recording] = SeenPerson(recording=recording, name=name, consent=consent)
+        return self._people[recording]
 
     def people(self, entry: ResultEntry) -> tuple[SeenPerson, ...]:
-        """Everybody who can be seen in a result."""
-        return tuple(self.person(track) for track in entry.seen)
+        """Everybody who can be seen in a result. Of whom this library knows nothing else, its manifest tells."""
+        people = {recording: self.person(recording) for recording in entry.seen or (self.recording_of(entry),)}
+        strangers = {key for key, person in people.items() if not person.name and not person.consent} - self._strangers
+        if entry.seen and strangers:
+            self._strangers |= strangers  # no manifest is asked about them again
+            with suppress(PegasusError):
+                for told in self.library.expect(entry.kind, entry.key).seen:
+                    known = people[told.recording]
+                    people[told.recording] = self._people[told.recording] = SeenPerson(
+                        recording=told.recording,
+                        name=known.name or told.name,
+                        consent=known.consent or told.consent,
+                    )
+        return tuple(people.values())
 
     def name(self, entry: ResultEntry) -> str:
         """The name by which people know a result: the person's, else that of its video without the suffix, else its key.
 
-        A swap and a transfer show several people and go by what was recombined.
+        A swap is named after what is borrowed, from whom and by whom; a transfer shows several people and goes by its source.
         """
+        if entry.kind is Kind.SWAPS and len(entry.seen) == 2 and len(entry.attributes) == 1:
+            target, lender = (self.person(recording).name for recording in entry.seen)
+            if target and lender:
+                return f"{entry.attributes[0]} of {lender} on {target}"
         if entry.kind in (Kind.SWAPS, Kind.TRANSFERS):
             return entry.source or entry.key
-        named = self.person(entry.seen[0]).name if entry.seen else entry.name
-        return named or PurePosixPath(entry.source).stem or entry.key
+        named = self.person(self.recording_of(entry)).name
+        return named or entry.name or PurePosixPath(entry.source).stem or entry.key
 
     def lends(self, entry: ResultEntry) -> tuple[Attribute, ...]:
         """The attributes that others may borrow from an avatar: those that it shows and its recording is there to give."""
-        said = self.recordings.get(entry.seen[0]) if len(entry.seen) == 1 else None
+        said = self.recordings.get(self.recording_of(entry))
         wanted = said.lends if said else ()
         return tuple(attribute for attribute in entry.attributes if not wanted or attribute in wanted)
 
@@ -191,17 +213,22 @@ class Catalogue:
 
     def preferred(self, entries: Iterable[ResultEntry]) -> list[ResultEntry]:
         """Of the results of each recording those that are neither stale nor made smaller, where there are such."""
-        of_recording: dict[tuple[str, ...], list[ResultEntry]] = {}
+        of_recording: dict[tuple[str, str], list[ResultEntry]] = {}
         for entry in entries:
-            of_recording.setdefault((entry.kind, *entry.seen[:1]) if entry.seen else (entry.key,), []).append(entry)
+            of_recording.setdefault((entry.kind, self.recording_of(entry)), []).append(entry)
         return [entry for same in of_recording.values() for entry in _best(same)]
 
     def _fitting(self, reference: str, kinds: Sequence[Kind]) -> list[ResultEntry]:
-        named_kind, _, rest = reference.rpartition("/")
-        known = [entry for kind in kinds if named_kind in ("", kind) for entry in self.entries(kind)]
-        exact = [entry for entry in known if entry.key == rest]
-        named = [e for e in known if rest and (_is_source(e, rest) or rest == self.name(e))]
-        return exact or self.preferred(named or [entry for entry in known if rest and entry.key.startswith(rest)])
+        kind, slash, key = reference.partition("/")
+        if not slash or kind not in tuple(Kind):
+            kind, key = "", reference
+        known = [entry for of in kinds if kind in ("", of) for entry in self.entries(of)]
+        if exact := [entry for entry in known if entry.key == key]:
+            return exact
+        # A name that people gave goes before that of a file, and both go before the beginning of a key.
+        named = [entry for entry in known if key and key == self.name(entry)]
+        named = named or [entry for entry in known if key and _is_source(entry, key)]
+        return self.preferred(named or [entry for entry in known if key and entry.key.startswith(key)])
 
     def _only(self, fitting: Sequence[ResultEntry], reference: str, kinds: Sequence[Kind]) -> ResultEntry:
         if len(fitting) == 1:
@@ -221,9 +248,17 @@ class Catalogue:
         return f"{name}, {entry.source}" if entry.source not in ("", name) else name
 
     @cached_property
-    def _avatars_by_track(self) -> Mapping[str, ResultEntry]:
-        """Avatars whose track may be elsewhere, by its key."""
-        return {entry.seen[0]: entry for entry in self.entries(Kind.AVATARS) if len(entry.seen) == 1}
+    def _alone(self) -> Mapping[str, ResultEntry]:
+        """A result that shows nobody else, by the recording: its track, or its avatar where that is elsewhere."""
+        found: dict[str, ResultEntry] = {}
+        for kind in (Kind.AVATARS, Kind.TRACKS):
+            found |= {self.recording_of(entry): entry for entry in self.entries(kind) if len(entry.seen) < 2}
+        return found
+
+    def _forget_people(self) -> None:
+        self._people.clear()
+        self._strangers.clear()
+        self.__dict__.pop("_alone", None)  # what `cached_property` keeps
 
     def _shelf(self, kind: Kind) -> _Shelf:
         if not self._shelves:
@@ -234,17 +269,22 @@ class Catalogue:
 
     def _read_shelf(self, kind: Kind) -> _Shelf:
         """A shelf's segments, brought in line with the folders that there are."""
-        found = Segments(self.library, f"{FOLDER}/{kind}", ResultEntry).read()
-        listed = {entry.key: entry for _, entries in found for entry in entries if entry.kind is kind}
+        segments = Segments(self.library, f"{FOLDER}/{kind}", ResultEntry)
+        found = segments.read()
+        listed = {entry.key: entry for _, entries in found for entry in entries if _is_ours(entry, kind)}
         there = self.library.keys(kind)
         shelf = _Shelf(segments=[segment.name for segment, _ in found])
         for key in there:
             if key in listed:
                 shelf.put(listed[key])
         self._look_at(kind, [key for key in there if key not in listed], shelf)
-        if len(shelf.unsaved) >= SAVE_WHEN_READ:
-            with suppress(PegasusError, OSError):  # a place that can only be read
-                _write(Segments(self.library, f"{FOLDER}/{kind}", ResultEntry), shelf)
+        with suppress(PegasusError, OSError):  # a place that can only be read
+            if not listed.keys() <= set(there):
+                # Their folders are gone. Should a run make one anew and be killed, its old entry would be believed.
+                shelf.segments = [segments.put_together(shelf.entries.values(), shelf.segments)]
+                shelf.unsaved.clear()
+            elif len(shelf.unsaved) >= SAVE_WHEN_READ:
+                _write(segments, shelf)
         return shelf
 
     def _look_at(self, kind: Kind, keys: Sequence[str], shelf: _Shelf) -> None:
@@ -275,7 +315,25 @@ def _write(segments: Segments[ResultEntry], shelf: _Shelf) -> None:
     shelf.unsaved.clear()
 
 
+def _is_ours(entry: ResultEntry, kind: Kind) -> bool:
+    """Whether an entry is of a shelf, and not of a later release."""
+    return entry.kind is kind and entry.format_version <= FORMAT_VERSIONS[kind]
+
+
+def _fineness(entry: ResultEntry) -> tuple[float, int]:
+    """Of two results that were made smaller than planned, the greater is the finer."""
+    points = entry.summary.get("points", 0)
+    return (float(points) if isinstance(points, int | float) else 0.0), entry.room
+
+
 def _best(entries: Sequence[ResultEntry]) -> list[ResultEntry]:
     """Results that are neither stale nor made smaller; where there are none, what comes nearest."""
     current = [entry for entry in entries if not entry.is_stale] or list(entries)
-    return [entry for entry in current if not entry.instead_of] or current
+    whole = [entry for entry in current if not entry.instead_of]
+    if whole:
+        return whole
+    finest: dict[str, ResultEntry] = {}
+    for entry in current:
+        known = finest.get(entry.instead_of)
+        finest[entry.instead_of] = max(known, entry, key=_fineness) if known else entry
+    return list(finest.values())

@@ -11,11 +11,12 @@ import os
 import threading
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Final
 
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.records.segments import MANY, Segments
-from pegasus_ray.schemas.errors import Reason
+from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Plan, PlannedItem
 
 LEDGER: Final = "ledger"  # folder in the library
@@ -26,6 +27,8 @@ HEARTBEAT_SECONDS: Final = 30.0
 """Seconds between heartbeats."""
 DEAD_AFTER_SECONDS: Final = 4 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat after which an attempt counts as dead."""
+OLD_SECONDS: Final = 3600.0
+"""A segment that was not written for so long is put together with others."""
 WRITE_SECONDS: Final = 1.0
 """Least time between two writes of events that can wait. Failures do not wait."""
 EVENTS_IN_SEGMENT: Final = 1000
@@ -47,6 +50,10 @@ class Attempt:
         self.began = time.monotonic()
         self.start = _event(item, EventKind.STARTED, number)
         _journal(library).add(self.start)
+
+    def leave(self) -> None:
+        """Say no more about the attempt in this process: another one records how it ends."""
+        _journal(self.library).drop(self.start)
 
     def beat(self) -> None:
         """Record that the attempt goes on. It may be called often, see `beat`."""
@@ -99,10 +106,11 @@ def write_plan(library: Library, items: Iterable[PlannedItem]) -> None:
     Segments(library, PLANS, Plan).write([Plan(time=time.time(), items=tuple(items))])
 
 
-def release(library: Library, item: PlannedItem) -> None:
-    """Let the next run try a quarantined item again."""
-    record(library, item, EventKind.RELEASED, number=0)
-    write_events(library)
+def release(library: Library, quarantined: LedgerEvent) -> None:
+    """Let the next run try a quarantined item again. Errors as `Library.put`."""
+    moment = max(time.time(), quarantined.time + 0.001)  # after it, also where another machine's clock is ahead
+    update = {"event": EventKind.RELEASED, "time": moment, "reason": None, "message": "", "seconds": 0.0}
+    _journal(library).add(quarantined.model_copy(update=update), at_once=True)
 
 
 def put_ledger_together(library: Library, done: Collection[str]) -> None:
@@ -115,18 +123,20 @@ def put_ledger_together(library: Library, done: Collection[str]) -> None:
         done: keys of results that are there.
     """
     events = Segments(library, EVENTS, LedgerEvent)
-    old = [entry for entry in events.there() if entry.age > DEAD_AFTER_SECONDS]
+    old = [entry for entry in events.there() if entry.age > OLD_SECONDS]
     small = [entry for entry in old if entry.size < LARGE_SEGMENT_BYTES]
     if len(small) > MANY:
         found = events.read(small)
         ended = dict.fromkeys(e for _, some in found for e in some if e.event is not EventKind.STARTED)
-        events.put_together(ended, [entry.name for entry, _ in found])
+        read = [entry for entry, _ in found]
+        # A process that was quiet for so long may just have written on: then its segment stays.
+        events.put_together(ended, [entry.name for entry in events.unchanged(read)])
     plans = Segments(library, PLANS, Plan)
     known = plans.there()
     if len(known) > MANY:
-        read = plans.read(known)
-        items = {item.key: item for _, some in read for plan in some for item in plan.items if item.key not in done}
-        plans.put_together([Plan(time=time.time(), items=tuple(items.values()))], [entry.name for entry, _ in read])
+        seen = plans.read(known)
+        items = {item.key: item for _, some in seen for plan in some for item in plan.items if item.key not in done}
+        plans.put_together([Plan(time=time.time(), items=tuple(items.values()))], [entry.name for entry, _ in seen])
 
 
 class _Journal:
@@ -140,17 +150,29 @@ class _Journal:
         self._written_at = float("-inf")
         self._waiting = False
 
-    def add(self, event: LedgerEvent) -> None:
-        """Take an event up, and write it unless it can wait for others."""
+    def add(self, event: LedgerEvent, *, at_once: bool = False) -> None:
+        """Take an event up, and write it unless it can wait for others.
+
+        An error in writing is passed over, since the ledger must not end what it tells of: the event waits for the next write.
+        With `at_once` it is raised.
+        """
         with self._lock:
             self._events.append(event)
             self._waiting = True
-            if event.event in _URGENT or time.monotonic() - self._written_at >= WRITE_SECONDS:
+            if at_once:
                 self._write()
+            elif event.event in _URGENT or time.monotonic() - self._written_at >= WRITE_SECONDS:
+                with suppress(PegasusError, OSError):
+                    self._write()
+
+    def drop(self, event: LedgerEvent) -> None:
+        """Take an event out of the segment that is being written."""
+        with self._lock, suppress(ValueError):
+            self._events.remove(event)
 
     def beat(self) -> None:
-        """Write the segment again if it was not written for `HEARTBEAT_SECONDS`."""
-        with self._lock:
+        """Write the segment again if it was not written for `HEARTBEAT_SECONDS`; errors are passed over."""
+        with self._lock, suppress(PegasusError, OSError):
             if time.monotonic() - self._written_at >= HEARTBEAT_SECONDS:
                 self._write()
 
@@ -164,7 +186,9 @@ class _Journal:
         self._name = self._segments.write(self._events, self._name)
         self._written_at, self._waiting = time.monotonic(), False
         if len(self._events) >= EVENTS_IN_SEGMENT:
-            self._events, self._name = _open_attempts(self._events), ""
+            still_open = _open_attempts(self._events)
+            if len(self._events) - len(still_open) >= EVENTS_IN_SEGMENT:
+                self._events, self._name = still_open, ""
 
 
 def _open_attempts(events: Iterable[LedgerEvent]) -> list[LedgerEvent]:

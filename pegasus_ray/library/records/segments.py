@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from pegasus_ray.library.library import Library
 from pegasus_ray.library.storage import Entry
@@ -59,7 +59,9 @@ class Segments(Generic[Record]):
 
     def __init__(self, library: Library, folder: str, record: type[Record]) -> None:
         self._library = library
-        self._records = TypeAdapter(list[record])  # type: ignore[valid-type]
+        # A wrong file is given up at its first wrong record: an error for each would take much more memory than the file.
+        form: Any = Annotated[list[record], FailFast()]  # type: ignore[valid-type]
+        self._records: TypeAdapter[list[Record]] = TypeAdapter(form)
         self.folder = folder
 
     def there(self) -> Sequence[Entry]:
@@ -74,13 +76,15 @@ class Segments(Generic[Record]):
 
     def read(self, segments: Sequence[Entry] | None = None) -> Sequence[tuple[Entry, Sequence[Record]]]:
         """Segments and their records, oldest first. One that is not valid is left out, as is one that has just been put away."""
-        known = self.there() if segments is None else segments
-        found = self._read(known)
-        if segments is None and len(found) < len(
-            known
-        ):  # perhaps put together with others since the listing: look once more
-            found = self._read(self.there())
-        return found
+        if segments is not None:
+            return self._read(segments)[0]
+        found, all_there = self._read(self.there())
+        return found if all_there else self._read(self.there())[0]  # some were put together since the listing
+
+    def unchanged(self, segments: Sequence[Entry]) -> Sequence[Entry]:
+        """Those of some segments that nobody has written since they were listed."""
+        now = {entry.name: entry for entry in self.there()}
+        return [old for old in segments if (new := now.get(old.name)) and new.size == old.size and new.age >= old.age]
 
     def put_together(self, records: Iterable[Record], segments: Collection[str]) -> str:
         """Write one segment of the given records, and remove the segments that they come from; returns the new one's name."""
@@ -90,17 +94,23 @@ class Segments(Generic[Record]):
                 self._library.storage.remove(f"{self.folder}/{old}")
         return name
 
-    def _read(self, segments: Sequence[Entry]) -> list[tuple[Entry, Sequence[Record]]]:
+    def _read(self, segments: Sequence[Entry]) -> tuple[list[tuple[Entry, Sequence[Record]]], bool]:
+        """Segments that have records, with these, and whether all of the files were there."""
         with _no_collection():
             contents = side_by_side(self._library, self._records_of, segments)
-        return [(entry, records) for entry, records in zip(segments, contents, strict=True) if records is not None]
+        found = [(entry, records) for entry, records in zip(segments, contents, strict=True) if records]
+        return found, None not in contents
 
     def _records_of(self, entry: Entry) -> Sequence[Record] | None:
+        """The records of a segment, none if it is not valid; None if the file is gone."""
         if entry.size > MAX_SEGMENT_BYTES:
+            return []
+        try:
+            data = self._library.storage.read(f"{self.folder}/{entry.name}", most=MAX_SEGMENT_BYTES)
+        except FileNotFoundError:
             return None
-        with suppress(FileNotFoundError, ValidationError):
-            found: Sequence[Record] = self._records.validate_json(
-                self._library.storage.read(f"{self.folder}/{entry.name}")
-            )
-            return found
-        return None
+        try:
+            found: Sequence[Record] = self._records.validate_json(data)
+        except ValidationError:
+            return []
+        return found

@@ -13,6 +13,7 @@ from pegasus_ray.library.records.segments import Segments
 from pegasus_ray.schemas.manifests import EventKind, Kind, LedgerEvent, Plan, PlannedItem, Stage
 
 _BAD = (EventKind.FAILED, EventKind.QUARANTINED)
+_RANK_OF_VERDICTS = {EventKind.QUARANTINED: 2, EventKind.RELEASED: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,25 @@ class Ledger:
         return {(seen.event.stage, seen.event.key): seen for seen in self._seen}
 
     def quarantine_of(self, stage: Stage, key: str) -> LedgerEvent | None:
-        """The event that quarantined an item; None if it is not quarantined."""
-        last = self.last.get((stage, key))
-        return last.event if last is not None and last.event.event is EventKind.QUARANTINED else None
+        """The event that quarantined an item; None if it is not quarantined.
+
+        Only a release ends a quarantine, so that no other event can, whose machine has another time.
+        """
+        event = self._verdicts.get((stage, key))
+        return event if event is not None and event.event is EventKind.QUARANTINED else None
+
+    def quarantined(self, catalogue: Catalogue) -> Sequence[LedgerEvent]:
+        """The events that quarantined the items that are quarantined and have not been made since, oldest first."""
+        return [
+            event
+            for (stage, key), event in self._verdicts.items()
+            if event.event is EventKind.QUARANTINED and catalogue.get(stage.kind, key) is None
+        ]
+
+    @cached_property
+    def _verdicts(self) -> Mapping[tuple[Stage, str], LedgerEvent]:
+        """The last quarantine or release of each item that had one."""
+        return {(event.stage, event.key): event for event in self.history if event.event in _RANK_OF_VERDICTS}
 
     def failures(self, catalogue: Catalogue) -> Sequence[LedgerEvent]:
         """The last event of each item that failed or was quarantined, oldest first.
@@ -109,7 +126,7 @@ def status(catalogue: Catalogue, ledger: Ledger) -> dict[Stage, StageCounts]:
         counts[stage] = StageCounts(
             done=len(made) - len(stale),
             stale=len(stale),
-            smaller=sum(1 for e in made if e.instead_of and catalogue.get(stage.kind, e.instead_of) is None),
+            smaller=len({e.instead_of for e in made if e.instead_of} - {entry.key for entry in made}),
             running=len(running),
             waiting=len(
                 known - there[stage] - running - ended[EventKind.FAILED] - ended[EventKind.QUARANTINED] - blocked
@@ -131,9 +148,10 @@ def _standing(catalogue: Catalogue, kind: Kind) -> set[str]:
     return {entry.key for entry in entries} | {entry.instead_of for entry in entries if entry.instead_of}
 
 
-def _in_order(event: LedgerEvent) -> tuple[float, int, bool]:
-    """Sort key: by time; at equal times by attempt, and an end after its start."""
-    return event.time, event.attempt, event.event in END_EVENTS
+def _in_order(event: LedgerEvent) -> tuple[float, int, int]:
+    """Sort key: by time; at equal times by attempt, an end after its start, and then what was decided about it."""
+    rank = _RANK_OF_VERDICTS.get(event.event, int(event.event in END_EVENTS))
+    return event.time, event.attempt, rank
 
 
 def _blocked(ledger: Ledger, done: set[str]) -> set[str]:
