@@ -5,6 +5,7 @@ Exit codes: 0 all done; 1 some items failed, named, the rest done; 2 usage or en
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -42,5 +43,11 @@ def pegasus(
 
 
 def main() -> None:
-    """The entry point of the `pegasus` command."""
+    """The entry point of the `pegasus` command. It ends in the same way when it is asked to (SIGTERM) as by Ctrl-C."""
+    signal.signal(signal.SIGTERM, _stop)
     app()
+
+
+def _stop(number: int, frame: object) -> None:
+    """What spot nodes, Slurm, Kubernetes and `timeout` ask for by SIGTERM."""
+    raise KeyboardInterrupt

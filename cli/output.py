@@ -69,10 +69,10 @@ def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, title: st
 
 @contextmanager
 def jobs_progress() -> Iterator[OnEvent]:
-    """Progress bars on standard error, one for each item at work; nothing where standard error is no terminal."""
+    """Progress bars on standard error, one for each item at work; where that is no terminal, a line for each that is made."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda event: None
+        yield _print_end
         return
     with ProgressBars(*BAR_COLUMNS, console=console, transient=True) as bars:
         yield _JobBars(bars)
@@ -90,6 +90,15 @@ def one_progress(stage: str, subject: str) -> Iterator[Progress]:
         yield lambda share, text: bars.update(task, completed=share, text=escape(text))
 
 
+def _print_end(event: Event) -> None:
+    """Print that an item is made, or what a run waits for. Failures are printed together at the end."""
+    outcome = event.outcome
+    if not event.key:
+        note(escape(event.text))
+    elif outcome is not None and outcome.status == "done":
+        note(f"done {event.stage.value} {escape(event.subject)} {outcome.seconds:.0f} s")
+
+
 class _JobBars:
     """Shows a bar for each item that is at work, and prints a line when the item ends."""
 
@@ -99,6 +108,9 @@ class _JobBars:
 
     def __call__(self, event: Event) -> None:
         outcome = event.outcome
+        if not event.key:
+            self._bars.console.print(f"[dim]{escape(event.text)}[/dim]")
+            return
         if outcome is None:
             task = self._tasks.get(event.key)
             if task is None:

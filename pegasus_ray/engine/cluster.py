@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,11 +39,13 @@ def connect(address: str | None = None, *, cpus: int | None = None, gpus: int | 
     if ray.is_initialized():
         yield
         return
+    on_terminate = signal.getsignal(signal.SIGTERM)
     logging_options = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send usage statistics to its makers
     try:
         if address is None:
             ray.init(
+                address="local",  # not one that somebody has started on this machine, or named in RAY_ADDRESS
                 num_cpus=cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
                 num_gpus=gpus,
                 object_store_memory=OBJECT_STORE_BYTES,
@@ -53,6 +57,8 @@ def connect(address: str | None = None, *, cpus: int | None = None, gpus: int | 
     except (ConnectionError, RuntimeError, ValueError) as error:
         message = f"Ray cannot be reached ({error}); check --address, or leave it out, or use --engine inline"
         raise PegasusError(Reason.BAD_CONFIG, message, subject=address or "ray") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray has put its own in this place, which aborts
     try:
         yield
     finally:

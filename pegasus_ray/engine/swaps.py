@@ -12,6 +12,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,10 +36,10 @@ from pegasus_ray.jobs.work import (
     set_threads,
 )
 from pegasus_ray.library.library import Library
-from pegasus_ray.library.records.ledger import LEDGER, MARKS_PREFIX, Attempt
+from pegasus_ray.library.records.ledger import LEDGER, MARKS_PREFIX, Attempt, record
 from pegasus_ray.library.shards import Shard, ShardReport, find_shard
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from pegasus_ray.schemas.manifests import Stage
+from pegasus_ray.schemas.manifests import EventKind, Stage
 
 ROWS_AN_ACTOR: Final = 2
 """Rows that there should be for each actor at least: fewer, and swaps are divided into several rows."""
@@ -46,7 +47,7 @@ STORAGE_TRIES: Final = 2
 """Tries at a shard during which the storage, or anything else that is not the swap's own fault, failed."""
 
 _Rows = dict[str, np.ndarray]
-_TOLD: Final = ("swap", "report", "reason", "message")  # columns that a worker tells about a shard
+_TOLD: Final = ("swap", "report", "seconds", "reason", "message")  # columns that a worker tells about a shard
 
 
 class ShardMaker:
@@ -63,15 +64,24 @@ class ShardMaker:
         """Make the shards of some rows.
 
         The rows given have the columns `swap` and `shards` (JSON: the frame numbers of each shard). For each shard a row is
-        given back, with `swap`, `report` (see `ShardReport`), `reason` and `message`; the last two are empty if it is there.
+        given back, with `swap`, `report` (see `ShardReport`), `seconds`, `reason` and `message`; the last two are empty if it
+        is there.
         """
         for swap, shards in zip(rows["swap"], rows["shards"], strict=True):
-            progress = progress_by_post(self._jobs[str(swap)], self._events) if self._events else _silence
+            job = self._jobs[str(swap)]
+            progress = progress_by_post(job, self._events) if self._events else _silence
             frames = json.loads(str(shards))
-            for number, of_shard in enumerate(frames):
-                progress(number / len(frames), f"shard {number + 1} of {len(frames)}")
-                told = (str(swap), *self._make(Shard(swap=str(swap), frames=tuple(of_shard))))
-                yield {name: np.array([text], object) for name, text in zip(_TOLD, told, strict=True)}
+            attempt = Attempt(self._library, planned_item(job))  # the driver tells how it ends
+            try:
+                for number, of_shard in enumerate(frames):
+                    progress(number / len(frames), f"shard {number + 1} of {len(frames)}")
+                    attempt.beat()
+                    began = time.monotonic()
+                    report, reason, message = self._make(Shard(swap=str(swap), frames=tuple(of_shard)))
+                    told = (str(swap), report, time.monotonic() - began, reason, message)
+                    yield {name: np.array([value], object) for name, value in zip(_TOLD, told, strict=True)}
+            finally:
+                attempt.leave()
 
     def _make(self, shard: Shard) -> tuple[str, str, str]:
         """Make one shard unless it is there; its report, and reason and message of its failure."""
@@ -134,9 +144,9 @@ class _Swap:
     """A swap of a wave, and what the workers have told about its shards."""
 
     tried: Try
-    attempt: Attempt
     shards: Sequence[Shard]
     ended: int = 0  # shards that were made or failed
+    seconds: float = 0.0  # that the workers took for them
     reports: list[ShardReport] = field(default_factory=list)
     failure: tuple[Reason, str] | None = None  # the first
 
@@ -227,13 +237,12 @@ class DataLane:
 
     def _begin(self, tried: Try) -> _Swap | Ended:
         """Number a swap's shards; it has ended where an input of it is missing."""
-        attempt = Attempt(self._library, planned_item(tried.job), number=tried.number)
         try:
             shards = _as_sharded(tried.job).shards(self._library)
         except PegasusError as error:
-            attempt.failed(error.reason, error.message)
-            return Ended(tried=tried, outcome=failed_outcome(tried.job, error.reason, error.message))
-        return _Swap(tried=tried, attempt=attempt, shards=shards)
+            swap = _Swap(tried=tried, shards=(), failure=(error.reason, error.message))
+            return _ended(swap, self._library)
+        return _Swap(tried=tried, shards=shards)
 
     def _follow(self, swaps: Mapping[str, _Swap], left: dict[str, Try]) -> None:
         """Have the shards of all swaps made, and seal each swap when its last shard is there."""
@@ -260,12 +269,13 @@ class DataLane:
         for row in dataset.iter_rows():
             swap = swaps[str(row["swap"])]
             swap.ended += 1
+            swap.seconds += float(row["seconds"])
             if row["reason"]:
                 swap.failure = swap.failure or (Reason(row["reason"]), str(row["message"]))
             else:
                 swap.reports.append(ShardReport.from_json(str(row["report"])))
             if swap.ended == len(swap.shards):
-                self._end(left, _sealed(swap, self._library))
+                self._end(left, _ended(swap, self._library))
 
 
 def _rows(swaps: Mapping[str, _Swap], least: int) -> list[dict[str, str]]:
@@ -286,20 +296,20 @@ def _silence_ray_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _sealed(swap: _Swap, library: Library) -> Ended:
+def _ended(swap: _Swap, library: Library) -> Ended:
     """Write the swap's manifest, unless one of its shards failed; record how it ended."""
-    job, seconds = swap.tried.job, swap.attempt.seconds
+    job, item, number = swap.tried.job, planned_item(swap.tried.job), swap.tried.number
     failure = swap.failure
     if failure is None:
         try:
             manifest = _as_sharded(job).seal(library, swap.reports)
-            swap.attempt.done()
-            return Ended(tried=swap.tried, outcome=made_outcome(job, manifest, seconds=seconds))
+            record(library, item, EventKind.DONE, number=number, seconds=swap.seconds)
+            return Ended(tried=swap.tried, outcome=made_outcome(job, manifest, seconds=swap.seconds))
         except (PegasusError, OSError) as error:
             failure = describe_error(error)
-    with suppress(PegasusError, OSError):
-        swap.attempt.failed(*failure)
-    return Ended(tried=swap.tried, outcome=failed_outcome(job, *failure, seconds=seconds))
+    reason, message = failure
+    record(library, item, EventKind.FAILED, number=number, reason=reason, message=message, seconds=swap.seconds)
+    return Ended(tried=swap.tried, outcome=failed_outcome(job, reason, message, seconds=swap.seconds))
 
 
 def _as_sharded(job: Job) -> ShardedJob:

@@ -52,10 +52,10 @@ class Library:
         """The folder or URL."""
         return self.storage.location
 
-    def put(self, path: str, data: bytes | Path) -> None:
+    def put(self, path: str, data: bytes | Path, *, durable: bool = True) -> None:
         """As `Storage.put`, once it is sure that the place is a library. Errors as `claim`, too."""
         self.claim()
-        self.storage.put(path, data)
+        self.storage.put(path, data, durable=durable)
 
     def create(self, path: str, data: bytes) -> bool:
         """As `Storage.create`, once it is sure that the place is a library. Errors as `claim`, too."""

@@ -50,8 +50,8 @@ class RemoteStorage:
         self._protocol = self.location.partition("://")[0]
         self._is_s3 = self._protocol in ("s3", "s3a")
 
-    def put(self, path: str, data: bytes | Path) -> None:
-        """See `Storage.put`."""
+    def put(self, path: str, data: bytes | Path, *, durable: bool = True) -> None:
+        """See `Storage.put`. Stores keep all that they have taken."""
         with self._errors():
             self._writable()
             if isinstance(data, Path):

@@ -45,8 +45,11 @@ class Storage(Protocol):
 
     location: str
 
-    def put(self, path: str, data: bytes | Path) -> None:
-        """Write a file completely or not at all; an older file of that name is replaced."""
+    def put(self, path: str, data: bytes | Path, *, durable: bool = True) -> None:
+        """Write a file completely or not at all; an older file of that name is replaced.
+
+        What is not `durable` may be lost if the machine loses its power now, and is written faster.
+        """
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file unless one of that name exists. True if this call made it."""
@@ -106,9 +109,9 @@ class LocalStorage:
         if self.root.exists() and not self.root.is_dir():
             raise PegasusError(Reason.BAD_LIBRARY, "is a file; a library is a folder", subject=self.location)
 
-    def put(self, path: str, data: bytes | Path) -> None:
+    def put(self, path: str, data: bytes | Path, *, durable: bool = True) -> None:
         """See `Storage.put`."""
-        with _errors_as_pegasus_errors(self.location), self._temporary(path, data) as (temporary, final):
+        with _errors_as_pegasus_errors(self.location), self._temporary(path, data, durable) as (temporary, final):
             temporary.replace(final)  # replaces a symbolic link too, and not what it points at
 
     def create(self, path: str, data: bytes) -> bool:
@@ -204,8 +207,8 @@ class LocalStorage:
                 folder.rmdir()
 
     @contextmanager
-    def _temporary(self, path: str, data: bytes | Path) -> Iterator[tuple[Path, Path]]:
-        """A temporary file with the content, flushed to disk, and the final path. The temporary file is removed at the end."""
+    def _temporary(self, path: str, data: bytes | Path, durable: bool = True) -> Iterator[tuple[Path, Path]]:
+        """A temporary file with the content, on disk if it is to be durable, and the final path. It is removed at the end."""
         final = self._below(path)
         temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
@@ -213,7 +216,8 @@ class LocalStorage:
                 for block in _blocks(data):
                     file.write(block)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             yield temporary, final
         finally:
             temporary.unlink(missing_ok=True)
@@ -250,6 +254,9 @@ def _errors_as_pegasus_errors(location: str) -> Iterator[None]:
     except PermissionError as error:
         raise PegasusError(Reason.BAD_LIBRARY, "cannot be written; check its rights", subject=location) from error
     except OSError as error:
+        if error.errno == errno.EROFS:
+            message = "lies on a disk that can only be read; give another place, or mount it so that it can be written"
+            raise PegasusError(Reason.BAD_LIBRARY, message, subject=location) from error
         if error.errno not in _DISK_FULL:
             raise
         message = "the disk is full; make room (`pegasus gc --empty` removes leftovers) and run the same command again"

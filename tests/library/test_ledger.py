@@ -238,7 +238,7 @@ def test_a_ledger_that_cannot_be_written_ends_no_attempt(tmp_path: Path, monkeyp
     assert [event.event for event in Ledger(library).history] == [EventKind.STARTED, EventKind.FAILED]
 
 
-def _refuse(*_: object) -> None:
+def _refuse(*_: object, **__: object) -> None:
     raise OSError("the store hung up")
 
 

@@ -143,7 +143,7 @@ class _Journal:
     """The events of this process in one library, and the segment that they are written to."""
 
     def __init__(self, library: Library) -> None:
-        self._segments = Segments(library, EVENTS, LedgerEvent)
+        self._segments = Segments(library, EVENTS, LedgerEvent, durable=False)  # a lost event is a lost comment
         self._lock = threading.Lock()
         self._events: list[LedgerEvent] = []
         self._name = ""

@@ -57,11 +57,12 @@ def _no_collection() -> Iterator[None]:
 class Segments(Generic[Record]):
     """The segments in one folder of a library: each a JSON array of records of one type."""
 
-    def __init__(self, library: Library, folder: str, record: type[Record]) -> None:
+    def __init__(self, library: Library, folder: str, record: type[Record], *, durable: bool = True) -> None:
         self._library = library
         # A wrong file is given up at its first wrong record: an error for each would take much more memory than the file.
         form: Any = Annotated[list[record], FailFast()]  # type: ignore[valid-type]
         self._records: TypeAdapter[list[Record]] = TypeAdapter(form)
+        self._durable = durable
         self.folder = folder
 
     def there(self) -> Sequence[Entry]:
@@ -71,7 +72,8 @@ class Segments(Generic[Record]):
     def write(self, records: Iterable[Record], name: str = "") -> str:
         """Write a segment, a new one unless a name is given; returns its name. Errors as `Library.put`."""
         name = name or f"{int(time.time() * 1000):013d}-{secrets.token_hex(4)}{SUFFIX}"
-        self._library.put(f"{self.folder}/{name}", self._records.dump_json(list(records), exclude_defaults=True))
+        data = self._records.dump_json(list(records), exclude_defaults=True)
+        self._library.put(f"{self.folder}/{name}", data, durable=self._durable)
         return name
 
     def read(self, segments: Sequence[Entry] | None = None) -> Sequence[tuple[Entry, Sequence[Record]]]:
