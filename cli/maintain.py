@@ -9,6 +9,7 @@ import typer
 
 from pegasus_ray.cli.options import SOME_FAILED, Place, command
 from pegasus_ray.cli.output import answer, note, table
+from pegasus_ray.cli.watch import watch_library
 from pegasus_ray.library.migrate import adopt
 from pegasus_ray.library.migrate import migrate as migrate_library
 from pegasus_ray.library.records.catalogue import Catalogue
@@ -36,11 +37,25 @@ def add_to(app: typer.Typer) -> None:
 
 
 @command
-def print_status(place: Place) -> None:
+def print_status(
+    watch: Annotated[
+        float,
+        typer.Option(
+            "--watch", metavar="SECONDS", help="Again and again until nothing is left to do: rates, and the time left."
+        ),
+    ] = 0.0,
+    *,
+    place: Place,
+) -> None:
     """What a library holds, what is at work, what waits, what failed.
+
+    With --watch, --json answers with a line for each look.
 
     Example: pegasus status --library demo/library
     """
+    if watch > 0:
+        watch_library(place, watch)
+        return
     catalogue = place.catalogue()
     ledger = Ledger(catalogue.library)
     counts = {stage.value: asdict(found) for stage, found in status(catalogue, ledger).items()}

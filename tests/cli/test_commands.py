@@ -314,3 +314,10 @@ def test_two_people_of_one_name_are_told_apart_by_keys(made: Made, tmp_path: Pat
     ):
         assert said.code == 2
         assert all(key in said.json["error"]["message"] for key in made.said["build-db"].json["done"])
+
+
+def test_status_can_be_watched_until_all_is_done(made: Made) -> None:
+    said = run("status", "--watch", "1", "--library", made.library, "--json")
+    (line,) = said.out.splitlines()
+    assert (said.code, json.loads(line)["fit"]["done"]) == (0, 2)
+    assert "time left" in run("status", "--watch", "1", "--library", made.library).out
