@@ -109,11 +109,11 @@ def test_interrupted_it_goes_on(library: Library, monkeypatch: pytest.MonkeyPatc
     class Killed(BaseException):
         """As a signal."""
 
-    def put_some(storage: LocalStorage, path: str, data: bytes) -> None:
+    def put_some(storage: LocalStorage, path: str, data: bytes, **options: bool) -> None:
         if done[0] == writes:
             raise Killed
         done[0] += 1
-        put(storage, path, data)
+        put(storage, path, data, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "put", put_some)

@@ -53,8 +53,8 @@ def test_the_true_avatar_scores_high_on_frames_no_fit_has_seen() -> None:
 
 def test_swap_frames_leave_the_held_out_alone() -> None:
     track = painted_track()
-    assert swap_frames(track, SwapConfig(frames=100)) == tuple(range(11))
-    assert len(swap_frames(track, CONFIG)) == 3
+    assert swap_frames(len(track), SwapConfig(frames=100)) == tuple(range(11))
+    assert len(swap_frames(len(track), CONFIG)) == 3
 
 
 @pytest.mark.parametrize("attribute", [Attribute.NOSE, Attribute.MOUTH, Attribute.EYES])
