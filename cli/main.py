@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pegasus_ray import __version__
-from pegasus_ray.cli import bench, evaluate, ingest, maintain, recombine, render, setup
+from pegasus_ray.cli import bench, evaluate, ingest, maintain, recombine, render, run, setup
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (setup, ingest, recombine, render, evaluate, bench, maintain):
+for commands in (setup, ingest, run, recombine, render, evaluate, bench, maintain):
     commands.add_to(app)
 
 

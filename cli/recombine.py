@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pegasus_ray.cli.options import AttributesOption, Run, assignments_of, attributes_of, command
 from pegasus_ray.cli.running import carry_out
+from pegasus_ray.schemas.errors import PegasusError, Reason
+from pegasus_ray.schemas.manifests import Stage
+
+if TYPE_CHECKING:
+    from pegasus_ray.jobs.plan import WorkPlan
+    from pegasus_ray.library.records.catalogue import Catalogue
 
 PANEL = "Recombine them"  # heading of these commands in `pegasus --help`
 
-Target = Annotated[str, typer.Option("--target", metavar="AVATAR", help="The target's avatar: its key or name.")]
+ALL = "all"
+"""In the place of targets: everybody who has an avatar."""
+
+Targets = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="AVATARS",
+        help="The targets' avatars: keys or names, separated by commas; all: everybody's.",
+    ),
+]
 Avatars = Annotated[
     str,
     typer.Option("--avatars", metavar="NAMES", help="Who lends: keys or names, separated by commas; all by default."),
@@ -25,24 +43,27 @@ def add_to(app: typer.Typer) -> None:
 
 
 @command
-def synthesize(target: Target, attributes: AttributesOption = "", avatars: Avatars = "", *, run: Run) -> None:
-    """Give the target's frames other people's attributes, one at a time. Makes swaps.
+def synthesize(target: Targets, attributes: AttributesOption = "", avatars: Avatars = "", *, run: Run) -> None:
+    """Give the targets' frames other people's attributes, one at a time. Makes swaps.
 
-    One swap for each avatar and each attribute that it is there to give; --plan lists them.
+    For each target one swap for each avatar and each attribute that it is there to give; --plan lists them.
 
     Example: pegasus synthesize --target franck --attributes hair,nose --library people
     """
     from pegasus_ray.jobs.plan import plan_swaps
 
     wanted, lenders = attributes_of(attributes), _names(avatars)
-    catalogue = run.catalogue()
-    plan = plan_swaps(catalogue, target, run.pipeline(), attributes=wanted, avatars=lenders, keep_stale=run.keep_stale)
-    carry_out(plan, catalogue, run)
+    catalogue, config = run.catalogue(), run.pipeline()
+
+    def plan_one(name: str) -> WorkPlan:
+        return plan_swaps(catalogue, name, config, attributes=wanted, avatars=lenders, keep_stale=run.keep_stale)
+
+    carry_out(_of_each(target, plan_one, Stage.SWAP, catalogue, run), catalogue, run)
 
 
 @command
-def personalize(target: Target, attributes: AttributesOption = "", avatars: Avatars = "", *, run: Run) -> None:
-    """Train the target's generative avatar on its own frames and its swaps. Makes a model.
+def personalize(target: Targets, attributes: AttributesOption = "", avatars: Avatars = "", *, run: Run) -> None:
+    """Train the targets' generative avatars, each on its own frames and its swaps. Makes a model of each.
 
     Takes the swaps that synthesize made with the same options.
 
@@ -51,11 +72,12 @@ def personalize(target: Target, attributes: AttributesOption = "", avatars: Avat
     from pegasus_ray.jobs.plan import plan_personalize
 
     wanted, lenders = attributes_of(attributes), _names(avatars)
-    catalogue = run.catalogue()
-    plan = plan_personalize(
-        catalogue, target, run.pipeline(), attributes=wanted, avatars=lenders, keep_stale=run.keep_stale
-    )
-    carry_out(plan, catalogue, run)
+    catalogue, config = run.catalogue(), run.pipeline()
+
+    def plan_one(name: str) -> WorkPlan:
+        return plan_personalize(catalogue, name, config, attributes=wanted, avatars=lenders, keep_stale=run.keep_stale)
+
+    carry_out(_of_each(target, plan_one, Stage.PERSONALIZE, catalogue, run), catalogue, run)
 
 
 @command
@@ -90,6 +112,41 @@ def transfer(
         catalogue, source, users, run.pipeline(), attributes=wanted, codes=codes, keep_stale=run.keep_stale
     )
     carry_out(plan, catalogue, run)
+
+
+def _of_each(
+    targets: str, plan_one: Callable[[str], WorkPlan], stage: Stage, catalogue: Catalogue, run: Run
+) -> WorkPlan:
+    """One plan for all targets. Of several, one for whom nothing can be planned fails alone.
+
+    Raises:
+        PegasusError: BAD_CONFIG if nobody is named; errors of `plan_one` for a target that is the only one.
+    """
+    from pegasus_ray.jobs.plan import WorkPlan, everybody
+    from pegasus_ray.jobs.work import Outcome
+
+    names = _names(targets)
+    remarks: tuple[str, ...] = ()
+    if names == [ALL]:
+        avatars, remarks = everybody(catalogue, run.pipeline(), keep_stale=run.keep_stale)
+        names = [avatar.key for avatar in avatars]
+    if not names:
+        raise PegasusError(Reason.BAD_CONFIG, "there is nobody; name avatars, or make some first", subject="--target")
+    plans, failed = [], []
+    for name in dict.fromkeys(names):
+        try:
+            plans.append(plan_one(name))
+        except PegasusError as error:
+            if len(names) == 1:
+                raise
+            told = Outcome(stage=stage, key="", subject=error.subject or name, status="failed", reason=error.reason)
+            failed.append(replace(told, message=error.message))
+    return WorkPlan(
+        stage=stage,
+        jobs=tuple({job.key: job for plan in plans for job in plan.jobs}.values()),
+        failed=tuple(failed),
+        remarks=tuple(dict.fromkeys((*remarks, *(remark for plan in plans for remark in plan.remarks)))),
+    )
 
 
 def _names(text: str) -> list[str]:

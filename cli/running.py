@@ -11,15 +11,25 @@ from rich.markup import escape
 
 from pegasus_ray.cli.options import SOME_FAILED, Run
 from pegasus_ray.cli.output import answer, jobs_progress, note, table
+from pegasus_ray.library.records.pace import hours_of_work
+from pegasus_ray.library.records.status import Ledger
 from pegasus_ray.schemas.manifests import Stage
 
 if TYPE_CHECKING:
+    from pegasus_ray.engine.schedule import More
     from pegasus_ray.jobs.plan import WorkPlan
     from pegasus_ray.jobs.work import Outcome
     from pegasus_ray.library.records.catalogue import Catalogue
 
 
-def carry_out(plan: WorkPlan, catalogue: Catalogue, run: Run, *, after: Callable[[], object] | None = None) -> None:
+def carry_out(
+    plan: WorkPlan,
+    catalogue: Catalogue,
+    run: Run,
+    *,
+    after: Callable[[], object] | None = None,
+    more: More | None = None,
+) -> None:
     """Carry out a plan and print the outcomes; with `--plan` only print the plan.
 
     Args:
@@ -27,20 +37,21 @@ def carry_out(plan: WorkPlan, catalogue: Catalogue, run: Run, *, after: Callable
         catalogue: what there is, by which it was planned.
         run: where and how.
         after: called between carrying out and printing.
+        more: gives the jobs that follow from an outcome, see `run_plan`.
 
     Raises:
         Exit: with code 1 if some items failed.
     """
     for remark in plan.remarks:
         note(escape(remark))
-    if run.plan:
-        print_plan(plan, catalogue, run)
-        return
-    from pegasus_ray.engine.run_plan import run_plan
+    from pegasus_ray.engine.run_plan import look_ahead, run_plan
 
+    if run.plan:
+        print_plan(look_ahead(plan, catalogue, more) if more else plan, catalogue, run)
+        return
     began = time.monotonic()
     with jobs_progress() as on_event:
-        outcomes = run_plan(plan, catalogue, run.engine_config(), on_event)
+        outcomes = run_plan(plan, catalogue, run.engine_config(), on_event, more=more)
     if after is not None:
         after()
     print_outcomes(outcomes, plan.stage, time.monotonic() - began, run)
@@ -82,11 +93,32 @@ def print_plan(plan: WorkPlan, catalogue: Catalogue, run: Run) -> None:
         for job in plan.jobs
     ]
     counts = {stage.value: {"to_do": todo, "done": done} for stage, (todo, done) in plan.counts(catalogue).items()}
+    history = Ledger(catalogue.library).history if any(count["to_do"] for count in counts.values()) else ()
+    hours = {name: hours_of_work(history, Stage(name), count["to_do"]) for name, count in counts.items()}
     text = [table(("stage", "key", "input", "state"), (item.values() for item in items))] if items else []
-    lines = [f"{stage}: {count['to_do']} to do, {count['done']} done" for stage, count in counts.items()]
-    facts = {"plan": items, "counts": counts, "failed": _failure_facts(plan.failed)}
+    lines = [
+        f"{stage}: {count['to_do']} to do, {count['done']} done{_hours(hours[stage])}"
+        for stage, count in counts.items()
+    ]
+    facts = {
+        "plan": items,
+        "counts": counts,
+        "hours_of_work": hours,
+        "failed": _failure_facts(plan.failed),
+        "remarks": list(plan.remarks),
+    }
     answer(facts, as_json=run.json, text=[*text, *lines])
     print_failures(plan.failed)
+
+
+def _hours(spread: tuple[float, float] | None) -> str:
+    """The work of a stage as a person reads it, by what such items took in this library so far."""
+    if spread is None or not spread[1]:
+        return ""
+    low, high = spread
+    if high < 1:
+        return f"; {60 * low:.1f}–{60 * high:.1f} minutes of one worker"
+    return f"; {low:.1f}–{high:.1f} hours of one worker"
 
 
 def print_outcomes(outcomes: Sequence[Outcome], stage: Stage, seconds: float, run: Run) -> None:

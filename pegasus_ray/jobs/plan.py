@@ -13,7 +13,7 @@ from pegasus_ray.jobs.results import join_seen
 from pegasus_ray.jobs.sources import Source
 from pegasus_ray.jobs.stage_job import StageJob
 from pegasus_ray.jobs.studio import StudioConfig, StudioJob
-from pegasus_ray.jobs.swap import SwapJob
+from pegasus_ray.jobs.swap import Models, SwapJob
 from pegasus_ray.jobs.track import TrackJob
 from pegasus_ray.jobs.transfer import TransferJob
 from pegasus_ray.jobs.work import Job, Outcome
@@ -144,34 +144,45 @@ def plan_swaps(
     lenders = [catalogue.find(name, Kind.AVATARS) for name in avatars]
     remarks: tuple[str, ...] = ()
     if not lenders:
-        lenders, remarks = _all_lenders(catalogue, wearer, config, keep_stale)
-    track, recording = wearer.inputs.get("track", ""), catalogue.recording_of(wearer)
-    pairs = [
-        (lender, attribute)
-        for lender in lenders
-        if catalogue.recording_of(lender) != recording and lender.rig == wearer.rig
-        for attribute in catalogue.lends(lender)
-        if not attributes or attribute in attributes
-    ]
-    if not pairs:
+        lenders, remarks = everybody(catalogue, config, but=catalogue.recording_of(wearer), keep_stale=keep_stale)
+    models, jobs = judge_models(config.swap.judge), []
+    for lender in lenders:
+        jobs += swaps_of_pair(
+            catalogue, wearer, lender, config, attributes=attributes, models=models, keep_stale=keep_stale
+        )
+    if not jobs:
         wanted = ", ".join(attributes) or "attributes"
         message = f"no other avatar gives it {wanted}; `pegasus status` lists the avatars and what each gives"
         raise PegasusError(Reason.MISSING_ATTRIBUTE, message, subject=catalogue.name(wearer))
-    jobs, models = [], judge_models(config.swap.judge)
-    for lender, attribute in pairs:
-        job = SwapJob.plan(
-            track,
-            wearer.key,
-            lender.key,
-            attribute,
-            config.swap,
-            subject=f"{attribute} of {catalogue.name(lender)} on {catalogue.name(wearer)}",
-            seen=join_seen(catalogue.people(wearer), catalogue.people(lender)),
-            models=models,
-        )
-        stale = _stale(catalogue, (Kind.TRACKS, track), (Kind.AVATARS, wearer.key), (Kind.AVATARS, lender.key))
-        jobs.append(_standing(replace(job, stale=stale), catalogue, keep_stale))
     return WorkPlan(stage=Stage.SWAP, jobs=tuple(jobs), remarks=remarks)
+
+
+def swaps_of_pair(
+    catalogue: Catalogue,
+    wearer: ResultEntry,
+    lender: ResultEntry,
+    config: PipelineConfig,
+    *,
+    attributes: Sequence[Attribute] = (),
+    models: Models | None = None,
+    keep_stale: bool = False,
+) -> list[SwapJob]:
+    """The swaps of one avatar onto one target, as in `plan_swaps`: none where both show one recording, or are on two rigs.
+
+    `models` are the `judge_models` of the configuration, from who plans many.
+    """
+    if catalogue.recording_of(lender) == catalogue.recording_of(wearer) or lender.rig != wearer.rig:
+        return []
+    track, jobs = wearer.inputs.get("track", ""), []
+    on, seen = catalogue.name(wearer), join_seen(catalogue.people(wearer), catalogue.people(lender))
+    stale = _stale(catalogue, (Kind.TRACKS, track), (Kind.AVATARS, wearer.key), (Kind.AVATARS, lender.key))
+    for attribute in (given for given in catalogue.lends(lender) if not attributes or given in attributes):
+        subject = f"{attribute} of {catalogue.name(lender)} on {on}"
+        job = SwapJob.plan(
+            track, wearer.key, lender.key, attribute, config.swap, subject=subject, seen=seen, models=models
+        )
+        jobs.append(_standing(replace(job, stale=stale), catalogue, keep_stale))
+    return jobs
 
 
 def plan_personalize(
@@ -190,11 +201,19 @@ def plan_personalize(
     Raises:
         PegasusError: as `plan_swaps`; BAD_REFERENCE if none of the swaps is made.
     """
+    planned = plan_swaps(catalogue, target, config, attributes=attributes, avatars=avatars, keep_stale=keep_stale)
+    swaps = [job for job in planned.jobs if isinstance(job, SwapJob)]
+    plan = plan_model(catalogue, target, swaps, config, keep_stale)
+    return replace(plan, remarks=(*planned.remarks, *plan.remarks))
+
+
+def plan_model(
+    catalogue: Catalogue, target: str, swaps: Sequence[SwapJob], config: PipelineConfig, keep_stale: bool
+) -> WorkPlan:
+    """As `plan_personalize`, from the swaps that were planned on the target. Raises BAD_REFERENCE as it does."""
     avatar = catalogue.find(target, Kind.AVATARS)
     track, name = avatar.inputs.get("track", ""), catalogue.name(avatar)
-    planned = plan_swaps(catalogue, avatar.key, config, attributes=attributes, avatars=avatars, keep_stale=keep_stale)
-    swaps = [job for job in planned.jobs if isinstance(job, SwapJob)]
-    remarks = planned.remarks
+    remarks: tuple[str, ...] = ()
     if not config.personalize.synthesis:
         lenders = {job.avatar: catalogue.get(Kind.AVATARS, job.avatar) for job in swaps}
         people = [(entry.inputs.get("track", ""), key) for key, entry in lenders.items() if entry]
@@ -206,7 +225,7 @@ def plan_personalize(
             raise PegasusError(Reason.BAD_REFERENCE, message, subject=name)
         if len(made) < len(swaps):
             missing = f"{len(swaps) - len(made)} of {len(swaps)} swaps are not made; it learns from the others"
-            remarks = (*remarks, f"{name}: {missing}")
+            remarks = (f"{name}: {missing}",)
         swaps = made
         job = PersonalizeJob.plan(track, avatar.key, [swap.key for swap in swaps], config.personalize, subject=name)
     stale = _stale(
@@ -275,10 +294,10 @@ def plan_transfer(
     return WorkPlan(stage=Stage.TRANSFER, jobs=tuple(jobs))
 
 
-def _all_lenders(
-    catalogue: Catalogue, wearer: ResultEntry, config: PipelineConfig, keep_stale: bool
+def everybody(
+    catalogue: Catalogue, config: PipelineConfig, *, but: str = "", keep_stale: bool = False
 ) -> tuple[list[ResultEntry], tuple[str, ...]]:
-    """Everybody's avatar, so that nobody lends twice, and a remark about who is left out.
+    """Everybody's avatar but that of one recording, so that nobody lends twice, and a remark about who is left out.
 
     What an earlier version of the stage made lends only where there is nothing else at all, or the user asks for it. Of several
     avatars of one recording that lends which today's settings of the fit make.
@@ -293,7 +312,7 @@ def _all_lenders(
     for entry in chosen:
         of_recording.setdefault(catalogue.recording_of(entry), []).append(entry)
     left_out = {catalogue.recording_of(entry) for entry in there} - of_recording.keys()
-    of_recording.pop(catalogue.recording_of(wearer), None)
+    of_recording.pop(but, None)
     lenders = [_of_todays_settings(entries, catalogue, config) for entries in of_recording.values()]
     remark = (
         f"left out, because an earlier version made their avatars: {len(left_out)}; build-db makes them anew, "
@@ -374,11 +393,5 @@ def _stale(catalogue: Catalogue, *inputs: tuple[Kind, str]) -> frozenset[str]:
 
 
 def _failed_source(source: Source, error: PegasusError) -> Outcome:
-    return Outcome(
-        stage=Stage.TRACK,
-        key="",
-        subject=shown(source.reference),
-        status="failed",
-        reason=error.reason,
-        message=error.message,
-    )
+    subject, reason, message = shown(source.reference), error.reason, error.message
+    return Outcome(stage=Stage.TRACK, key="", subject=subject, status="failed", reason=reason, message=message)

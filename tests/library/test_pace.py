@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pegasus_ray.library.records.pace import paces
+from pegasus_ray.library.records.pace import hours_of_work, paces
 from pegasus_ray.library.records.status import StageCounts
 from pegasus_ray.schemas.manifests import EventKind, LedgerEvent, Stage
 
@@ -37,3 +37,12 @@ def test_what_was_done_long_ago_does_not_count() -> None:
 
 def test_nothing_left_takes_no_time() -> None:
     assert paces([done(60), done(30, 1)], counts(waiting=0), NOW)[Stage.FIT].minutes_left is None
+
+
+def test_the_work_of_a_plan_is_what_such_items_took() -> None:
+    history = [done(60.0, number).model_copy(update={"seconds": 300.0 + 60 * (number % 2)}) for number in range(40)]
+    low, high = hours_of_work(history, Stage.FIT, 12)
+    assert low < 12 * 330 / 3600 < high and high - low < 0.1 * low
+    assert hours_of_work(history, Stage.SWAP, 12) is None, "none was made here"
+    alone = hours_of_work(history[:1], Stage.FIT, 12)
+    assert alone[1] == pytest.approx(3 * alone[0]), "of one little can be said"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -46,3 +47,18 @@ def paces(history: Sequence[LedgerEvent], counts: Mapping[Stage, StageCounts], n
             spread = (left * minutes / (done + math.sqrt(done)), left * minutes / (done - math.sqrt(done)))
         found[stage] = Pace(a_minute=done / minutes, minutes_left=spread)
     return found
+
+
+def hours_of_work(history: Sequence[LedgerEvent], stage: Stage, items: int) -> tuple[float, float] | None:
+    """How many hours one worker needs for some more items of a stage, from and to; None if none was made yet here.
+
+    It is what such items took so far: their mean, give or take its standard error, which is small only once many are made.
+    """
+    seconds = [
+        event.seconds for event in history if event.stage is stage and event.event is EventKind.DONE and event.seconds
+    ]
+    if not seconds:
+        return None
+    mean = statistics.fmean(seconds)
+    error = statistics.stdev(seconds) / math.sqrt(len(seconds)) if len(seconds) > 1 else mean / 2
+    return items * max(mean - error, 0.0) / 3600, items * (mean + error) / 3600
