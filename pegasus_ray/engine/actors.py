@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import ray
 
+from pegasus_ray.engine.cluster import worker_capacity
 from pegasus_ray.engine.config import Demand, EngineConfig
 from pegasus_ray.engine.relay import progress_by_post
-from pegasus_ray.engine.schedule import PERHAPS_THE_WORKER, Ended, Schedule, Try
+from pegasus_ray.engine.schedule import LATEST_FIRST, PERHAPS_THE_WORKER, Ended, Schedule, Try
 from pegasus_ray.jobs.work import Job, Outcome, attempt, describe_error, failed_outcome
 from pegasus_ray.library.library import Library
 from pegasus_ray.schemas.errors import PegasusError, Reason
@@ -33,9 +34,13 @@ SAY_SECONDS: Final = 30.0
 STARTING_AT_ONCE: Final = 32
 """Actors that are asked for and have not answered; more of them would not start sooner."""
 FAILED_STARTS: Final = 3
-"""Actors in a row that end before they answer; then no more are tried, and their jobs fail."""
+"""Times in a row that actors end before they answer; then no more are tried, and their jobs fail."""
 GIVE_WAY_SECONDS: Final = 15.0
-"""Between two actors that are given up to another lane, which takes some time to begin."""
+"""Between two actors that are given up to others, who take some time to begin; after so long an actor counts as without room."""
+ANOTHER_LANES: Final = Demand(cpus=1.0, gpus=0.0, memory=0)
+"""What is left to another lane that waits for room."""
+NODE_DEATH_SECONDS: Final = 20.0
+"""How long after a worker's death it may become known that its node is gone: Ray's health check takes 15 seconds."""
 ELSEWHERE_SECONDS: Final = 30.0
 """How long a job waits for another node than that on which it failed, before it is tried there again."""
 
@@ -95,28 +100,38 @@ class ActorLane:
         self._busy: dict[Any, _Actor] = {}
         self._idle: list[_Actor] = []
         self._failed_starts: dict[Demand, int] = {}
+        self._start_failed_at: dict[Demand, float] = {}
+        self._deaths: list[tuple[float, Ended]] = []  # when they were heard of; it is open whether the nodes are gone
         self._refused: list[Ended] = []
         self._waits_since: dict[Demand, float] = {}
         self._said: set[Demand] = set()
-        self._gave_way_at = float("-inf")
+        self._given_up: list[tuple[float, float]] = []  # when actors were given up to others, and their CPUs
         self._held_back: dict[str, float] = {}  # keys of jobs that wait for another node, and since when
         self._demands = {stage: config.demand(stage) for stage in self.stages}
 
     def pull(self, schedule: Schedule, *, give_way: bool) -> None:
-        """See `Lane.pull`. Idle actors get jobs first; then actors are asked for, as many as there are jobs for."""
-        for demand in dict.fromkeys(self._demands.values()):
+        """See `Lane.pull`. Idle actors get jobs first; then actors are asked for, as many as there are jobs for.
+
+        Where stages ask for different things, the latest come first: the others give way to them as to another lane.
+        """
+        spare = ANOTHER_LANES.cpus if give_way else 0.0  # CPUs that are left to others
+        wanted = ANOTHER_LANES if give_way and _free_cpus() < ANOTHER_LANES.cpus else None
+        latest_first = [stage for stage in LATEST_FIRST if stage in self.stages and schedule.ready([stage])]
+        for demand in dict.fromkeys(self._demands[stage] for stage in (*latest_first, *self._demands)):
             stages = [stage for stage, own in self._demands.items() if own == demand]
-            if give_way:
-                self._give_way(demand)
+            if wanted:
+                self._give_way(demand, wanted)
             self._give_jobs(demand, stages, schedule)
-            self._ask_for_actors(demand, stages, schedule, spare=1.0 if give_way else 0.0)
+            self._ask_for_actors(demand, stages, schedule, spare=spare)
             self._watch(demand, stages, schedule)
+            if self._wants_room(demand):
+                spare, wanted = max(spare, demand.cpus), demand
         self._end_idle_ones()
 
     def collect(self, seconds: float) -> Sequence[Ended]:
         """See `Lane.collect`."""
         references = [*self._busy, *self._starting]
-        ended, self._refused = self._refused, []
+        ended, self._refused = [*self._refused, *self._judge_deaths()], []
         if not references:
             time.sleep(0 if ended else seconds)
             return ended
@@ -127,7 +142,7 @@ class ActorLane:
             if reference in self._starting:
                 self._take_answer(reference)
             else:
-                ended.append(self._take_outcome(reference))
+                ended.extend(self._take_outcome(reference))
         return [*ended, *self._end_overdue()]
 
     def close(self) -> None:
@@ -135,14 +150,24 @@ class ActorLane:
         for actor in (*self._idle, *self._busy.values(), *self._starting.values()):
             ray.kill(actor.handle)
 
-    def _give_way(self, demand: Demand) -> None:
-        """Give up an idle actor to a lane that waits for room, unless there is room."""
-        now = time.monotonic()
-        idle = next((actor for actor in self._idle if actor.demand == demand), None)
-        if idle is not None and now - self._gave_way_at > GIVE_WAY_SECONDS and _free_cpus() < 1:
-            self._gave_way_at = now
-            self._idle.remove(idle)
-            ray.kill(idle.handle)
+    def _give_way(self, demand: Demand, wanted: Demand) -> None:
+        """Give up idle actors, and those that wait for room themselves, until there is room for a worker that others want."""
+        self._end_starting([r for r, actor in self._starting.items() if actor.demand == demand and _has_waited(actor)])
+        now, nodes = time.monotonic(), _nodes_for(wanted)
+        for actor in [actor for actor in self._idle if actor.demand == demand and actor.node in nodes]:
+            if sum(cpus for at, cpus in self._given_up if now - at < GIVE_WAY_SECONDS) < wanted.cpus:
+                self._given_up.append((now, demand.cpus))
+                self._idle.remove(actor)
+                ray.kill(actor.handle)
+
+    def _wants_room(self, demand: Demand) -> bool:
+        """Whether an actor waits for CPUs that actors of other stages hold: there is a GPU for it, or it would be the first."""
+        starting = [actor for actor in self._starting.values() if actor.demand == demand]
+        if not any(_has_waited(actor) for actor in starting) or not can_ever_hold(demand):
+            return False
+        if demand.gpus:
+            return float(ray.available_resources().get("GPU", 0.0)) >= demand.gpus
+        return not any(actor.demand == demand for actor in (*self._busy.values(), *self._idle))
 
     def _give_jobs(self, demand: Demand, stages: Sequence[Stage], schedule: Schedule) -> None:
         waiting = [actor for actor in self._idle if actor.demand == demand]
@@ -173,15 +198,25 @@ class ActorLane:
             actor for actor in (*self._starting.values(), *self._busy.values(), *self._idle) if actor.demand == demand
         ]
         starting = sum(actor.demand == demand for actor in self._starting.values())
-        most = self._config.workers or len(mine) + STARTING_AT_ONCE
+        # A cluster elsewhere may grow by what it is asked for; this machine does not, and its last CPU is the controllers'.
+        on_others = len(mine) + STARTING_AT_ONCE if self._config.address else worker_capacity(demand)
+        most = self._config.workers or on_others
         wanted = min(schedule.ready(stages) - starting, STARTING_AT_ONCE - starting, most - len(mine))
         if spare and wanted > 0:
             wanted = min(wanted, int((_free_cpus() - spare) / demand.cpus))
         if self._failed_starts.get(demand, 0) >= FAILED_STARTS:
             wanted = 0
+        surplus = starting - schedule.ready(stages)  # they would take room from others, for nothing
+        if surplus > 0:
+            asked = [reference for reference, actor in self._starting.items() if actor.demand == demand]
+            self._end_starting(asked[-surplus:])
         for _ in range(max(wanted, 0)):
             actor = _Actor(handle=self._new_actor(demand), demand=demand)
             self._starting[actor.handle.answer.remote(self._token)] = actor
+
+    def _end_starting(self, references: Iterable[Any]) -> None:
+        for reference in references:
+            ray.kill(self._starting.pop(reference).handle)
 
     def _new_actor(self, demand: Demand) -> Any:
         resources: dict[str, Any] = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "max_restarts": 0}
@@ -194,7 +229,10 @@ class ActorLane:
         try:
             actor.node, sees_library = ray.get(reference)
         except ray.exceptions.RayError as error:
-            self._failed_starts[actor.demand] = self._failed_starts.get(actor.demand, 0) + 1
+            # Those that were asked for together may have failed for the same reason, such as a node that went down.
+            if actor.since > self._start_failed_at.get(actor.demand, 0.0) and not _tells_of_lost_node(error):
+                self._start_failed_at[actor.demand] = time.monotonic()
+                self._failed_starts[actor.demand] = self._failed_starts.get(actor.demand, 0) + 1
             self._say(f"a worker did not start: {_in_short(error)}")
             return
         if not sees_library:
@@ -205,7 +243,7 @@ class ActorLane:
         actor.since = time.monotonic()
         self._idle.append(actor)
 
-    def _take_outcome(self, reference: Any) -> Ended:
+    def _take_outcome(self, reference: Any) -> Iterable[Ended]:
         actor = self._busy.pop(reference)
         tried, actor.tried = actor.tried, None
         assert tried is not None
@@ -214,13 +252,31 @@ class ActorLane:
         except ray.exceptions.RayError as error:
             ray.kill(actor.handle)
             outcome, preempted = outcome_of_error(tried.job, error, node=actor.node)
-            return Ended(tried=tried, outcome=outcome, node=actor.node, preempted=preempted)
+            ended = Ended(tried=tried, outcome=outcome, node=actor.node, preempted=preempted)
+            here = ray.get_runtime_context().get_node_id()
+            if outcome.reason is not Reason.WORKER_DIED or preempted or actor.node == here:
+                return [ended]
+            self._deaths.append((time.monotonic(), ended))
+            return []
         if outcome.status == "failed" and outcome.reason in PERHAPS_THE_WORKER:
             ray.kill(actor.handle)  # it may be sick, and would fail the next job as fast
         else:
             actor.since = time.monotonic()
             self._idle.append(actor)
-        return Ended(tried=tried, outcome=outcome, node=actor.node)
+        return [Ended(tried=tried, outcome=outcome, node=actor.node)]
+
+    def _judge_deaths(self) -> Iterable[Ended]:
+        """The tries whose workers have died, as soon as it is known whether the node was taken away.
+
+        A node that goes down ends its workers first, and they are heard of before it.
+        """
+        nodes = _live_nodes() if self._deaths else {}
+        for death in list(self._deaths):
+            heard_at, ended = death
+            gone = ended.node not in nodes
+            if gone or time.monotonic() - heard_at > NODE_DEATH_SECONDS:
+                self._deaths.remove(death)
+                yield replace(ended, preempted=gone)
 
     def _end_overdue(self) -> Iterable[Ended]:
         """End the actors whose tries take longer than their stages allow."""
@@ -267,10 +323,7 @@ class ActorLane:
 
 def can_ever_hold(demand: Demand) -> bool:
     """Whether some node of the cluster as it is has what one worker reserves."""
-    wanted = {"CPU": demand.cpus, "GPU": demand.gpus, "memory": float(demand.memory)}
-    return any(
-        all(node["Resources"].get(name, 0.0) >= n for name, n in wanted.items()) for node in _live_nodes().values()
-    )
+    return bool(_nodes_for(demand))
 
 
 def outcome_of_error(job: Job, error: Exception, *, node: str = "") -> tuple[Outcome, bool]:
@@ -285,10 +338,13 @@ def outcome_of_error(job: Job, error: Exception, *, node: str = "") -> tuple[Out
         or "out of memory" in text.lower()
     ):
         return failed_outcome(job, Reason.OUT_OF_MEMORY, "the node ran out of memory and the worker was ended"), False
-    preempted = bool(getattr(error, "preempted", False)) or "node has died" in text
-    if preempted or (node and node not in _live_nodes()):
+    if _tells_of_lost_node(error) or (node and node not in _live_nodes()):
         return failed_outcome(job, Reason.WORKER_DIED, "the worker's node was taken away"), True
     return failed_outcome(job, Reason.WORKER_DIED, "the worker died; its log is in Ray's session folder"), False
+
+
+def _tells_of_lost_node(error: Exception) -> bool:
+    return bool(getattr(error, "preempted", False)) or "node has died" in str(error)
 
 
 def _free_cpus() -> float:
@@ -296,9 +352,24 @@ def _free_cpus() -> float:
     return float(ray.available_resources().get("CPU", 0.0))
 
 
+def _nodes_for(demand: Demand) -> Collection[str]:
+    """The nodes that have what one worker reserves, if nobody else had any of it."""
+    wanted = {"CPU": demand.cpus, "GPU": demand.gpus, "memory": float(demand.memory)}
+    return [
+        name
+        for name, node in _live_nodes().items()
+        if all(node["Resources"].get(resource, 0.0) >= n for resource, n in wanted.items())
+    ]
+
+
+def _has_waited(actor: _Actor) -> bool:
+    """Whether an actor that was asked for should have answered by now, had it room."""
+    return time.monotonic() - actor.since > GIVE_WAY_SECONDS
+
+
 def _live_nodes() -> dict[str, Any]:
     return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
 
 
 def _in_short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[-200:]  # the end of it says what went wrong

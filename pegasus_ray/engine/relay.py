@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pegasus_ray.jobs.work import Event, Job, OnEvent, progress_event
 from pegasus_ray.schemas.progress import Progress
@@ -63,7 +64,8 @@ def progress_by_post(job: Job, events: Any) -> Progress:
 @contextmanager
 def relay_events(on_event: OnEvent) -> Iterator[Any]:
     """Start a `LatestEvents` actor and, while the body runs, pass its events to `on_event` from a thread of the driver."""
-    events: Any = ray.remote(LatestEvents).options(num_cpus=0).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)  # other nodes may go
+    events: Any = ray.remote(LatestEvents).options(num_cpus=0, scheduling_strategy=here).remote()
     stop = threading.Event()
 
     def collect() -> None:

@@ -3,7 +3,7 @@
 Pure bookkeeping, without Ray and without a clock. Jobs form a graph by their needs; a job is ready when all that it needs is
 there, whatever else is going on, and jobs may join at any time. Of the ready jobs the latest stage comes first: a fit before
 another track, a swap before another fit. So results come out early, and GPUs, which only later stages use, do not wait for all
-tracks.
+tracks. Only a stage of which nothing runs comes before that: no stage is to stand still for want of what an earlier one makes.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class Schedule:
         self._more = more
         self._outcomes: dict[str, Outcome] = {}
         self._ready: dict[Stage, deque[Try]] = {stage: deque() for stage in Stage}
+        self._running = dict.fromkeys(Stage, 0)  # tries that were taken and have not ended
         self._missing: dict[str, int] = {}  # how many of its needs a job still waits for
         self._waiting: dict[str, Job] = {}
         self._needed_by: dict[str, list[str]] = {}
@@ -116,7 +117,8 @@ class Schedule:
         if todo:
             write_plan(self._catalogue.library, [planned_item(job) for job in todo])
         for job, outcome in ended:  # first, since others may need what has failed for good
-            self._end(job, outcome)
+            if job.key not in self._outcomes:  # one of them may have followed from the end of another
+                self._end(job, outcome)
         for job in todo:
             self._put_in_line(job)
 
@@ -135,13 +137,16 @@ class Schedule:
 
     def take(self, stages: Collection[Stage] = tuple(Stage)) -> Try | None:
         """The next try at a job of some stages whose needs are all there; None if there is none just now."""
-        for stage in LATEST_FIRST:
-            if stage in stages and self._ready[stage]:
-                return self._ready[stage].popleft()
-        return None
+        ready = [stage for stage in LATEST_FIRST if stage in stages and self._ready[stage]]
+        if not ready:
+            return None
+        stage = next((stage for stage in ready if not self._running[stage]), ready[0])
+        self._running[stage] += 1
+        return self._ready[stage].popleft()
 
     def put_back(self, tried: Try) -> None:
         """Return a try that was taken and not begun."""
+        self._running[tried.planned.stage] -= 1
         self._ready[tried.planned.stage].appendleft(tried)
 
     def record_outcome(self, tried: Try, outcome: Outcome) -> None:
@@ -158,6 +163,7 @@ class Schedule:
         `pegasus retry` lets a later run try it again.
         """
         tried, outcome = ended.tried, ended.outcome
+        self._running[tried.planned.stage] -= 1
         if outcome.status == "failed":
             following = self._next_try(ended)
             if following is not None:

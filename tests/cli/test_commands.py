@@ -22,11 +22,12 @@ from tests.cli.conftest import Made, Pegasus, run
 
 COMMANDS = [
     ["demo"], ["doctor"], ["assets", "list"], ["assets", "fetch"], ["rig", "info"], ["studio", "render"], ["track"],
-    ["build-db"], ["synthesize"], ["personalize"], ["transfer"], ["run"], ["render"], ["evaluate", "avatar"], ["evaluate", "ablation"],
+    ["build-db"], ["synthesize"], ["personalize"], ["transfer"], ["run"], ["render"], ["evaluate", "avatar"],
+    ["evaluate", "ablation"],
     ["evaluate", "people"], ["evaluate", "studio"], ["evaluate", "tracking"], ["evaluate", "swap"], ["evaluate", "generative"],
     ["evaluate", "transfer"],
-    ["bench", "raster"], ["bench", "render"], ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"], ["migrate"], ["gc"],
-    ["report"],
+    ["bench", "raster"], ["bench", "render"], ["bench", "step"], ["bench", "fit"], ["status"], ["retry"], ["verify"],
+    ["migrate"], ["gc"], ["report"],
 ]  # fmt: skip
 
 

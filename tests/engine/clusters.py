@@ -29,12 +29,16 @@ from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.schemas.errors import PegasusError, Reason
 from pegasus_ray.schemas.manifests import Manifest
 from pegasus_ray.schemas.progress import Progress
-from tests.engine.fakes import FakeJob, FakeSwapJob
+from tests.engine.fakes import FakeJob
 
 ROOT = Path(__file__).parents[2]
 CALL = """
-import importlib, pickle, sys
+import importlib, os, pickle, signal, sys, threading
+def follow():
+    sys.stdin.read()  # ends when the test's process does, however it ends
+    os.killpg(0, signal.SIGKILL)
 if __name__ == "__main__":
+    threading.Thread(target=follow, daemon=True).start()
     with open(sys.argv[1], "rb") as file:
         module, name, arguments = pickle.load(file)
     answer = getattr(importlib.import_module(module), name)(*arguments)
@@ -52,6 +56,7 @@ def apart(scenario: Callable[..., Any], *arguments: object, seconds: float = 200
         process = subprocess.Popen(
             [sys.executable, "-c", CALL, str(call), str(answer)],
             cwd=ROOT,
+            stdin=subprocess.PIPE,
             env=inherited | {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"},
             start_new_session=True,
         )
@@ -151,11 +156,6 @@ class DiaryJob(FakeJob):
         manifest = FakeJob.run(self, library, progress, scratch)
         page.with_suffix(".end").write_text(f"{time.monotonic()}")
         return manifest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlowSwapJob(FakeSwapJob):
-    """A swap of which each shard takes a while."""
 
 
 def read_diary(folder: str | Path, key: str = "") -> list[Page]:

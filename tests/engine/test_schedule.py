@@ -70,6 +70,21 @@ def test_what_was_made_smaller_ends_the_job_and_not_those_that_need_it(tmp_path:
     assert (second.key, second.status) == (key(2), "failed") and "made smaller" in second.message
 
 
+def test_the_latest_stage_comes_first_but_none_stands_still(tmp_path: Path) -> None:
+    tracks = [FakeJob(key=key(number), stage=Stage.TRACK) for number in range(4)]
+    fits = [FakeJob(key=key(10 + number), needs=(key(number),)) for number in range(4)]
+    schedule = Schedule([*tracks, *fits], Catalogue(Library(tmp_path)), attempts=1, on_event=lambda event: None)
+    first, second = schedule.take(), schedule.take()
+    assert [tried.job.key for tried in (first, second)] == [key(0), key(1)]
+    schedule.record_outcome(first, _done(first.job))
+    fit = schedule.take()
+    assert fit.job.key == key(10), "no fit runs, and so the first comes before the third track"
+    schedule.record_outcome(second, _done(second.job))
+    track = schedule.take()
+    assert track.job.key == key(2), "no track runs: all fits would wait for the next in the end"
+    assert schedule.take().job.key == key(11), "of two stages that run the latest comes first"
+
+
 def _done(job: FakeJob) -> Outcome:
     entry = ResultEntry(key=job.key, kind=job.stage.kind, format_version=FORMAT_VERSIONS[job.stage.kind])
     return Outcome(stage=job.stage, key=job.key, subject=job.subject, status="done", entry=entry)

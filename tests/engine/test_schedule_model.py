@@ -1,4 +1,4 @@
-"""The schedule, on any graph and whatever happens: needs come first, tries are bounded, all jobs end or are lost, and it stops."""
+"""The schedule, on any graph and whatever happens: needs come first, tries are bounded, and each job ends or is lost."""
 
 from __future__ import annotations
 
@@ -90,9 +90,8 @@ class Model:
             self.catalogue.add(_entry(self.by_key[name]))
         for name in plan.quarantined:
             quarantine(library, self.by_key[name], failed_outcome(self.by_key[name], Reason.INTERNAL, "bad"), number=1)
-        self.known |= {job.key for job in plan.first}
         self.schedule = Schedule(
-            plan.first,
+            self.join(plan.first),
             self.catalogue,
             attempts=ATTEMPTS,
             on_event=self.events.append,
@@ -101,9 +100,15 @@ class Model:
         )
 
     def more(self, outcome: Outcome) -> list[FakeJob]:
-        jobs = self.plan.following.get(outcome.key, [])
-        self.known |= {job.key for job in jobs}
-        return jobs
+        return self.join(self.plan.following.get(outcome.key, []))
+
+    def join(self, jobs: Sequence[FakeJob]) -> list[FakeJob]:
+        """Some jobs and before or after them those that they need, as whoever plans has to give them."""
+        names = [job.key for job in jobs]
+        for name in names:
+            names.extend(need for need in self.by_key[name].needs if need not in names)
+        self.known |= set(names)
+        return [self.by_key[name] for name in names]
 
     def there(self, name: str) -> bool:
         return self.catalogue.get(self.by_key[name].stage.kind, name) is not None
@@ -142,8 +147,10 @@ class Model:
     def lost(self) -> set[str]:
         """The keys of jobs that will not be tried, because what they need, or what that needs, did not come to be."""
         ended, lost = self.ended(), set[str]()
-        for name in sorted(self.known):  # needs have lower keys
-            gone = [need for need in self.by_key[name].needs if need in lost or (need in ended and not self.there(need))]
+        for name in sorted(self.known - ended):  # needs have lower keys
+            gone = [
+                need for need in self.by_key[name].needs if need in lost or (need in ended and not self.there(need))
+            ]
             lost |= {name} if gone else set()
         return lost
 
@@ -175,8 +182,7 @@ def test_every_schedule_ends_as_it_should(plan: Plan, elsewhere: bool, data: st.
             do = data.draw(st.sampled_from(["end", "end", "take", "take", "put back", "add"]))
             if do == "add":
                 jobs = data.draw(st.lists(st.sampled_from(plan.jobs), max_size=2))
-                model.known |= {job.key for job in jobs}
-                model.schedule.add(jobs)
+                model.schedule.add(model.join(jobs))
             elif do == "take" or not model.running:
                 stages = tuple(Stage) if not model.running else data.draw(st.sets(st.sampled_from(Stage), min_size=1))
                 assert model.take(tuple(stages)) or model.running, "something can always be done"
