@@ -12,7 +12,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from threading import Barrier
 
@@ -37,28 +36,18 @@ from pegasus_ray.studio.motion import perform
 from pegasus_ray.studio.sampling import sample_person
 from tests.cli.conftest import TINY, run
 from tests.library import s3_writers
-from tests.library.s3_server import Refusal, Request, S3Server, running_s3
+from tests.library.s3_server import Refusal, Request, S3Server
 from tests.library.s3_writers import SmallJob
 from tests.painted import painted_track
-
-_bucket_numbers = count()
 
 
 def key(number: int) -> str:
     return f"{number:016x}"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with running_s3() as server:
-        yield server
-
-
 @pytest.fixture
-def location(server: S3Server) -> str:
+def location(bucket: str) -> str:
     """An address in a new bucket."""
-    bucket = f"bucket-{next(_bucket_numbers)}"
-    fsspec.filesystem("s3").mkdir(bucket)
     return f"s3://{bucket}/people"
 
 

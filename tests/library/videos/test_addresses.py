@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from re import match
 
@@ -26,11 +24,10 @@ from pegasus_ray.library.keys import digest
 from pegasus_ray.library.videos import addresses
 from pegasus_ray.library.videos.addresses import Video, expand, fit_name, is_remote, shown
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from tests.library.s3_server import Refusal, S3Server, running_s3
+from tests.library.s3_server import Refusal, S3Server
 from tests.library.videos.stand_in_store import StandInStore
 
 DIGEST = "ab" * 32
-_bucket_numbers = count()
 registry = sys.modules["fsspec.registry"]  # the attribute of that name is a mapping
 
 
@@ -51,19 +48,6 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with running_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(server: S3Server) -> str:
-    name = f"videos-{next(_bucket_numbers)}"
-    fsspec.filesystem("s3").mkdir(name)
-    return name
 
 
 def put(bucket: str, *keys: str) -> None:

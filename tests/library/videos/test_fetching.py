@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,11 +37,10 @@ from pegasus_ray.library.videos import fetching
 from pegasus_ray.library.videos.addresses import Video, expand
 from pegasus_ray.library.videos.fetching import fetched
 from pegasus_ray.schemas.errors import PegasusError, Reason
-from tests.library.s3_server import Refusal, S3Server, running_s3
+from tests.library.s3_server import Refusal, S3Server
 from tests.library.videos.stand_in_store import StandInStore
 
 CLIP = os.urandom(3_000_000)
-_bucket_numbers = count()
 registry = sys.modules["fsspec.registry"]  # the attribute of that name is a mapping
 
 
@@ -88,19 +86,6 @@ def test_a_file_is_given_as_it_is(tmp_path: Path) -> None:
 
 
 # Buckets
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with running_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(server: S3Server) -> str:
-    name = f"videos-{next(_bucket_numbers)}"
-    fsspec.filesystem("s3").mkdir(name)
-    return name
 
 
 def listed(bucket: str, content: bytes = CLIP, key: str = "in/clip.mp4") -> Video:
