@@ -10,6 +10,8 @@ from pegasus_ray.schemas.manifests import Stage
 
 USES_GPU: Final = (Stage.FIT,)
 """Stages that compute on a GPU where there is one; a worker of any other stage reserves none and is shown none."""
+WITHOUT_TIMEOUT: Final = (Stage.SWAP, Stage.PERSONALIZE)
+"""Stages whose tries cannot be ended by time so far: Ray Data and Ray Train carry them, and not the driver's own actors."""
 GIB: Final = 1 << 30
 
 
@@ -67,6 +69,9 @@ class EngineConfig:
             gpus = self.demand(stage).gpus
             if gpus > 1 and gpus != int(gpus):
                 raise PegasusError(Reason.BAD_CONFIG, "gpus above 1 are whole numbers", subject="engine.gpus")
+            if stage in WITHOUT_TIMEOUT and self.of(stage).timeout_minutes:
+                message = "this stage has no timeout so far; leave the setting out"
+                raise PegasusError(Reason.BAD_CONFIG, message, subject=f"engine.{stage}.timeout_minutes")
 
     def of(self, stage: Stage) -> StageConfig:
         """What a stage asks for, as it is set."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 
 from pegasus_ray.engine.config import EngineConfig
@@ -12,6 +13,7 @@ from pegasus_ray.jobs.plan import WorkPlan
 from pegasus_ray.jobs.work import OnEvent, Outcome
 from pegasus_ray.library.records.catalogue import Catalogue
 from pegasus_ray.library.records.ledger import put_ledger_together, write_events
+from pegasus_ray.schemas.errors import PegasusError
 from pegasus_ray.schemas.manifests import Kind
 
 
@@ -34,7 +36,8 @@ def run_plan(
         outcomes = executor(catalogue, engine).run(plan.jobs, on_event, more=more) if plan.jobs else []
     finally:
         catalogue.save()
-        write_events(catalogue.library)
+        with suppress(PegasusError, OSError):  # what the ledger lacks must not hide how the jobs ended
+            write_events(catalogue.library)
     return [*plan.failed, *outcomes]
 
 

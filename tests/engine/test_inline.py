@@ -5,10 +5,11 @@ nothing again.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pegasus_ray.engine.config import EngineConfig
+from pegasus_ray.engine.config import EngineConfig, StageConfig
 from pegasus_ray.engine.inline import InlineExecutor
 from pegasus_ray.jobs.work import Event, Outcome
 from pegasus_ray.library.library import Library
@@ -104,8 +105,10 @@ def test_swaps_run_whole(library: Library) -> None:
     assert outcomes[key(2)].reason is Reason.MISSING_ATTRIBUTE
 
 
-@pytest.mark.parametrize("bad", [{"workers": -1}, {"cpus": 0}, {"gpus": 1.5}, {"attempts": 0}])
-def test_an_engine_that_cannot_be_is_refused(bad: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "bad", [{"workers": -1}, {"cpus": 0}, {"gpus": 1.5}, {"attempts": 0}, {"swap": StageConfig(timeout_minutes=1)}]
+)
+def test_an_engine_that_cannot_be_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(PegasusError) as caught:
         EngineConfig(**bad)
     assert caught.value.reason is Reason.BAD_CONFIG
